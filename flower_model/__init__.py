@@ -1,0 +1,41 @@
+"""Names the flower in a photo.
+
+>>> from flower_model import FlowerClassifier
+>>> model = FlowerClassifier.from_pretrained("weights")
+>>> model.predict("photo.jpg").label
+'sunflower'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from flower_model.errors import (
+    DataError,
+    FlowerModelError,
+    HubError,
+    ImageError,
+    ModelError,
+    RecipeError,
+)
+
+if TYPE_CHECKING:
+    from flower_model.classifier import FlowerClassifier, Prediction
+
+__all__ = [
+    "DataError",
+    "FlowerClassifier",
+    "FlowerModelError",
+    "HubError",
+    "ImageError",
+    "ModelError",
+    "Prediction",
+    "RecipeError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and timm take seconds to import: `--help` and a mistyped path should not wait for them.
+    if name in ("FlowerClassifier", "Prediction"):
+        from flower_model import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

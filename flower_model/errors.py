@@ -1,0 +1,25 @@
+"""The errors that this package raises on bad input: each message is one sentence that says what to do."""
+
+
+class FlowerModelError(Exception):
+    """Base of every error raised on bad input; a command prints it and exits with 2."""
+
+
+class ImageError(FlowerModelError):
+    """What was given as a photo can't be opened as one."""
+
+
+class ModelError(FlowerModelError):
+    """A weights folder is missing, damaged or does not fit together."""
+
+
+class HubError(FlowerModelError):
+    """A Hub repository does not exist, is not readable or can't be reached."""
+
+
+class DataError(FlowerModelError):
+    """A training set is missing, empty or can't be split."""
+
+
+class RecipeError(FlowerModelError):
+    """A recipe is unknown or says something that can't be run."""
