@@ -1,0 +1,42 @@
+"""What the commands share: the model they load by default, and errors told in one sentence."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from flower_model.errors import FlowerModelError
+
+DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "weights"
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`, a weights folder or a Hub repository, by default the one shipped here."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR|REPO",
+        default=str(DEFAULT_MODEL),
+        help="weights folder, or user/repo on the Hugging Face Hub (default: the repo's weights/)",
+    )
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Runs a command to its exit code; one that can't go on says why in one line on stderr.
+
+    Returns:
+        What `command` returned, 2 after a FlowerModelError, or 130 after Ctrl-C.
+    """
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries are not our one line
+    try:
+        return command()
+    except FlowerModelError as error:
+        complain(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def complain(error: FlowerModelError) -> None:
+    """Prints an error on stderr, on one line whatever its message quotes."""
+    print(" ".join(str(error).split()), file=sys.stderr, flush=True)
