@@ -1,0 +1,1 @@
+"""Everything that makes a weights folder from photos."""

@@ -1,0 +1,318 @@
+"""Photos from their sources to batches: gather, split, decode once, draw."""
+
+import hashlib
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+from sklearn.model_selection import StratifiedGroupKFold
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from flower_model.errors import DataError, ImageError
+from flower_model.images import open_image
+from training import flowers102
+from training.recipe import Data
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file and the label it is filed under."""
+
+    path: Path
+    label: str
+
+
+def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]:
+    """The training and the held-out photos of a recipe.
+
+    Training photos whose file is byte for byte a held-out one are left out.
+
+    Args:
+        data: The recipe's sources.
+        root: Folder that relative sources lie in.
+        seed: Of the split of folders that have no train/ and val/.
+
+    Raises:
+        DataError: If a source is missing, a class is empty or there are fewer than two.
+    """
+    train = [p for name in data.train for p in source_photos(name, root, data, seed)]
+    val = [p for name in data.val for p in source_photos(name, root, data, seed)]
+    held_out = {_digest(photo.path) for photo in val}
+    unseen = [photo for photo in train if _digest(photo.path) not in held_out]
+    if len(unseen) < len(train):
+        print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
+    check_classes(unseen, val)
+    return unseen, val
+
+
+def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Photo]:
+    """The photos of one source with renamed labels.
+
+    Args:
+        source: "flowers102:SPLIT" is Oxford's own split; "flowers102-all:train" and ":val" divide
+            Oxford's train and val together by `data.val_fraction`; "FOLDER:train" and ":val" are
+            the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it.
+        root: Folder that relative sources lie in.
+        data: Renames and val_fraction.
+        seed: Of the division.
+
+    Raises:
+        DataError: If the source is missing, is no folder of class folders or has an empty class.
+    """
+    name, _, split = source.rpartition(":")
+    if split not in ("train", "val", "test") or not name:
+        name, split = source, ""
+    if name == "flowers102":
+        photos = _flowers102(root, split or "test")
+    elif name == "flowers102-all" and split in ("train", "val"):
+        labelled = _flowers102(root, "train") + _flowers102(root, "val")
+        photos = _own_split(labelled, split, data.val_fraction, seed)
+    else:
+        folder = root / name
+        inside = folder / split if split else folder
+        if split and not inside.is_dir():
+            photos = _own_split(class_folders(folder), split, data.val_fraction, seed)
+        else:
+            photos = class_folders(inside)
+    return [Photo(photo.path, data.rename.get(photo.label, photo.label)) for photo in photos]
+
+
+def _flowers102(root: Path, split: str) -> list[Photo]:
+    return [Photo(path, label) for path, label in flowers102.photos(root, split)]
+
+
+def class_folders(folder: Path) -> list[Photo]:
+    """All files of a folder of class folders, each labelled with its folder's name.
+
+    Raises:
+        DataError: If the folder is missing, has no class folders or an empty one.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no data folder '{folder}': check --data or --data-root.")
+    classes = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if not classes:
+        raise DataError(f"'{folder}' holds no class folders: put each class's photos in a folder.")
+    photos = []
+    for class_folder in classes:
+        files = sorted(f for f in class_folder.iterdir() if f.is_file() and f.name[0] != ".")
+        if not files:
+            raise DataError(f"Class folder '{class_folder}' is empty: add photos or remove it.")
+        photos += [Photo(file, class_folder.name) for file in files]
+    return photos
+
+
+def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
+    """Raises DataError unless there are two classes, each with photos to train on."""
+    classes = {photo.label for photo in train}
+    if len(classes) < 2:
+        found = f"only '{next(iter(classes))}'" if classes else "none"
+        raise DataError(f"Training needs photos of at least two classes, and there is {found}.")
+    unknown = sorted({photo.label for photo in val} - classes)
+    if unknown:
+        raise DataError(f"Class '{unknown[0]}' has held-out photos but none to train on.")
+    if not val:
+        raise DataError("There are no held-out photos to validate on: add some to val/.")
+
+
+def _own_split(photos: list[Photo], split: str, val_fraction: float, seed: int) -> list[Photo]:
+    """A stratified split in which byte-for-byte equal files stay on one side."""
+    counts = Counter(photo.label for photo in photos)
+    label, fewest = min(counts.items(), key=lambda item: item[1])
+    folds = max(2, round(1 / val_fraction))
+    if fewest < 2:
+        raise DataError(
+            f"Class '{label}' has a single photo: at least two are needed to hold one out."
+        )
+    groups = [_digest(photo.path) for photo in photos]
+    labels = [photo.label for photo in photos]
+    folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
+    train, val = next(folder.split(photos, labels, groups))
+    return [photos[index] for index in (val if split == "val" else train)]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return str(path)  # unreadable: decode_photos names and skips it
+
+
+def fingerprint(photos: Sequence[Photo]) -> str:
+    """SHA-256 over the sorted SHA-256 sums of the files: says later which photos these were."""
+    return hashlib.sha256("\n".join(sorted(_digest(p.path) for p in photos)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DecodedPhotos:
+    """Photos that open, with their pictures in memory where these fit.
+
+    Attributes:
+        photos: The photos, unreadable ones left out.
+        pictures: An RGB array (height, width, 3) uint8 for each, or None: decoded when asked for.
+        skipped: One sentence for each photo that does not open.
+    """
+
+    photos: list[Photo]
+    pictures: list[np.ndarray | None]
+    short_side: int
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def picture(self, index: int) -> Image.Image:
+        """The photo as RGB picture, its short side at most `short_side`."""
+        array = self.pictures[index]
+        if array is None:
+            return _shrink(open_image(self.photos[index].path), self.short_side)
+        return Image.fromarray(array)
+
+    def targets(self, labels: Sequence[str]) -> np.ndarray:
+        """(photos,) int64 class indices in the order of `labels`."""
+        index = {label: i for i, label in enumerate(labels)}
+        return np.array([index[photo.label] for photo in self.photos], dtype=np.int64)
+
+
+def decode_photos(photos: Sequence[Photo], short_side: int, title: str) -> DecodedPhotos:
+    """Opens every photo once, so that a broken one is found now and not an hour into training.
+
+    Args:
+        photos: What to open.
+        short_side: Larger photos are shrunk to it; pixels.
+        title: Of the progress bar.
+    """
+    expected_bytes = len(photos) * short_side * short_side * 4.5
+    in_memory = expected_bytes < psutil.virtual_memory().available / 4
+
+    def decode(photo: Photo) -> np.ndarray | str | None:
+        try:
+            picture = _shrink(open_image(photo.path), short_side)
+        except ImageError as error:
+            return str(error)
+        return np.asarray(picture) if in_memory else None
+
+    with ThreadPoolExecutor() as pool:
+        bar = tqdm(pool.map(decode, photos), title, len(photos), unit=" photos", leave=False)
+        results = list(bar)
+    opened = [i for i, result in enumerate(results) if not isinstance(result, str)]
+    return DecodedPhotos(
+        photos=[photos[i] for i in opened],
+        pictures=[results[i] for i in opened],  # type: ignore[misc]  # texts were filtered out
+        short_side=short_side,
+        skipped=[result for result in results if isinstance(result, str)],
+    )
+
+
+def _shrink(picture: Image.Image, short_side: int) -> Image.Image:
+    width, height = picture.size
+    scale = short_side / min(width, height)
+    if scale >= 1:
+        return picture
+    # Rounded as torchvision's Resize rounds, so that a later Resize to this side changes nothing.
+    size = (
+        (short_side, int(short_side * height / width))
+        if width <= height
+        else (int(short_side * width / height), short_side)
+    )
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What a run trains on and what it is measured on.
+
+    Attributes:
+        labels: Class names in the order of the network's outputs.
+        train_targets, val_targets: (photos,) int64 class indices.
+    """
+
+    labels: list[str]
+    train: DecodedPhotos
+    train_targets: np.ndarray
+    val: DecodedPhotos
+    val_targets: np.ndarray
+
+
+def load_photos(data: Data, root: Path, short_side: int, seed: int) -> Photos:
+    """Gathers and decodes a recipe's photos; prints what was found and what was skipped.
+
+    Raises:
+        DataError: As `gather` does; also if the readable photos leave a class empty.
+    """
+    train, val = gather(data, root, seed)
+    decoded_train = decode_photos(train, short_side, "decoding")
+    decoded_val = decode_photos(val, short_side, "decoding")
+    check_classes(decoded_train.photos, decoded_val.photos)
+    unread = {photo.label for photo in train} - {photo.label for photo in decoded_train.photos}
+    if unread:
+        raise DataError(f"No photo of class '{min(unread)}' can be opened: replace them.")
+    skipped = decoded_train.skipped + decoded_val.skipped
+    for sentence in skipped:
+        print(f"skipped: {sentence}", file=sys.stderr)
+    labels = sorted({photo.label for photo in decoded_train.photos})
+    print(
+        f"{len(labels)} classes, {len(decoded_train)} photos to train on, "
+        f"{len(decoded_val)} held out, {len(skipped)} skipped."
+    )
+    return Photos(
+        labels,
+        decoded_train,
+        decoded_train.targets(labels),
+        decoded_val,
+        decoded_val.targets(labels),
+    )
+
+
+class TransformedPhotos(Dataset[tuple[Any, int]]):
+    """(transformed picture, class index) of each photo."""
+
+    def __init__(self, decoded: DecodedPhotos, targets: np.ndarray, transform: Any) -> None:
+        self.decoded, self.targets, self.transform = decoded, targets, transform
+
+    def __len__(self) -> int:
+        return len(self.decoded)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(self.decoded.picture(index)), int(self.targets[index])
+
+
+class BalancedSampler(Sampler[int]):
+    """Draws one epoch so that large classes do not drown the small ones.
+
+    Systematic resampling: a photo whose expected number of draws is 2.3 is drawn 2 or 3 times,
+    and every photo expected once or more is seen in every epoch.
+    """
+
+    def __init__(self, targets: np.ndarray, balance: float, seed: int, epoch: int) -> None:
+        self.targets, self.balance = targets, balance
+        self.rng = np.random.default_rng((seed, epoch))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[int]:
+        count = len(self.targets)
+        order = self.rng.permutation(count)
+        weights = class_weights(self.targets, self.balance)[order]
+        edges = np.cumsum(weights) / weights.sum() * count
+        drawn = order[np.searchsorted(edges, np.arange(count) + self.rng.random())]
+        yield from self.rng.permutation(drawn).tolist()
+
+
+def class_weights(targets: np.ndarray, balance: float) -> np.ndarray:
+    """(photos,) weights, (size of the photo's class) ** -balance."""
+    return np.bincount(targets)[targets].astype(float) ** -balance
+
+
+def resize_side(test_size: int, crop: float) -> int:
+    """Short side in pixels to which timm's evaluation transform resizes before its centre crop."""
+    return math.floor(test_size / crop)

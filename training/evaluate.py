@@ -1,0 +1,109 @@
+"""python -m training.evaluate MODEL DATA: how good a model is on labelled photos."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flower_model.cli import run_command
+from flower_model.errors import DataError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _print(options))
+
+
+def evaluate(model_name: str, source: str, data_root: Path) -> dict[str, Any]:
+    """Measures a model on a source of labelled photos.
+
+    Args:
+        model_name: A weights folder or "user/repo".
+        source: "flowers102:test" or another split, or a folder of class folders, whose names
+            are matched to the model's labels after the renames of the model's own recipe.
+        data_root: Folder that a relative source lies in, unless it exists where the caller stands.
+
+    Returns:
+        The figures of `training.metrics.measure`, and photos, classes, labels (their numbers)
+        and skipped (a sentence for each photo that does not open).
+
+    Raises:
+        FlowerModelError: If model or data are no good, or a class is none of the model's labels.
+    """
+    from flower_model.classifier import FlowerClassifier
+    from training.data import decode_photos, resize_side, source_photos
+    from training.forward import forward_photos, gains_from_bf16
+    from training.metrics import measure
+    from training.recipe import Data
+
+    model = FlowerClassifier.from_pretrained(model_name)
+    rename = model.config.details.get("recipe", {}).get("data", {}).get("rename", {})
+    root = Path() if Path(source.partition(":")[0]).is_dir() else data_root
+    photos = source_photos(source, root, Data(train=(source,), val=(source,), rename=rename))
+    unknown = sorted({photo.label for photo in photos} - set(model.labels))
+    if unknown:
+        raise DataError(
+            f"Class '{unknown[0]}' of '{source}' is none of the labels of '{model_name}': "
+            "rename its folder to one of them."
+        )
+    decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
+    if not len(decoded):
+        raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
+    logits, _ = forward_photos(
+        model.network,
+        decoded,
+        model.transform,
+        device=model.runtime.device,
+        bf16=gains_from_bf16(model.runtime.device),
+        title="evaluating",
+    )
+    targets = decoded.targets(model.labels)
+    return {
+        "photos": len(decoded),
+        "classes": len(set(targets.tolist())),
+        "labels": len(model.labels),
+        **measure(logits, targets, model.config.temperature),
+        "skipped": decoded.skipped,
+    }
+
+
+def _print(options: argparse.Namespace) -> int:
+    result = evaluate(options.model, options.data, Path(options.data_root))
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return 0
+    for sentence in result["skipped"]:
+        print(f"skipped: {sentence}", file=sys.stderr)
+    print(
+        f"{result['photos']} photos of {result['classes']} classes, "
+        f"{len(result['skipped'])} skipped, answers among {result['labels']} labels\n"
+        f"top-1 accuracy      {100 * result['top1']:6.2f} %\n"
+        f"top-5 accuracy      {100 * result['top5']:6.2f} %\n"
+        f"mean per class      {100 * result['mean_per_class']:6.2f} %\n"
+        f"log loss            {result['log_loss']:6.3f}\n"
+        f"calibration error   {100 * result['calibration_error']:6.2f} %"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate",
+        description="Prints accuracy and calibration of a model on labelled photos.",
+    )
+    parser.add_argument("model", help="a weights folder or user/repo on the Hub")
+    parser.add_argument("data", help="flowers102:test, or a folder of class folders")
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where flowers102 and relative folders lie (default: $FLOWER_DATA or data)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Logits and features of many photos, as fast as the machine gives them."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from flower_model.runtime import TorchRuntime
+from training.data import DecodedPhotos, TransformedPhotos
+
+WORKERS = min(8, os.cpu_count() or 1)
+
+
+def forward_photos(
+    network: nn.Module,
+    photos: DecodedPhotos,
+    transform: Any,
+    *,
+    device: torch.device,
+    bf16: bool,
+    title: str,
+    batch_size: int = 64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a network over photos in evaluation mode.
+
+    Returns:
+        Logits (photos, classes) and pooled features (photos, channels), float32.
+    """
+    dataset = TransformedPhotos(photos, np.zeros(len(photos), np.int64), transform)
+    loader = DataLoader(dataset, batch_size, num_workers=WORKERS)
+    network.eval()
+    logits, features = [], []
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        tqdm(total=len(photos), desc=title, unit=" photos", leave=False) as bar,
+    ):
+        for batch, _ in loader:
+            batch = batch.to(device, memory_format=torch.channels_last)
+            batch_logits, batch_features = TorchRuntime.forward(network, batch)
+            logits.append(batch_logits)
+            features.append(batch_features)
+            bar.update(len(batch))
+    return torch.cat(logits).numpy(), torch.cat(features).numpy()
+
+
+def gains_from_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bf16 matrices faster than fp32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False

@@ -1,0 +1,242 @@
+"""python -m training.train RECIPE: photos in, a weights folder out."""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flower_model.cli import run_command
+from flower_model.errors import RecipeError
+from training.recipe import RECIPES, Recipe, load_recipe, parse_change
+
+if TYPE_CHECKING:
+    from training.data import Photos
+
+RECIPE_FILE = "recipe.json"  # in a run's folder: with which settings it was started
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: run_training(options))
+
+
+def run_training(options: argparse.Namespace) -> int:
+    """Checks what was asked for, then trains."""
+    recipe = _recipe(options)
+    run = Path(options.out or f"runs/{recipe.name}")
+    _check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
+    train(recipe, run, Path(options.data_root), resume=options.resume)
+    return 0
+
+
+def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -> None:
+    """A whole run, from the photos to the weights folder `run`/model.
+
+    Args:
+        recipe: What to do.
+        run: Folder for metrics, checkpoints and the finished model; an earlier run in it goes,
+            once the photos have been read, unless it is resumed.
+        data_root: Folder that the recipe's sources lie in.
+        resume: Go on from the run's last epoch.
+
+    Raises:
+        FlowerModelError: If the data, the pretrained weights or the run folder are no good.
+    """
+    # Imported here so that `--help` and a mistyped recipe answer at once.
+    import torch
+    from accelerate import Accelerator, PartialState
+    from timm.data import create_transform, resolve_data_config
+
+    from flower_model.classifier import FlowerClassifier
+    from flower_model.confidence import fit_temperature
+    from flower_model.config import ModelConfig
+    from training.data import load_photos, resize_side
+    from training.finetune import finetune, keep_freed_memory, seconds_since_last
+    from training.flowers102 import botanical_names
+    from training.forward import forward_photos, gains_from_bf16
+    from training.metrics import measure
+    from training.pretrained import create_network
+    from training.probe import probe_head
+
+    keep_freed_memory()
+    bf16 = recipe.finetune.precision == "bf16" or (
+        recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
+    )
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no")
+
+    short_side = resize_side(recipe.model.test_size, recipe.model.crop)
+    photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
+
+    torch.manual_seed(recipe.seed)
+    network = create_network(recipe.model, len(photos.labels))
+    network = network.to(memory_format=torch.channels_last).to(accelerator.device)
+    resume = resume and (run / "last.safetensors").exists()
+    if not resume and accelerator.is_main_process:
+        _start_run(run, recipe)
+    if recipe.probe and not resume:
+        probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
+    network, seconds = finetune(
+        network, photos, recipe, run, accelerator=accelerator, bf16=bf16, resume=resume
+    )
+
+    logits, _ = forward_photos(
+        network,
+        photos.val,
+        create_transform(**resolve_data_config({}, model=network)),
+        device=accelerator.device,
+        bf16=bf16,
+        title="calibrating",
+    )
+    temperature = fit_temperature(logits, photos.val_targets)
+    metrics = measure(logits, photos.val_targets, temperature)
+    botanical = botanical_names()
+    config = ModelConfig(
+        architecture=recipe.model.architecture,
+        labels=tuple(photos.labels),
+        descriptions={label: botanical[label] for label in photos.labels if label in botanical},
+        temperature=temperature,
+        details=_details(recipe, photos, metrics, seconds),
+    )
+    if accelerator.is_main_process:
+        (run / "model" / "README.md").unlink(missing_ok=True)  # a card of an earlier try
+        FlowerClassifier(network, config).save_pretrained(run / "model")
+        print(
+            f"held out: top-1 {100 * metrics['top1']:.2f} %, "
+            f"mean per class {100 * metrics['mean_per_class']:.2f} %, "
+            f"log loss {metrics['log_loss']:.3f}, "
+            f"calibration error {100 * metrics['calibration_error']:.2f} %\n"
+            f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
+        )
+
+
+def _details(
+    recipe: Recipe, photos: "Photos", metrics: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    """What the model's config.json says about how the model came to be."""
+    import timm
+    import torch
+
+    from training.data import fingerprint
+
+    uses = ["the temperature"] + ["the choice of the epoch"] * (recipe.finetune.keep == "best")
+    return {
+        "recipe": _published(recipe),
+        "train": {"sources": _names(recipe.data.train), "photos": len(photos.train)},
+        "held_out": {
+            "sources": _names(recipe.data.val),
+            "photos": len(photos.val),
+            "sha256": fingerprint(photos.val.photos),
+            "used_for": " and ".join(uses),
+        },
+        "metrics": {name: round(value, 5) for name, value in metrics.items()},
+        "made_with": {
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "machine": torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else f"{os.cpu_count()} {platform.machine()} cores",
+            "minutes": round(seconds / 60, 1),
+        },
+    }
+
+
+def _published(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the paths of the machine that ran it."""
+    content = recipe.model_dump(exclude_none=True)
+    content["data"] |= {key: _names(content["data"][key]) for key in ("train", "val")}
+    if Path(recipe.model.pretrained).is_dir():
+        content["model"]["pretrained"] = Path(recipe.model.pretrained).name
+    return content
+
+
+def _names(sources: Sequence[str]) -> list[str]:
+    return [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    changes: dict[str, Any] = {}
+    for text in options.set:
+        for section, values in parse_change(text).items():
+            if isinstance(values, dict):
+                changes.setdefault(section, {}).update(values)
+            else:
+                changes[section] = values
+    if options.pretrained is None and "pretrained" not in changes.get("model", {}):
+        options.pretrained = os.environ.get("FLOWER_PRETRAINED")
+    if options.pretrained is not None:
+        changes.setdefault("model", {})["pretrained"] = options.pretrained
+    if options.data:
+        folder = str(Path(options.data).absolute())
+        changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
+        changes.setdefault("name", Path(folder).name)
+    elif not options.recipe:
+        raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
+    return load_recipe(options.recipe or "default", changes)
+
+
+def _check_run(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Refuses to overwrite an earlier run by accident, or to resume another one."""
+    recipe_file = run / RECIPE_FILE
+    if resume:
+        if not recipe_file.exists():
+            raise RecipeError(f"'{run}' holds no run to resume: leave out --resume.")
+        if recipe_file.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2):
+            raise RecipeError(
+                f"'{run}' was started with other settings ({recipe_file}): "
+                "resume it with the same command or choose --overwrite."
+            )
+    elif recipe_file.exists() and not overwrite:
+        raise RecipeError(
+            f"'{run}' already holds a run: go on with --resume, replace it with --overwrite "
+            "or name another folder with --out."
+        )
+    elif run.is_file() or (run.is_dir() and any(run.iterdir()) and not recipe_file.exists()):
+        raise RecipeError(f"'{run}' holds other files: name an empty folder with --out.")
+
+
+def _start_run(run: Path, recipe: Recipe) -> None:
+    from flower_model.files import atomic_path
+
+    if run.exists():
+        shutil.rmtree(run)
+    with atomic_path(run / RECIPE_FILE) as temporary:
+        temporary.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description="Trains a flower classifier."
+    )
+    parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
+    parser.add_argument("--data", help="a folder of class folders to train on")
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
+    )
+    parser.add_argument(
+        "--pretrained",
+        help="first weights: a timm tag, a Hub repository or a folder "
+        "(default: $FLOWER_PRETRAINED or what the recipe says)",
+    )
+    parser.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last epoch")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe, such as finetune.epochs=2",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
