@@ -1,0 +1,140 @@
+"""What several test modules share: a small model, a photo, and commands run as a user runs them."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# huggingface_hub reads this once, when it is imported: no test reaches for the network by accident.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import timm
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from flower_model import FlowerClassifier
+from flower_model.config import ModelConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+BOTANICAL = {
+    "daisy": "Bellis perennis",
+    "dandelion": "Taraxacum officinale",
+    "rose": "Rosa",
+    "sunflower": "Helianthus annuus",
+    "tulip": "Tulipa",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> FlowerClassifier:
+    """Five labels, random weights: fast, and always the same answers."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=5)
+    config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, temperature=0.02)
+    return FlowerClassifier(network, config, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tmp_path_factory) -> Path:
+    """The weights folder of `tiny_model`; a test that changes it works on a copy."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flower_photo(tmp_path_factory) -> Path:
+    """A JPEG of a dahlia, 640 x 427."""
+    path = tmp_path_factory.mktemp("photo") / "dahlia.jpg"
+    Image.fromarray(load_sample_image("flower.jpg")).save(path, quality=92)
+    return path
+
+
+@pytest.fixture(scope="session")
+def flower_data() -> Path:
+    """The folder of the flower photos that FLOWER_DATA names; without it the test is skipped."""
+    if "FLOWER_DATA" not in os.environ:
+        pytest.skip("FLOWER_DATA is not set to a folder of flower photos")
+    return Path(os.environ["FLOWER_DATA"])
+
+
+@pytest.fixture(scope="session")
+def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_module("flower_model", "photo.jpg")` runs `python -m flower_model photo.jpg`."""
+    return lambda module, *words, **env: _run("-m", module, *words, env=env)
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_script("app.py", "--help")` runs `python app.py --help`."""
+    return lambda script, *words, **env: _run(str(ROOT / script), *words, env=env)
+
+
+@pytest.fixture(scope="session")
+def serve_app() -> Iterator[Callable[..., "Served"]]:
+    """`serve_app("--share")` starts `python app.py --share` on a free port and waits for it."""
+    started: list[Served] = []
+
+    def serve(*words: object, **env: str) -> Served:
+        started.append(Served(*words, env=env))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.stop()
+
+
+class Served:
+    """A running `python app.py` and what it printed until it was reachable."""
+
+    def __init__(self, *words: object, env: dict[str, str]) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}/"
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", self.url.split(":")[2][:-1], *map(str, words)],
+            cwd=ROOT,
+            env=os.environ | env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.lines: list[str] = []
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            if self.url in line:
+                return
+        raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
+
+    def stop(self) -> tuple[int, str]:
+        """Ends it as a service manager would; returns its exit code and its stderr."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            _, errors = self.process.communicate(timeout=60)
+        except ValueError:  # stopped before, and read to the end
+            return self.process.returncode, ""
+        return self.process.returncode, errors
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,0 +1,123 @@
+"""Splits that do not leak, draws that balance, and batches that repeat."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from drawn import COLOURS, draw_dataset
+
+from training import flowers102
+from training.data import BalancedSampler, class_folders, gather, source_photos
+from training.probe import fit_head
+from training.recipe import Data, load_recipe
+
+
+def test_train_and_val_folders_are_used_as_they_are(tmp_path):
+    draw_dataset(tmp_path / "set" / "train", 3)
+    draw_dataset(tmp_path / "set" / "val", 2, offset=100)
+    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    assert len(train) == 9 and len(val) == 6
+    assert all(photo.path.parts[-3] == "val" for photo in val)
+
+
+def test_a_folder_without_a_split_is_divided_by_class_and_by_seed(tmp_path):
+    draw_dataset(tmp_path / "set", 20)
+    data = Data(train=("set:train",), val=("set:val",))
+    train, val = gather(data, tmp_path, seed=0)
+    assert Counter(photo.label for photo in val) == dict.fromkeys(COLOURS, 4)
+    assert not {photo.path for photo in train} & {photo.path for photo in val}
+    assert gather(data, tmp_path, seed=0) == (train, val)
+    assert gather(data, tmp_path, seed=1)[1] != val
+
+
+def test_exact_duplicates_stay_on_one_side(tmp_path):
+    folder = draw_dataset(tmp_path / "set", 10)
+    for label in COLOURS:
+        for number in range(10):
+            shutil.copy(folder / label / f"{number:03}.png", folder / label / f"copy{number}.png")
+    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    contents = {photo.path.read_bytes() for photo in train}
+    assert not any(photo.path.read_bytes() in contents for photo in val)
+    assert len(train) + len(val) == 60
+
+
+def test_a_training_photo_that_is_also_held_out_is_left_out(tmp_path, capsys):
+    draw_dataset(tmp_path / "set" / "train", 3)
+    draw_dataset(tmp_path / "set" / "val", 1)  # the same seeds: the same photos
+    train, _ = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    assert len(train) == 6
+    assert "3 training photos are also held out" in capsys.readouterr().out
+
+
+def test_sources_combine_and_classes_merge_by_name(tmp_path):
+    draw_dataset(tmp_path / "one", 2)
+    draw_dataset(tmp_path / "two", 2, offset=50)
+    rename = {"red disc": "round", "blue disc": "round"}
+    photos = source_photos("one", tmp_path, Data(train=("one",), val=("one",), rename=rename))
+    assert {photo.label for photo in photos} == {"round", "yellow disc"}
+
+
+def test_an_epoch_draws_rare_classes_more_often_than_they_occur():
+    targets = np.repeat([0, 1], [100, 4])
+    counted = Counter(targets[list(BalancedSampler(targets, 0.0, seed=0, epoch=0))].tolist())
+    equal = Counter(targets[list(BalancedSampler(targets, 1.0, seed=0, epoch=0))].tolist())
+    assert counted == {0: 100, 1: 4}
+    assert equal == {0: 52, 1: 52}
+
+
+def test_an_epochs_draw_follows_from_seed_and_epoch():
+    targets = np.repeat([0, 1], [30, 5])
+    draws = [
+        list(BalancedSampler(targets, 0.5, seed, epoch)) for seed, epoch in [(0, 1), (0, 1), (0, 2)]
+    ]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_the_probe_separates_what_can_be_separated():
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], 30)
+    features = (rng.normal(size=(90, 8)) + 4 * np.eye(3, 8)[targets]).astype(np.float32)
+    weight, bias = fit_head(features, targets, l2=0.01, balance=0.5)
+    assert weight.shape == (3, 8) and bias.shape == (3,)
+    assert ((features @ weight.T + bias).argmax(1) == targets).mean() > 0.95
+
+
+def test_the_probe_gives_two_classes_two_outputs():
+    features = np.array([[0.0], [0.1], [0.9], [1.0]], np.float32)
+    weight, bias = fit_head(features, np.array([0, 0, 1, 1]), l2=0.01, balance=0.0)
+    assert ((features @ weight.T + bias).argmax(1) == [0, 0, 1, 1]).all()
+
+
+def test_the_102_names_are_english_botanical_and_distinct():
+    names = flowers102.class_names()
+    assert len({english for english, _ in names}) == len(names) == 102
+    assert names[0] == ("pink primrose", "Oenothera speciosa")
+    assert names[73] == ("rose", "Rosa")
+
+
+@pytest.mark.parametrize("name", ["default", "flowers5", "flowers103", "report"])
+def test_every_recipe_can_be_read(name):
+    assert load_recipe(name).finetune.epochs > 0
+
+
+def test_oxfords_photos_come_with_their_names(flower_data):
+    photos = source_photos("flowers102:val", flower_data, Data(train=("x",), val=("x",)))
+    assert Counter(photo.label for photo in photos) == dict.fromkeys(
+        (english for english, _ in flowers102.class_names()), 10
+    )
+
+
+def test_the_names_are_those_of_the_data_sets_own_list(flower_data):
+    import json
+
+    listed = json.loads((flower_data / "flowers-102" / "cat_to_name.json").read_text())
+    assert [english for english, _ in flowers102.class_names()] == [
+        listed[str(number)] for number in range(1, 103)
+    ]
+
+
+def test_class_folders_ignores_hidden_files(tmp_path):
+    folder = draw_dataset(tmp_path / "set", 1)
+    (folder / "red disc" / ".DS_Store").write_bytes(b"x")
+    assert len(class_folders(folder)) == 3

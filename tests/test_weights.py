@@ -1,0 +1,62 @@
+"""The shipped model: what the README promises of weights/ holds for the files in it."""
+
+import json
+import re
+
+import pytest
+import timm
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from flower_model import FlowerClassifier
+from flower_model.images import open_image
+from training.evaluate import evaluate
+
+WEIGHTS = ROOT / "weights"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> FlowerClassifier:
+    return FlowerClassifier.from_pretrained(WEIGHTS)
+
+
+def test_it_names_103_flowers_with_their_botanical_names(shipped):
+    assert len(shipped.labels) == 103
+    assert {"tulip", "oxeye daisy", "common dandelion", "rose", "sunflower"} < set(shipped.labels)
+    assert set(shipped.config.descriptions) == set(shipped.labels)
+
+
+def test_it_is_small_with_16_bit_matrices_and_32_bit_batch_norm():
+    tensors = load_file(WEIGHTS / "model.safetensors")
+    assert tensors["fc.weight"].dtype == torch.float16
+    assert tensors["bn1.running_var"].dtype == torch.float32
+    assert (WEIGHTS / "model.safetensors").stat().st_size <= 55_000_000
+
+
+def test_timm_reads_the_same_logits_from_it(shipped, flower_photo):
+    network = timm.create_model(f"local-dir:{WEIGHTS}", pretrained=True).eval()
+    batch = shipped.transform(open_image(flower_photo))[None]
+    with torch.inference_mode():
+        logits, _ = shipped.runtime(batch)
+        assert (network(batch) - logits.to("cpu")).abs().max() <= 1e-3
+
+
+def test_its_config_leaves_out_the_two_keys_that_transformers_fails_on():
+    config = json.loads((WEIGHTS / "config.json").read_text(encoding="utf-8"))
+    assert not {"num_classes", "in_chans"} & set(config.get("model_args", {}))
+
+
+def test_it_calls_the_sample_photo_a_dahlia(shipped, flower_photo):
+    assert "dahlia" in shipped.predict(flower_photo).label
+
+
+def test_its_files_name_no_path_of_the_machine_that_made_it():
+    for name in ("config.json", "README.md"):
+        assert not re.search(r"(?<![\w.:/])/(home|root|work|tmp)/", (WEIGHTS / name).read_text())
+
+
+def test_it_names_the_five_flowers_among_all_103(flower_data):
+    result = evaluate(str(WEIGHTS), "flowers5:val", flower_data)
+    assert result["photos"] == 383 and result["classes"] == 5
+    assert result["top1"] >= 0.92
