@@ -20,7 +20,9 @@ def model_card(config: ModelConfig) -> str:
     Args:
         config: The model's; what it does not know is left out of the card.
     """
+    recipe = config.details.get("recipe", {})
     data = ModelCardData(
+        license=recipe.get("model", {}).get("license") or None,
         library_name="timm",
         pipeline_tag="image-classification",
         tags=["timm", "image-classification", "flowers"],
@@ -32,7 +34,9 @@ def model_card(config: ModelConfig) -> str:
         f"# Flower classifier: {config.architecture}, {len(config.labels)} classes",
         _use(),
         _training(config.details),
-        _measured(config),
+        _measured(config.details),
+        _limits(config),
+        _credits(recipe),
         _classes(config),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -81,14 +85,35 @@ def _training(details: Any) -> str:
     return "\n".join(lines)
 
 
-def _measured(config: ModelConfig) -> str:
-    metrics = config.details.get("metrics")
-    if not metrics:
+def _measured(details: Any) -> str:
+    if "metrics" not in details:
         return ""
-    rows = [f"| {text} | {100 * metrics[key]:.2f} % |" for key, text in FIGURES.items()]
-    rows.append(f"| log loss | {metrics['log_loss']:.3f} |")
-    return "\n".join(
-        ["## Measured on the held-out photos", "", "| figure | value |", "| --- | --- |", *rows]
+    columns = {"held-out photos": details["metrics"], **details.get("tests", {})}
+    rows = [
+        f"| {text} | " + " | ".join(f"{100 * c[key]:.2f} %" for c in columns.values()) + " |"
+        for key, text in FIGURES.items()
+    ]
+    rows.append(
+        "| log loss | " + " | ".join(f"{c['log_loss']:.3f}" for c in columns.values()) + " |"
+    )
+    head = [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    text = "The held-out photos fitted what is said above; the other sources chose nothing."
+    return "\n".join(["## Measured", "", *head, *rows, *(["", text] if len(columns) > 1 else [])])
+
+
+def _limits(config: ModelConfig) -> str:
+    return f"""## Limits
+
+- It knows {len(config.labels)} classes and answers with one of them whatever the photo shows.
+- Its accuracy was measured on photos of the kind it was trained on, mostly close views of blossoms;
+  on others it will be lower.
+- It names what a flower looks like: do not eat or handle a plant on its word."""
+
+
+def _credits(recipe: Any) -> str:
+    lines = recipe.get("data", {}).get("credits", [])
+    return (
+        "\n".join(["## Data and licences", "", *(f"- {line}" for line in lines)]) if lines else ""
     )
 
 

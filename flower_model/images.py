@@ -34,7 +34,7 @@ def open_image(source: PhotoSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source), "the array")
     if isinstance(source, bytes):
-        return _decode(source, "the photo")
+        return _decode(source, "the file")
     if isinstance(source, str | Path):
         return _decode(_read(Path(source)), f"'{source}'")
     raise ImageError(
@@ -56,7 +56,7 @@ def _read(path: Path) -> bytes:
 
 def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
-        raise ImageError(f"{_sentence(name)} is an empty file: copy or download it again.")
+        raise ImageError(f"{_sentence(name)} is empty: copy or download it again.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata are not for the user

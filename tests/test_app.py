@@ -65,7 +65,7 @@ def test_identify_is_the_only_endpoint(client):
 
 
 def test_identify_tells_a_program_what_is_wrong_with_its_photo(client, not_a_photo):
-    with pytest.raises(AppError, match="^The photo is not a photo that can be opened"):
+    with pytest.raises(AppError, match="^The file is not a photo that can be opened"):
         client.predict(handle_file(not_a_photo), api_name="/identify")
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     upload(page, not_a_photo)
     notice = page.locator(".toast-body")
     expect(notice).to_contain_text(
-        "The photo is not a photo that can be opened: use a JPEG, PNG or WebP file."
+        "The file is not a photo that can be opened: use a JPEG, PNG or WebP file."
     )
     assert "Traceback" not in page.content()
     expect(page.locator("#answer h2")).to_have_count(0)

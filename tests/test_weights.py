@@ -56,7 +56,7 @@ def test_its_files_name_no_path_of_the_machine_that_made_it():
         assert not re.search(r"(?<![\w.:/])/(home|root|work|tmp)/", (WEIGHTS / name).read_text())
 
 
-def test_it_names_the_five_flowers_among_all_103(flower_data):
-    result = evaluate(str(WEIGHTS), "flowers5:val", flower_data)
+def test_it_names_the_five_flowers_among_all_103(shipped, flower_data):
+    result = evaluate(shipped, "flowers5:val", flower_data)
     assert result["photos"] == 383 and result["classes"] == 5
     assert result["top1"] >= 0.92

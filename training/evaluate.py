@@ -5,10 +5,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flower_model.cli import run_command
 from flower_model.errors import DataError
+
+if TYPE_CHECKING:
+    from flower_model import FlowerClassifier
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,11 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(lambda: _print(options))
 
 
-def evaluate(model_name: str, source: str, data_root: Path) -> dict[str, Any]:
+def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[str, Any]:
     """Measures a model on a source of labelled photos.
 
     Args:
-        model_name: A weights folder or "user/repo".
+        model: The model.
         source: "flowers102:test" or another split, or a folder of class folders, whose names
             are matched to the model's labels after the renames of the model's own recipe.
         data_root: Folder that a relative source lies in, unless it exists where the caller stands.
@@ -33,20 +36,18 @@ def evaluate(model_name: str, source: str, data_root: Path) -> dict[str, Any]:
     Raises:
         FlowerModelError: If model or data are no good, or a class is none of the model's labels.
     """
-    from flower_model.classifier import FlowerClassifier
     from training.data import decode_photos, resize_side, source_photos
     from training.forward import forward_photos, gains_from_bf16
     from training.metrics import measure
     from training.recipe import Data
 
-    model = FlowerClassifier.from_pretrained(model_name)
     rename = model.config.details.get("recipe", {}).get("data", {}).get("rename", {})
     root = Path() if Path(source.partition(":")[0]).is_dir() else data_root
     photos = source_photos(source, root, Data(train=(source,), val=(source,), rename=rename))
     unknown = sorted({photo.label for photo in photos} - set(model.labels))
     if unknown:
         raise DataError(
-            f"Class '{unknown[0]}' of '{source}' is none of the labels of '{model_name}': "
+            f"Class '{unknown[0]}' of '{source}' is none of the model's labels: "
             "rename its folder to one of them."
         )
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
@@ -71,7 +72,10 @@ def evaluate(model_name: str, source: str, data_root: Path) -> dict[str, Any]:
 
 
 def _print(options: argparse.Namespace) -> int:
-    result = evaluate(options.model, options.data, Path(options.data_root))
+    from flower_model import FlowerClassifier
+
+    model = FlowerClassifier.from_pretrained(options.model)
+    result = evaluate(model, options.data, Path(options.data_root))
     if options.json:
         print(json.dumps(result, indent=2))
         return 0

@@ -20,6 +20,10 @@ class Data(_Section):
 
     train: tuple[str, ...] = Field(min_length=1)
     val: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = ()
+    """Sources that the finished model is measured on, once; they choose nothing."""
+    credits: tuple[str, ...] = ()
+    """For the model card: what the photos are and under which licence."""
     rename: dict[str, str] = {}
     """Class name in the data -> label of the model; equal labels merge."""
     balance: float = Field(0.5, ge=0, le=1)
@@ -34,6 +38,8 @@ class Model(_Section):
     architecture: str = "resnet50"
     pretrained: str = "timm/resnet50.a1_in1k"
     """A timm tag, a Hub repository in timm's layout or a folder; "" starts from random weights."""
+    license: str = ""
+    """For the model card: the Hub's name of the finished model's licence, such as "apache-2.0"."""
     test_size: int = Field(224, ge=32)
     """Side in pixels of the square that the finished model looks at."""
     crop: float = Field(0.875, gt=0, le=1)
@@ -91,7 +97,8 @@ class Recipe(_Section):
     name: str
     data: Data
     model: Model = Model()
-    probe: Probe | None = Probe()
+    probe: Probe | Literal[False] = Probe()
+    """false leaves the head as it was initialised."""
     finetune: Finetune
     seed: int = 0
 

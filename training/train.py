@@ -2,19 +2,14 @@
 
 import argparse
 import os
-import platform
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flower_model.cli import run_command
 from flower_model.errors import RecipeError
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
-
-if TYPE_CHECKING:
-    from training.data import Photos
 
 RECIPE_FILE = "recipe.json"  # in a run's folder: with which settings it was started
 
@@ -56,12 +51,14 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
     from training.data import load_photos, resize_side
+    from training.evaluate import evaluate
     from training.finetune import finetune, keep_freed_memory, seconds_since_last
     from training.flowers102 import botanical_names
     from training.forward import forward_photos, gains_from_bf16
     from training.metrics import measure
     from training.pretrained import create_network
     from training.probe import probe_head
+    from training.report import provenance, rounded
 
     keep_freed_memory()
     bf16 = recipe.finetune.precision == "bf16" or (
@@ -94,68 +91,37 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     )
     temperature = fit_temperature(logits, photos.val_targets)
     metrics = measure(logits, photos.val_targets, temperature)
+    _say("held out", metrics)
+
     botanical = botanical_names()
     config = ModelConfig(
         architecture=recipe.model.architecture,
         labels=tuple(photos.labels),
         descriptions={label: botanical[label] for label in photos.labels if label in botanical},
         temperature=temperature,
-        details=_details(recipe, photos, metrics, seconds),
+        details=provenance(recipe, photos, metrics, seconds),
     )
+    model = FlowerClassifier(network, config, accelerator.device)
+    for source in recipe.data.test:
+        result = evaluate(model, source, data_root)
+        _say(source, result)
+        config.details["tests"][source] = rounded(result)
     if accelerator.is_main_process:
         (run / "model" / "README.md").unlink(missing_ok=True)  # a card of an earlier try
-        FlowerClassifier(network, config).save_pretrained(run / "model")
+        model.save_pretrained(run / "model")
         print(
-            f"held out: top-1 {100 * metrics['top1']:.2f} %, "
-            f"mean per class {100 * metrics['mean_per_class']:.2f} %, "
-            f"log loss {metrics['log_loss']:.3f}, "
-            f"calibration error {100 * metrics['calibration_error']:.2f} %\n"
             f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
         )
 
 
-def _details(
-    recipe: Recipe, photos: "Photos", metrics: dict[str, float], seconds: float
-) -> dict[str, Any]:
-    """What the model's config.json says about how the model came to be."""
-    import timm
-    import torch
-
-    from training.data import fingerprint
-
-    uses = ["the temperature"] + ["the choice of the epoch"] * (recipe.finetune.keep == "best")
-    return {
-        "recipe": _published(recipe),
-        "train": {"sources": _names(recipe.data.train), "photos": len(photos.train)},
-        "held_out": {
-            "sources": _names(recipe.data.val),
-            "photos": len(photos.val),
-            "sha256": fingerprint(photos.val.photos),
-            "used_for": " and ".join(uses),
-        },
-        "metrics": {name: round(value, 5) for name, value in metrics.items()},
-        "made_with": {
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "machine": torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else f"{os.cpu_count()} {platform.machine()} cores",
-            "minutes": round(seconds / 60, 1),
-        },
-    }
-
-
-def _published(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the paths of the machine that ran it."""
-    content = recipe.model_dump(exclude_none=True)
-    content["data"] |= {key: _names(content["data"][key]) for key in ("train", "val")}
-    if Path(recipe.model.pretrained).is_dir():
-        content["model"]["pretrained"] = Path(recipe.model.pretrained).name
-    return content
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    return [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
+def _say(name: str, metrics: dict[str, Any]) -> None:
+    print(
+        f"{name}: top-1 {100 * metrics['top1']:.2f} %, "
+        f"mean per class {100 * metrics['mean_per_class']:.2f} %, "
+        f"log loss {metrics['log_loss']:.3f}, "
+        f"calibration error {100 * metrics['calibration_error']:.2f} %",
+        flush=True,
+    )
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

@@ -1,0 +1,49 @@
+"""The model card: what the Hub and a reader learn from it."""
+
+import re
+
+from huggingface_hub import ModelCard
+
+from flower_model.card import model_card
+from flower_model.config import ModelConfig
+
+DETAILS = {
+    "recipe": {
+        "name": "mine",
+        "data": {"credits": ["Photos by me, CC0."]},
+        "model": {"pretrained": "timm/resnet50.a1_in1k", "license": "apache-2.0"},
+        "finetune": {"epochs": 3, "optimizer": "adamw", "image_sizes": [128, 160]},
+    },
+    "train": {"sources": ["mine:train"], "photos": 80},
+    "held_out": {"sources": ["mine:val"], "photos": 20, "used_for": "the temperature"},
+    "metrics": dict.fromkeys(["top1", "top5", "mean_per_class", "calibration_error"], 0.5)
+    | {"log_loss": 1.25},
+    "tests": {},
+}
+
+
+def test_its_front_matter_is_what_the_hub_reads():
+    data = ModelCard(model_card(ModelConfig("resnet50", ("a", "b"), details=DETAILS))).data
+    assert data.library_name == "timm"
+    assert data.pipeline_tag == "image-classification"
+    assert data.license == "apache-2.0"
+    assert data.base_model == "timm/resnet50.a1_in1k"
+
+
+def test_it_tells_data_recipe_figures_limits_licences_and_classes():
+    text = model_card(ModelConfig("resnet50", ("rose", "tulip"), {"rose": "Rosa"}, details=DETAILS))
+    for part in ("80 photos of mine:train", "3 epochs", "50.00 %", "1.250", "CC0", "rose (*Rosa*)"):
+        assert part in text
+    assert re.findall("^## (.*)", text, re.MULTILINE) == [
+        "Use",
+        "Training",
+        "Measured",
+        "Limits",
+        "Data and licences",
+        "Classes",
+    ]
+
+
+def test_a_model_that_knows_nothing_of_its_training_still_gets_a_card():
+    text = model_card(ModelConfig("resnet50", ("rose", "tulip")))
+    assert "Measured" not in text and "rose, tulip" in text

@@ -1,0 +1,65 @@
+"""What a model's config.json, and so its card, says about how the model came to be."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from training.data import Photos, fingerprint
+from training.recipe import Recipe
+
+
+def provenance(
+    recipe: Recipe, photos: Photos, metrics: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """The recipe, the photos, the figures and the machine, as plain JSON values.
+
+    Args:
+        recipe: The run.
+        photos: What it was trained on and what was held out.
+        metrics: Of the held-out photos, as `training.metrics.measure` gives them.
+        seconds: How long the run took.
+    """
+    uses = ["the temperature"] + ["the choice of the epoch"] * (recipe.finetune.keep == "best")
+    cores = f"{os.cpu_count()} {platform.machine()} cores"
+    return {
+        "recipe": _published(recipe),
+        "train": {"sources": _names(recipe.data.train), "photos": len(photos.train)},
+        "held_out": {
+            "sources": _names(recipe.data.val),
+            "photos": len(photos.val),
+            "sha256": fingerprint(photos.val.photos),
+            "used_for": " and ".join(uses),
+        },
+        "metrics": rounded(metrics),
+        "tests": {},
+        "made_with": {
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else cores,
+            "minutes": round(seconds / 60, 1),
+        },
+    }
+
+
+def rounded(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The figures alone, to five digits."""
+    figures = (int, float)
+    return {key: round(value, 5) for key, value in metrics.items() if isinstance(value, figures)}
+
+
+def _published(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the paths of the machine that ran it."""
+    content = recipe.model_dump(mode="json")
+    content["data"] |= {key: _names(content["data"][key]) for key in ("train", "val", "test")}
+    if Path(recipe.model.pretrained).is_dir():
+        content["model"]["pretrained"] = Path(recipe.model.pretrained).name
+    return content
+
+
+def _names(sources: Sequence[str]) -> list[str]:
+    return [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
