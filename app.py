@@ -57,9 +57,10 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _interrupt(*_: object) -> None:
-    # Closing takes a moment; a second signal must not cut it short.
+    # Closing takes a moment; a second signal must not cut it short. Not SIG_IGN: for a signal
+    # that has already arrived Python would then print a traceback.
     for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)
+        signal.signal(stop, lambda *_: None)
     raise KeyboardInterrupt
 
 
