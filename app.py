@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public link too")
     parser.add_argument("--auth", metavar="USER:PASS", help="let in only who knows these")
     options = parser.parse_args(arguments)
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, like Ctrl-C
     return run_command(lambda: serve(options))
 
 
@@ -45,23 +44,17 @@ def serve(options: argparse.Namespace) -> int:
 
     folder = Path(options.model)
     demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
-    _launch(
-        demo, options.share, server_name=options.host, server_port=options.port, auth=auth, **PAGE
-    )
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        demo.close(verbose=False)
+    # A flag, not an exception: raised anywhere in a library it might be swallowed, and a second
+    # signal would raise again while the page is being closed.
+    asked_to_stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: asked_to_stop.append(number))
+    address = {"server_name": options.host, "server_port": options.port}
+    _launch(demo, options.share, auth=auth, **address, **PAGE)
+    while not asked_to_stop:
+        time.sleep(0.1)
+    demo.close(verbose=False)
     return 0
-
-
-def _interrupt(*_: object) -> None:
-    # Closing takes a moment; a second signal must not cut it short. Not SIG_IGN: for a signal
-    # that has already arrived Python would then print a traceback.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: None)
-    raise KeyboardInterrupt
 
 
 def _credentials(text: str) -> tuple[str, str]:
