@@ -122,6 +122,16 @@ class Served:
         return self.process.returncode, errors
 
 
+def assert_one_sentence(result, *parts):
+    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert str(part) in result.stderr
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

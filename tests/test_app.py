@@ -7,7 +7,7 @@ import urllib.request
 from itertools import pairwise
 
 import pytest
-from conftest import BOTANICAL, free_port
+from conftest import BOTANICAL, assert_one_sentence, free_port
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect, sync_playwright
@@ -35,16 +35,6 @@ def not_a_photo(tmp_path):
     path = tmp_path / "<b>rose.jpg"
     path.write_text("<b>no photo</b>")
     return path
-
-
-def assert_one_sentence(result, *parts):
-    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert str(part) in result.stderr
 
 
 # For programs
@@ -131,6 +121,7 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     )
     assert "Traceback" not in page.content()
     expect(page.locator("#answer h2")).to_have_count(0)
+    expect(page.get_by_text("Drop a photo of a flower here")).to_be_visible()
     upload(page, flower_photo)  # and the page goes on answering
     expect(page.locator("#answer h2")).to_have_count(1)
 

@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BOTANICAL
+from conftest import BOTANICAL, assert_one_sentence
 from safetensors.torch import load_file, save_file
 
 from flower_model.__main__ import main
@@ -17,16 +17,6 @@ from flower_model.cli import DEFAULT_MODEL
 @pytest.fixture
 def tiny_copy(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder, tmp_path / "copy")
-
-
-def assert_one_sentence(result, *parts):
-    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert str(part) in result.stderr
 
 
 def edit_config(folder, **changes):

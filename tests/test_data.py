@@ -8,9 +8,10 @@ import pytest
 from drawn import COLOURS, draw_dataset
 
 from training import flowers102
-from training.data import BalancedSampler, class_folders, gather, source_photos
+from training.data import BalancedSampler
 from training.probe import fit_head
 from training.recipe import Data, load_recipe
+from training.sources import class_folders, gather, source_photos
 
 
 def test_train_and_val_folders_are_used_as_they_are(tmp_path):

@@ -36,10 +36,11 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     Raises:
         FlowerModelError: If model or data are no good, or a class is none of the model's labels.
     """
-    from training.data import decode_photos, resize_side, source_photos
+    from training.data import decode_photos, resize_side
     from training.forward import forward_photos, gains_from_bf16
     from training.metrics import measure
     from training.recipe import Data
+    from training.sources import source_photos
 
     rename = model.config.details.get("recipe", {}).get("data", {}).get("rename", {})
     root = Path() if Path(source.partition(":")[0]).is_dir() else data_root

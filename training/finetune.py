@@ -1,13 +1,11 @@
 """The epochs: all layers move, their running average is validated, and a kill costs one epoch."""
 
-import csv
 import ctypes
-import json
 import math
 import random
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.data import Mixup, create_transform, resolve_data_config
 from timm.loss import SoftTargetCrossEntropy
@@ -30,31 +27,16 @@ from tqdm import tqdm
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
 from flower_model.files import atomic_path
+from training.checkpoint import (
+    Progress,
+    append_metrics,
+    contiguous,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.data import BalancedSampler, Photos, TransformedPhotos
 from training.forward import WORKERS, forward_photos
 from training.recipe import Finetune, Recipe
-
-METRICS = [
-    "epoch",
-    "image_size",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "epoch_seconds",
-    "run_seconds",
-]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: what a checkpoint stores beside its tensors."""
-
-    epoch: int = 0
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
-    run_seconds: float = 0.0
 
 
 def finetune(
@@ -113,7 +95,7 @@ def finetune(
     measured = average.module if average else network
     progress = Progress()
     if resume:
-        progress = _load_checkpoint(run, network, measured, optimizer)
+        progress = load_checkpoint(run, network, measured, optimizer)
         print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
         progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, {})
@@ -128,7 +110,7 @@ def finetune(
         train |= {"image_size": size, "epoch_seconds": time.monotonic() - started}
         progress = replace(progress, epoch=epoch + 1)
         progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, train)
-        _save_checkpoint(run, progress, network, measured, optimizer)
+        save_checkpoint(run, progress, network, measured, optimizer)
 
     if settings.keep == "best" and (run / "best.safetensors").exists():
         measured.load_state_dict(load_file(run / "best.safetensors"))
@@ -278,7 +260,7 @@ def _validate(
     row = {"epoch": progress.epoch, **train, "val_loss": loss, "val_accuracy": accuracy}
     row["run_seconds"] = progress.run_seconds
     if accelerator.is_main_process:
-        _append_metrics(run / "metrics.csv", row)
+        append_metrics(run / "metrics.csv", row)
         shown = (
             f"train loss {row['train_loss']:.3f} accuracy {100 * row['train_accuracy']:.2f} %"
             if train
@@ -294,7 +276,7 @@ def _validate(
         progress = replace(progress, best_accuracy=accuracy, best_epoch=progress.epoch)
         if accelerator.is_main_process:
             with atomic_path(run / "best.safetensors") as temporary:
-                save_file(_contiguous(network.state_dict()), temporary)
+                save_file(contiguous(network.state_dict()), temporary)
     return progress
 
 
@@ -307,61 +289,6 @@ def seconds_since_last() -> float:
     now = time.time()
     seconds, _last_time = now - _last_time, now
     return seconds
-
-
-def _append_metrics(path: Path, row: dict[str, Any]) -> None:
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            # A kill between metrics and checkpoint leaves a row that the resumed run writes again.
-            rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, METRICS)
-        writer.writeheader()
-        writer.writerows(rows)
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-
-
-def _save_checkpoint(
-    run: Path, progress: Progress, network: nn.Module, measured: nn.Module, optimizer: Any
-) -> None:
-    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
-    if measured is not network:
-        tensors |= {f"average.{name}": t for name, t in measured.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    metadata = {"progress": json.dumps(progress.__dict__)}
-    with atomic_path(run / "last.safetensors") as temporary:
-        save_file(_contiguous(tensors), temporary, metadata)
-
-
-def _load_checkpoint(
-    run: Path, network: nn.Module, measured: nn.Module, optimizer: Any
-) -> Progress:
-    path = run / "last.safetensors"
-    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
-    try:
-        with safe_open(path, "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            for name in file.keys():  # noqa: SIM118  # safe_open is no dict
-                part, _, rest = name.partition(".")
-                parts[part][rest] = file.get_tensor(name)
-        network.load_state_dict(parts["network"])
-        if measured is not network:
-            measured.load_state_dict(parts["average"])
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError):
-        raise ModelError(f"'{path}' does not fit this run: start again with --overwrite.") from None
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return progress
-
-
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # channels_last convolutions are not contiguous, and safetensors stores nothing else
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def keep_freed_memory() -> None:

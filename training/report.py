@@ -9,8 +9,9 @@ from typing import Any
 import timm
 import torch
 
-from training.data import Photos, fingerprint
+from training.data import Photos
 from training.recipe import Recipe
+from training.sources import fingerprint
 
 
 def provenance(

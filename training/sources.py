@@ -1,0 +1,141 @@
+"""Which photos a recipe trains on and which it holds out: sources, names, splits."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sklearn.model_selection import StratifiedGroupKFold
+
+from flower_model.errors import DataError
+from training import flowers102
+from training.recipe import Data
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file and the label it is filed under."""
+
+    path: Path
+    label: str
+
+
+def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]:
+    """The training and the held-out photos of a recipe.
+
+    Training photos whose file is byte for byte a held-out one are left out.
+
+    Args:
+        data: The recipe's sources.
+        root: Folder that relative sources lie in.
+        seed: Of the split of folders that have no train/ and val/.
+
+    Raises:
+        DataError: If a source is missing, a class is empty or there are fewer than two.
+    """
+    train = [p for name in data.train for p in source_photos(name, root, data, seed)]
+    val = [p for name in data.val for p in source_photos(name, root, data, seed)]
+    held_out = {_digest(photo.path) for photo in val}
+    unseen = [photo for photo in train if _digest(photo.path) not in held_out]
+    if len(unseen) < len(train):
+        print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
+    check_classes(unseen, val)
+    return unseen, val
+
+
+def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Photo]:
+    """The photos of one source with renamed labels.
+
+    Args:
+        source: "flowers102:SPLIT" is Oxford's own split; "flowers102-all:train" and ":val" divide
+            Oxford's train and val together by `data.val_fraction`; "FOLDER:train" and ":val" are
+            the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it.
+        root: Folder that relative sources lie in.
+        data: Renames and val_fraction.
+        seed: Of the division.
+
+    Raises:
+        DataError: If the source is missing, is no folder of class folders or has an empty class.
+    """
+    name, _, split = source.rpartition(":")
+    if split not in ("train", "val", "test") or not name:
+        name, split = source, ""
+    if name == "flowers102":
+        photos = _flowers102(root, split or "test")
+    elif name == "flowers102-all" and split in ("train", "val"):
+        labelled = _flowers102(root, "train") + _flowers102(root, "val")
+        photos = _own_split(labelled, split, data.val_fraction, seed)
+    else:
+        folder = root / name
+        inside = folder / split if split else folder
+        if split and not inside.is_dir():
+            photos = _own_split(class_folders(folder), split, data.val_fraction, seed)
+        else:
+            photos = class_folders(inside)
+    return [Photo(photo.path, data.rename.get(photo.label, photo.label)) for photo in photos]
+
+
+def _flowers102(root: Path, split: str) -> list[Photo]:
+    return [Photo(path, label) for path, label in flowers102.photos(root, split)]
+
+
+def class_folders(folder: Path) -> list[Photo]:
+    """All files of a folder of class folders, each labelled with its folder's name.
+
+    Raises:
+        DataError: If the folder is missing, has no class folders or an empty one.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no data folder '{folder}': check --data or --data-root.")
+    classes = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if not classes:
+        raise DataError(f"'{folder}' holds no class folders: put each class's photos in a folder.")
+    photos = []
+    for class_folder in classes:
+        files = sorted(f for f in class_folder.iterdir() if f.is_file() and f.name[0] != ".")
+        if not files:
+            raise DataError(f"Class folder '{class_folder}' is empty: add photos or remove it.")
+        photos += [Photo(file, class_folder.name) for file in files]
+    return photos
+
+
+def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
+    """Raises DataError unless there are two classes, each with photos to train on."""
+    classes = {photo.label for photo in train}
+    if len(classes) < 2:
+        found = f"only '{next(iter(classes))}'" if classes else "none"
+        raise DataError(f"Training needs photos of at least two classes, and there is {found}.")
+    unknown = sorted({photo.label for photo in val} - classes)
+    if unknown:
+        raise DataError(f"Class '{unknown[0]}' has held-out photos but none to train on.")
+    if not val:
+        raise DataError("There are no held-out photos to validate on: add some to val/.")
+
+
+def _own_split(photos: list[Photo], split: str, val_fraction: float, seed: int) -> list[Photo]:
+    """A stratified split in which byte-for-byte equal files stay on one side."""
+    counts = Counter(photo.label for photo in photos)
+    label, fewest = min(counts.items(), key=lambda item: item[1])
+    folds = max(2, round(1 / val_fraction))
+    if fewest < 2:
+        raise DataError(
+            f"Class '{label}' has a single photo: at least two are needed to hold one out."
+        )
+    groups = [_digest(photo.path) for photo in photos]
+    labels = [photo.label for photo in photos]
+    folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
+    train, val = next(folder.split(photos, labels, groups))
+    return [photos[index] for index in (val if split == "val" else train)]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return str(path)  # unreadable: decode_photos names and skips it
+
+
+def fingerprint(photos: Sequence[Photo]) -> str:
+    """SHA-256 over the sorted SHA-256 sums of the files: says later which photos these were."""
+    return hashlib.sha256("\n".join(sorted(_digest(p.path) for p in photos)).encode()).hexdigest()
