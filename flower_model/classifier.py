@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import huggingface_hub
 import timm
@@ -150,7 +150,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         if top_k < 1:
             raise FlowerModelError(f"top_k must be at least 1, not {top_k}.")
         if not isinstance(photos, list | tuple):
-            return self._predict_batch([photos], top_k)[0]  # type: ignore[list-item]
+            return self._predict_batch([cast(PhotoSource, photos)], top_k)[0]
         answers: list[Prediction] = []
         for start in range(0, len(photos), batch_size):
             answers += self._predict_batch(photos[start : start + batch_size], top_k)
@@ -166,7 +166,9 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             for row, order in zip(probs, best, strict=True)
         ]
 
-    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+    def save_pretrained(  # type: ignore[override]  # the mixin's own options have no meaning here
+        self, save_directory: str | Path, **_: Any
+    ) -> None:
         """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
         Matrices are stored in 16 bits, vectors (batch norm, biases) in 32. Each file replaces

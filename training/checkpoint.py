@@ -32,7 +32,6 @@ class Progress:
     """How far a run is: what a checkpoint stores beside its tensors."""
 
     epoch: int = 0
-    best_epoch: int = -1
     best_accuracy: float = -1.0
     run_seconds: float = 0.0
 

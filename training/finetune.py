@@ -273,7 +273,7 @@ def _validate(
             flush=True,
         )
     if accuracy > progress.best_accuracy:
-        progress = replace(progress, best_accuracy=accuracy, best_epoch=progress.epoch)
+        progress = replace(progress, best_accuracy=accuracy)
         if accelerator.is_main_process:
             with atomic_path(run / "best.safetensors") as temporary:
                 save_file(contiguous(network.state_dict()), temporary)
