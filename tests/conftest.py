@@ -15,6 +15,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import timm
 import torch
+from hub import HubServer
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -62,6 +63,13 @@ def flower_data() -> Path:
     if "FLOWER_DATA" not in os.environ:
         pytest.skip("FLOWER_DATA is not set to a folder of flower photos")
     return Path(os.environ["FLOWER_DATA"])
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A Hub on loopback: `run_module("flower_model", …, **hub.environment(tmp_path, token))`."""
+    with HubServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,329 @@
+"""A Hugging Face Hub on loopback, for tests that talk to it with the real client.
+
+No kept package does this: `olah` on PyPI mirrors downloads only, and KohakuHub, which takes uploads
+too, is a service of its own with a database, object storage and containers.
+
+    with HubServer() as hub:
+        token = hub.add_user("flora")
+        hub.add_repo("flora/roses", {"config.json": b"{}"})
+        subprocess.run([...], env=os.environ | hub.environment(tmp_path, token))
+        hub.files("flora/roses")        # {"config.json": b"{}", ".gitattributes": …}
+
+huggingface_hub reads HF_ENDPOINT once, when it is imported, so that code which names no endpoint needs
+a fresh process; `HfApi(endpoint=hub.endpoint)` works anywhere. What the Hub answers is in
+`hub_protocol`; here is what a test says to it: who and what there is, what goes wrong, what was asked.
+"""
+
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_protocol import Answer, answer, authenticate, refusal, stored_as_lfs
+from hub_repos import Blob, Commit, HubError, Repo, User
+
+CHUNK = 16 * 1024
+
+
+@dataclass
+class Request:
+    """One request as the server saw it; `hub.log` holds them in order."""
+
+    method: str
+    path: str
+    """As sent, percent-encoded and without the query."""
+    query: dict[str, str]
+    headers: Message
+    body: bytes = b""
+    """Empty once it is answered: a log need not hold uploads."""
+    user: User | None = None
+    status: int | None = None
+    """None when the connection was cut before an answer."""
+    file: str | None = None
+    """The path in its repository of a file whose content was asked for."""
+
+    @property
+    def first_byte(self) -> int:
+        """Where the client asked to resume, 0 for a whole file."""
+        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+
+
+@dataclass
+class Fault:
+    """What shall go wrong with the next `times` requests of a method whose path holds `path`."""
+
+    method: str
+    path: str
+    times: int
+    status: int | None = None
+    after: int = 0
+    reset: bool = False
+
+
+class HubServer:
+    """A Hub that listens on 127.0.0.1 from `with` (or `start`) on.
+
+    Attributes:
+        endpoint: The value for HF_ENDPOINT.
+        log: Every `Request` so far.
+        bytes_per_second: How fast file contents are sent; None for as fast as can be.
+    """
+
+    def __init__(self) -> None:
+        self.users: dict[str, User] = {}  # token -> user
+        self.repos: dict[tuple[str, str], Repo] = {}  # (type, id) -> repo
+        self.lfs: dict[str, Blob] = {}  # sha256 -> blob; uploaded, whether committed or not
+        self.log: list[Request] = []
+        self.bytes_per_second: float | None = None
+        self.lock = threading.RLock()
+        self._faults: list[Fault] = []
+        self._altered: dict[tuple[str, str], bytes] = {}
+        self._server: _Server | None = None
+        self._port = 0
+
+    # Who and what there is
+
+    def add_user(self, name: str, *, write: bool = True, orgs: tuple[str, ...] = ()) -> str:
+        """A token for the user, with the role "write" or "read"; a user may have several."""
+        token = f"hf_{name}{len(self.users):030d}"
+        self.users[token] = User(name, write, orgs)
+        return token
+
+    def add_repo(
+        self,
+        repo_id: str,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        repo_type: str = "model",
+        private: bool = False,
+        gated: bool = False,
+    ) -> str:
+        """A repository with these files in one commit; returns that commit's hash."""
+        repo = Repo(repo_id, repo_type, private=private, gated=gated)
+        self.repos[repo_type, repo_id] = repo
+        return self.add_commit(repo_id, files or {}, repo_type=repo_type)
+
+    def add_commit(
+        self,
+        repo_id: str,
+        files: Mapping[str, bytes],
+        *,
+        revision: str = "main",
+        repo_type: str = "model",
+    ) -> str:
+        """Adds or replaces files, as somebody else's push; returns the commit's hash."""
+        repo = self.repos[repo_type, repo_id]
+        blobs = {path: Blob(data, stored_as_lfs(path, data)) for path, data in files.items()}
+        self.lfs |= {blob.sha256: blob for blob in blobs.values() if blob.lfs}
+        merged = repo.commit_at(revision).files | blobs
+        return repo.commit(revision, merged, f"Add {len(files)} files", repo.namespace).oid
+
+    def files(
+        self, repo_id: str, revision: str = "main", *, repo_type: str = "model"
+    ) -> dict[str, bytes]:
+        """What the repository holds at a branch, tag, pull request ("refs/pr/1") or commit."""
+        commit = self.repos[repo_type, repo_id].commit_at(revision)
+        return {path: blob.content for path, blob in commit.files.items()}
+
+    def commits(
+        self, repo_id: str, revision: str = "main", *, repo_type: str = "model"
+    ) -> list[Commit]:
+        """The history, newest first; the last is the "initial commit" that the Hub makes."""
+        return self.repos[repo_type, repo_id].history(revision)
+
+    def downloads(self) -> list[Request]:
+        """The requests that asked for the content of a file, in order."""
+        return [request for request in self.log if request.method == "GET" and request.file]
+
+    def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
+        """For a fresh process: this Hub, this token or none, a cache below `home` and nowhere else."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN": token or "",
+            "HF_HUB_OFFLINE": "0",
+            "TRANSFORMERS_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",  # uploads by LFS, which the Hub takes from clients without hf_xet
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+
+    # What goes wrong
+
+    def cut(
+        self, method: str, path: str, *, after: int, times: int = 1, reset: bool = False
+    ) -> None:
+        """Breaks the connection after so many bytes of a body: the sent one for GET, else the received.
+
+        Args:
+            method: The requests' method.
+            path: A part of the requests' path: "model.safetensors", "/lfs/", "/commit/".
+            after: Bytes that still pass; with 0 nothing is answered at all.
+            times: How many requests; huggingface_hub tries again by itself.
+            reset: By a reset (RST) rather than an orderly close (FIN).
+        """
+        self._faults.append(Fault(method, path, times, after=after, reset=reset))
+
+    def refuse(self, method: str, path: str, *, status: int, times: int = 1) -> None:
+        """Answers with an error status, as a Hub in trouble does."""
+        self._faults.append(Fault(method, path, times, status=status))
+
+    def alter(self, repo_id: str, path: str, content: bytes) -> None:
+        """Sends other bytes for a file than its size, hash and ETag say."""
+        self._altered[repo_id, path] = content
+
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """The fault that this request meets, which counts it down."""
+        with self.lock:
+            for fault in self._faults:
+                if fault.times > 0 and fault.method == method and fault.path in path:
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def on_the_way(self, repo_id: str, path: str, content: bytes) -> bytes:
+        return self._altered.get((repo_id, path), content)
+
+    # The server
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def cdn(self) -> str:
+        """Another origin, as large files have it on the Hub: the client must send no token there."""
+        return f"http://localhost:{self._port}"
+
+    def start(self) -> None:
+        """Listens; after `stop` on the same port again."""
+        self._server = _Server(self, self._port)
+        self._port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Is down: open connections break and new ones are refused."""
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, hub: HubServer, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.hub = hub
+        self.connections: set[socket.socket] = set()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.connections):
+            _break(connection, reset=True)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; anything else shows its traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent: `hub.log` tells what was asked."""
+
+    def _serve(self) -> None:
+        hub, url = self.server.hub, urlsplit(self.path)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        request = Request(self.command, url.path, query, self.headers)
+        hub.log.append(request)
+        fault = hub.fault_for(request.method, unquote(request.path))
+        cut = fault if fault and fault.status is None else None
+        length = int(self.headers.get("Content-Length", 0))
+        if cut and (cut.after == 0 or request.method != "GET"):
+            self.rfile.read(min(cut.after, length))
+            return self._cut(cut)
+        request.body = self.rfile.read(length)
+        if len(request.body) < length:  # the client gave up
+            self.close_connection = True
+            return
+        try:
+            if fault and fault.status:
+                raise HubError(fault.status, "Refused, as the test asked for")
+            request.user = authenticate(hub, request)
+            with hub.lock:
+                result = answer(hub, request)
+        except HubError as error:
+            result = refusal(error)
+        request.body, request.status, request.file = b"", result.status, result.file
+        self._send(request, result, cut)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+
+    def _send(self, request: Request, result: Answer, cut: Fault | None) -> None:
+        body, status, headers = result.body, result.status, dict(result.headers)
+        if result.file and "Range" in request.headers:
+            first, size = request.first_byte, len(body)
+            status = request.status = 206 if first < size else 416
+            headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
+            body = body[first:]
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if request.method == "HEAD":
+            return
+        end = min(cut.after, len(body)) if cut else len(body)
+        for start in range(0, end, CHUNK):
+            chunk = body[start : min(start + CHUNK, end)]
+            self.wfile.write(chunk)
+            if result.file and self.server.hub.bytes_per_second:
+                time.sleep(len(chunk) / self.server.hub.bytes_per_second)
+        if cut:
+            self._cut(cut)
+
+    def _cut(self, cut: Fault) -> None:
+        self.close_connection = True
+        _break(self.connection, cut.reset)
+
+
+def _break(connection: socket.socket, reset: bool) -> None:
+    try:
+        if reset:  # closing with a linger time of 0 sends RST
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        else:
+            connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other side was faster
