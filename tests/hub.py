@@ -14,12 +14,14 @@ a fresh process; `HfApi(endpoint=hub.endpoint)` works anywhere. What the Hub ans
 `hub_protocol`; here is what a test says to it: who and what there is, what goes wrong, what was asked.
 """
 
+import os
 import socket
 import struct
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -240,7 +242,8 @@ class _Server(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         for connection in list(self.connections):
-            _break(connection, reset=True)
+            with suppress(OSError):  # the client was faster
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; anything else shows its traceback."""
@@ -315,15 +318,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cut(self, cut: Fault) -> None:
         self.close_connection = True
-        _break(self.connection, cut.reset)
-
-
-def _break(connection: socket.socket, reset: bool) -> None:
-    try:
-        if reset:  # closing with a linger time of 0 sends RST
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
-        else:
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the other side was faster
+        with suppress(OSError):  # the client was faster
+            if cut.reset:  # closing with a linger time of 0 sends RST
+                at_once = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                os.close(self.connection.detach())
+            else:
+                self.connection.shutdown(socket.SHUT_RDWR)
