@@ -10,64 +10,21 @@ too, is a service of its own with a database, object storage and containers.
         hub.files("flora/roses")        # {"config.json": b"{}", ".gitattributes": …}
 
 huggingface_hub reads HF_ENDPOINT once, when it is imported, so that code which names no endpoint needs
-a fresh process; `HfApi(endpoint=hub.endpoint)` works anywhere. What the Hub answers is in
-`hub_protocol`; here is what a test says to it: who and what there is, what goes wrong, what was asked.
+a fresh process; `HfApi(endpoint=hub.endpoint)` works anywhere. Here is what a test says to the Hub: who
+and what there is, what goes wrong, what was asked. What the Hub says to the client is in `protocol`.
 """
 
-import os
-import socket
-import struct
-import sys
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Self
 
-from hub_protocol import Answer, answer, authenticate, refusal, stored_as_lfs
-from hub_repos import Blob, Commit, HubError, Repo, User
+from hub.files import stored_as_lfs
+from hub.messages import Request
+from hub.repos import Blob, Commit, Repo, User
+from hub.wire import Fault, Listener
 
-CHUNK = 16 * 1024
-
-
-@dataclass
-class Request:
-    """One request as the server saw it; `hub.log` holds them in order."""
-
-    method: str
-    path: str
-    """As sent, percent-encoded and without the query."""
-    query: dict[str, str]
-    headers: Message
-    body: bytes = b""
-    """Empty once it is answered: a log need not hold uploads."""
-    user: User | None = None
-    status: int | None = None
-    """None when the connection was cut before an answer."""
-    file: str | None = None
-    """The path in its repository of a file whose content was asked for."""
-
-    @property
-    def first_byte(self) -> int:
-        """Where the client asked to resume, 0 for a whole file."""
-        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-
-
-@dataclass
-class Fault:
-    """What shall go wrong with the next `times` requests of a method whose path holds `path`."""
-
-    method: str
-    path: str
-    times: int
-    status: int | None = None
-    after: int = 0
-    reset: bool = False
+__all__ = ["HubServer", "Request"]
 
 
 class HubServer:
@@ -88,7 +45,7 @@ class HubServer:
         self.lock = threading.RLock()
         self._faults: list[Fault] = []
         self._altered: dict[tuple[str, str], bytes] = {}
-        self._server: _Server | None = None
+        self._server: Listener | None = None
         self._port = 0
 
     # Who and what there is
@@ -197,6 +154,10 @@ class HubServer:
     def on_the_way(self, repo_id: str, path: str, content: bytes) -> bytes:
         return self._altered.get((repo_id, path), content)
 
+    def url_of(self, repo: Repo) -> str:
+        prefix = "" if repo.type == "model" else f"{repo.type}s/"
+        return f"{self.endpoint}/{prefix}{repo.id}"
+
     # The server
 
     @property
@@ -210,7 +171,7 @@ class HubServer:
 
     def start(self) -> None:
         """Listens; after `stop` on the same port again."""
-        self._server = _Server(self, self._port)
+        self._server = Listener(self, self._port)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -226,102 +187,3 @@ class HubServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, hub: HubServer, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.hub = hub
-        self.connections: set[socket.socket] = set()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in list(self.connections):
-            with suppress(OSError):  # the client was faster
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; anything else shows its traceback."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.server.connections.discard(self.connection)
-        super().finish()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent: `hub.log` tells what was asked."""
-
-    def _serve(self) -> None:
-        hub, url = self.server.hub, urlsplit(self.path)
-        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        request = Request(self.command, url.path, query, self.headers)
-        hub.log.append(request)
-        fault = hub.fault_for(request.method, unquote(request.path))
-        cut = fault if fault and fault.status is None else None
-        length = int(self.headers.get("Content-Length", 0))
-        if cut and (cut.after == 0 or request.method != "GET"):
-            self.rfile.read(min(cut.after, length))
-            return self._cut(cut)
-        request.body = self.rfile.read(length)
-        if len(request.body) < length:  # the client gave up
-            self.close_connection = True
-            return
-        try:
-            if fault and fault.status:
-                raise HubError(fault.status, "Refused, as the test asked for")
-            request.user = authenticate(hub, request)
-            with hub.lock:
-                result = answer(hub, request)
-        except HubError as error:
-            result = refusal(error)
-        request.body, request.status, request.file = b"", result.status, result.file
-        self._send(request, result, cut)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
-
-    def _send(self, request: Request, result: Answer, cut: Fault | None) -> None:
-        body, status, headers = result.body, result.status, dict(result.headers)
-        if result.file and "Range" in request.headers:
-            first, size = request.first_byte, len(body)
-            status = request.status = 206 if first < size else 416
-            headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
-            body = body[first:]
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if request.method == "HEAD":
-            return
-        end = min(cut.after, len(body)) if cut else len(body)
-        for start in range(0, end, CHUNK):
-            chunk = body[start : min(start + CHUNK, end)]
-            self.wfile.write(chunk)
-            if result.file and self.server.hub.bytes_per_second:
-                time.sleep(len(chunk) / self.server.hub.bytes_per_second)
-        if cut:
-            self._cut(cut)
-
-    def _cut(self, cut: Fault) -> None:
-        self.close_connection = True
-        with suppress(OSError):  # the client was faster
-            if cut.reset:  # closing with a linger time of 0 sends RST
-                at_once = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-                os.close(self.connection.detach())
-            else:
-                self.connection.shutdown(socket.SHUT_RDWR)

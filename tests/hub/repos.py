@@ -5,19 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-
-class HubError(Exception):
-    """A refusal, worded and coded as the Hub does: the client makes its exception classes of it."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.headers = status, message, code, headers or {}
+from hub.messages import HubError
 
 
 @dataclass(frozen=True)
