@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from hub.files import stored_as_lfs
 from hub.messages import Request
 from hub.repos import Blob, Commit, Repo, User
+from hub.transfers import stored_as_lfs
 from hub.wire import Fault, Listener
 
 __all__ = ["HubServer", "Request"]
@@ -33,7 +33,7 @@ class HubServer:
     Attributes:
         endpoint: The value for HF_ENDPOINT.
         log: Every `Request` so far.
-        bytes_per_second: How fast file contents are sent; None for as fast as can be.
+        bytes_per_second: How fast file contents come and go; None for as fast as can be.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class HubServer:
             "HF_TOKEN": token or "",
             "HF_HUB_OFFLINE": "0",
             "TRANSFORMERS_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",  # uploads by LFS, which the Hub takes from clients without hf_xet
+            "HF_HUB_DISABLE_XET": "1",  # LFS, as from a client without hf_xet
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1,localhost",
@@ -152,6 +152,7 @@ class HubServer:
         return None
 
     def on_the_way(self, repo_id: str, path: str, content: bytes) -> bytes:
+        """What arrives of a file's content."""
         return self._altered.get((repo_id, path), content)
 
     def url_of(self, repo: Repo) -> str:

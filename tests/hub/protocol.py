@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from hub import files
+from hub import transfers
 from hub.access import readable, writable
 from hub.cards import card_errors, metadata_of
 from hub.messages import Answer, HubError, Request, reply
@@ -200,14 +200,14 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", rf"{API}/tree{REVISION}(?:/(?P<path>.+))?", tree),
     ("GET", rf"{API}/refs", refs),
     ("POST", rf"{API}/(?P<what>branch|tag)/(?P<name>[^/]+)", create_ref),
-    ("POST", rf"{API}/preupload{REVISION}", files.preupload),
-    ("POST", rf"{API}/commit{REVISION}", files.commit),
+    ("POST", rf"{API}/preupload{REVISION}", transfers.preupload),
+    ("POST", rf"{API}/commit{REVISION}", transfers.create_commit),
     ("GET", r"/api/spaces/(?P<id>[^/]+/[^/]+)/variables", space_variables),
     ("POST", r"/api/spaces/(?P<id>[^/]+/[^/]+)/variables", space_variables),
     ("GET", API, repo_info),
-    ("POST", rf"{PAGE}\.git/info/lfs/objects/batch", files.lfs_batch),
-    ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", files.put_lfs),
-    ("POST", r"/lfs/verify", files.verify_lfs),
-    ("GET", rf"{PAGE}/resolve{REVISION}/(?P<path>.+)", files.resolve),
-    ("GET", r"/cdn/(?P<oid>[0-9a-f]{64})/(?P<id>[^/]+/[^/]+)/(?P<path>.+)", files.cdn),
+    ("POST", rf"{PAGE}\.git/info/lfs/objects/batch", transfers.lfs_batch),
+    ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", transfers.put_lfs),
+    ("POST", r"/lfs/verify", transfers.verify_lfs),
+    ("GET", rf"{PAGE}/resolve{REVISION}/(?P<path>.+)", transfers.resolve),
+    ("GET", r"/cdn/(?P<oid>[0-9a-f]{64})/(?P<id>[^/]+/[^/]+)/(?P<path>.+)", transfers.cdn),
 ]

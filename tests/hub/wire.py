@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         if cut and (cut.after == 0 or request.method != "GET"):
             self.rfile.read(min(cut.after, length))
             return self._cut(cut)
-        request.body = self.rfile.read(length)
+        request.body = self._receive(length)
         if len(request.body) < length:  # the client gave up
             self.close_connection = True
             return
@@ -98,6 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(request, result, cut)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+
+    def _receive(self, length: int) -> bytes:
+        body = bytearray()
+        while chunk := self.rfile.read(min(CHUNK, length - len(body))):
+            body += chunk
+            if self.command == "PUT":
+                self._pace(len(chunk))
+        return bytes(body)
 
     def _send(self, request: Request, result: Answer, cut: Fault | None) -> None:
         body, status, headers = result.body, result.status, dict(result.headers)
@@ -116,10 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, end, CHUNK):
             chunk = body[start : min(start + CHUNK, end)]
             self.wfile.write(chunk)
-            if result.file and self.server.hub.bytes_per_second:
-                time.sleep(len(chunk) / self.server.hub.bytes_per_second)
+            if result.file:
+                self._pace(len(chunk))
         if cut:
             self._cut(cut)
+
+    def _pace(self, size: int) -> None:
+        if rate := self.server.hub.bytes_per_second:
+            time.sleep(size / rate)
 
     def _cut(self, cut: Fault) -> None:
         self.close_connection = True

@@ -65,7 +65,7 @@ def verify_lfs(hub: "HubServer", request: Request) -> Answer:
     return reply({})
 
 
-def commit(hub: "HubServer", request: Request, kind: str, id: str, revision: str) -> Answer:
+def create_commit(hub: "HubServer", request: Request, kind: str, id: str, revision: str) -> Answer:
     """All of a commit's operations or, when one of them is refused, none."""
     pr = "create_pr" in request.query
     repo = writable(hub, request, kind, id, pr)
