@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python app.py", description="Serves the flower page.")
     add_model_argument(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    # Gradio's own variables: a Space sets them to be reachable from outside its container.
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    parser.add_argument("--host", default=host, help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public link too")
     parser.add_argument("--auth", metavar="USER:PASS", help="let in only who knows these")

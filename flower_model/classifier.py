@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast, overload
 
 import huggingface_hub
@@ -16,12 +17,12 @@ from timm.data import create_transform, resolve_data_config
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
-from flower_model.card import model_card
+from flower_model.card import PICTURES, model_card
 from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig, read_config
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.files import atomic_path
-from flower_model.hub import download
+from flower_model.hub import download, upload
 from flower_model.images import PhotoSource, open_image
 from flower_model.runtime import TorchRuntime
 
@@ -29,6 +30,8 @@ logging.getLogger("timm").setLevel(logging.WARNING)  # "Loading pretrained weigh
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *PICTURES)  # all that a weights folder holds
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,15 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     """
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, device: str | torch.device | None = None
+        self,
+        network: nn.Module,
+        config: ModelConfig,
+        device: str | torch.device | None = None,
+        *,
+        pictures: Mapping[str, bytes] | None = None,
     ) -> None:
         self.config = config
+        self.pictures = dict(pictures or {})  # of the model card: file name -> PNG
         self.runtime = TorchRuntime(network, device)
         data_config = resolve_data_config({}, model=network, use_test_size=True)
         self.image_size: int = data_config["input_size"][-1]  # side of the network's input, pixels
@@ -117,7 +126,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
                 offline=local_files_only,
             )
         config = read_config(folder / CONFIG_FILE)
-        return cls(_load_network(folder, config), config, device)
+        pictures = {n: (folder / n).read_bytes() for n in PICTURES if (folder / n).is_file()}
+        return cls(_load_network(folder, config), config, device, pictures=pictures)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins
@@ -167,7 +177,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         ]
 
     def save_pretrained(  # type: ignore[override]  # the mixin's own options have no meaning here
-        self, save_directory: str | Path, **_: Any
+        self, save_directory: str | Path, *, repo_id: str = "", **_: Any
     ) -> None:
         """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
@@ -176,6 +186,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
         Args:
             save_directory: The folder; made if missing.
+            repo_id: What the card's examples load, if the folder is on its way to the Hub.
         """
         folder = Path(save_directory)
         with atomic_path(folder / WEIGHTS_FILE) as temporary:
@@ -187,9 +198,54 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             for key in ("num_classes", "in_chans"):
                 content.get("model_args", {}).pop(key, None)
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        if not (folder / "README.md").exists():
-            with atomic_path(folder / "README.md") as temporary:
-                temporary.write_text(model_card(self.config), encoding="utf-8")
+        for name, picture in self.pictures.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(picture)
+        if not (folder / CARD_FILE).exists():
+            with atomic_path(folder / CARD_FILE) as temporary:
+                card = model_card(self.config, repo_id, self.pictures)
+                temporary.write_text(card, encoding="utf-8")
+
+    def push_to_hub(  # type: ignore[override]  # the mixin's own options have no meaning here
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload a flower classifier",
+    ) -> huggingface_hub.CommitInfo:
+        """Makes one commit of this model in a repository of the Hugging Face Hub.
+
+        Args:
+            repo_id: "user/repo"; created if there is none.
+            private: Whether a repository that is created is private; None: the owner's default.
+            token: Hub token with write permission; by default the one saved by `hf auth login`.
+            revision: Branch to commit to; made from the main branch if there is none.
+            create_pr: Open a pull request instead.
+            commit_message: Of the commit.
+
+        Returns:
+            The commit: its `commit_url`, `oid` and `pr_url`.
+
+        Raises:
+            HubError: If the Hub refuses or can't be reached; then there is no commit.
+
+        Example:
+            >>> model.push_to_hub("user/flowers", private=True)
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, repo_id=repo_id)
+            return upload(
+                repo_id,
+                {file.name: file for file in Path(folder).iterdir()},
+                message=commit_message,
+                token=token,
+                private=private,
+                revision=revision,
+                create_pr=create_pr,
+            )
 
 
 def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -8,7 +8,19 @@ from pathlib import Path
 
 from flower_model.errors import FlowerModelError
 
-DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "weights"
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = ROOT / "weights"
+
+
+def default_model() -> str:
+    """The weights shipped beside the code or, in a Space, the model that its README.md names."""
+    readme = ROOT / "README.md"
+    if not WEIGHTS.is_dir() and readme.is_file():
+        from huggingface_hub import metadata_load
+
+        for model in (metadata_load(readme) or {}).get("models", []):
+            return str(model)
+    return str(WEIGHTS)
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +28,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="DIR|REPO",
-        default=str(DEFAULT_MODEL),
+        default=default_model(),
         help="weights folder, or user/repo on the Hugging Face Hub (default: the repo's weights/)",
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,8 @@ def _architecture(content: dict[str, Any], path: Path) -> str:
 
 def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = content.get("label_names", (content.get("pretrained_cfg") or {}).get("label_names"))
+    if names is None:
+        names = _imagenet_labels(content.get("num_classes"))
     if isinstance(names, dict):  # timm also allows {"0": name, …}
         try:
             names = [names[str(index)] for index in range(len(names))]
@@ -115,3 +118,19 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
             "they must be the same."
         )
     return tuple(names)
+
+
+def _imagenet_labels(num_classes: Any) -> list[str] | None:
+    """timm's ImageNet models leave their labels out, since timm knows them by their number."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset  # seconds, and rarely needed
+
+    subset = infer_imagenet_subset({"num_classes": num_classes})
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    names = info.label_descriptions()
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        f"{name} ({synset})" if name in twice else name
+        for name, synset in zip(names, info.label_names(), strict=True)
+    ]

@@ -13,7 +13,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import expect, sync_playwright
 
 from flower_model import FlowerClassifier
-from flower_model.cli import DEFAULT_MODEL
+from flower_model.cli import WEIGHTS
 from flower_model.config import ModelConfig
 from flower_model.demo import PAGE, TITLE, build_demo
 
@@ -229,7 +229,7 @@ def test_a_hub_that_cannot_be_reached_is_told(run_script, tmp_path):
 
 
 def test_the_shipped_model_answers_by_default(serve_app, flower_photo):
-    if not (DEFAULT_MODEL / "model.safetensors").exists():
+    if not (WEIGHTS / "model.safetensors").exists():
         pytest.skip("weights/ holds no model.safetensors")
     client = Client(serve_app().url, verbose=False)
     answer = client.predict(handle_file(flower_photo), api_name="/identify")

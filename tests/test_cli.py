@@ -11,7 +11,7 @@ from conftest import BOTANICAL, assert_one_sentence
 from safetensors.torch import load_file, save_file
 
 from flower_model.__main__ import main
-from flower_model.cli import DEFAULT_MODEL
+from flower_model.cli import WEIGHTS
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_file_name_that_is_no_text_is_answered(run_module, tiny_folder, flower
 
 
 def test_the_shipped_model_is_the_default(run_module, flower_photo):
-    if not (DEFAULT_MODEL / "model.safetensors").exists():
+    if not (WEIGHTS / "model.safetensors").exists():
         pytest.skip("weights/ holds no model.safetensors")
     [answer] = json.loads(run_module("flower_model", flower_photo, "--json").stdout)
     assert answer["top"][0]["probability"] > 0
