@@ -1,8 +1,9 @@
 """The model card: README.md of a weights folder, written from what its config.json knows."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from flower_model.config import ModelConfig
 
@@ -12,29 +13,42 @@ FIGURES = {
     "mean_per_class": "mean accuracy per class",
     "calibration_error": "expected calibration error (15 bins)",
 }
+PICTURES = {
+    "training-curve.png": "Loss and accuracy of the held-out photos by epoch",
+    "confusion-matrix.png": "Confusion matrix: which class was taken for which",
+    "reliability.png": "Reliability: how often the answers of each stated probability were right",
+}
 
 
-def model_card(config: ModelConfig) -> str:
+def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = ()) -> str:
     """The card as Markdown with the Hub's front matter.
 
     Args:
         config: The model's; what it does not know is left out of the card.
+        name: "user/repo" on the Hub; "" for a folder, called weights in the card's code.
+        pictures: Which of `PICTURES` lie beside the card.
     """
-    recipe = config.details.get("recipe", {})
+    details = config.details
+    recipe = details.get("recipe", {})
     data = ModelCardData(
         license=recipe.get("model", {}).get("license") or None,
         library_name="timm",
         pipeline_tag="image-classification",
-        tags=["timm", "image-classification", "flowers"],
-        base_model=_base_model(config.details),
+        tags=["timm", "transformers", "image-classification", "flowers"],
+        datasets=list(recipe.get("data", {}).get("datasets", [])) or None,
+        base_model=_base_model(recipe),
         metrics=["accuracy"],
+        model_name=name.rpartition("/")[2] or recipe.get("name") or config.architecture,
+        eval_results=_eval_results(details) or None,
+        co2_eq_emissions=details.get("made_with", {}).get("emissions"),
     )
     sections = [
         f"---\n{data.to_yaml()}\n---",
         f"# Flower classifier: {config.architecture}, {len(config.labels)} classes",
-        _use(),
-        _training(config.details),
-        _measured(config.details),
+        _use(name),
+        _training(details),
+        _measured(details),
+        _pictures(pictures),
         _limits(config),
         _credits(recipe),
         _classes(config),
@@ -42,27 +56,74 @@ def model_card(config: ModelConfig) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _base_model(details: Any) -> str | None:
-    source = details.get("recipe", {}).get("model", {}).get("pretrained", "")
+def _base_model(recipe: Mapping[str, Any]) -> str | None:
+    source = recipe.get("model", {}).get("pretrained", "")
     # A folder on somebody's disk says nothing to a reader of the Hub.
     return source if source.count("/") == 1 and not source.startswith((".", "/")) else None
 
 
-def _use() -> str:
-    return """## Use
+def _eval_results(details: Mapping[str, Any]) -> list[EvalResult]:
+    """What the Hub shows beside the card: accuracies on the held-out photos and the test sources."""
+    measured = dict(details.get("tests", {}))
+    if "metrics" in details:
+        measured = {" + ".join(details["held_out"]["sources"]): details["metrics"], **measured}
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",  # the Hub's loader for what these are: folders of photos
+            dataset_name=source,
+            dataset_split=source.rpartition(":")[2] if source.count(":") == 1 else None,
+            metric_type="accuracy",
+            metric_name=FIGURES[key],
+            metric_value=figures[key],
+        )
+        for source, figures in measured.items()
+        for key in ("top1", "top5")
+    ]
+
+
+def _use(name: str) -> str:
+    folder = "weights"
+    return f"""## Use
+
+With this project's package:
 
 ```python
 from flower_model import FlowerClassifier
-model = FlowerClassifier.from_pretrained("weights")  # this folder, or user/repo on the Hub
+
+model = FlowerClassifier.from_pretrained("{name or folder}")
 answer = model.predict("photo.jpg")
 print(answer.label, answer.probability)
 ```
 
-`timm.create_model("local-dir:weights", pretrained=True)` loads the same network; divide its logits
-by `flower_model.temperature` of config.json before the softmax to get the same probabilities."""
+With timm:
+
+```python
+import timm
+import torch
+from PIL import Image
+
+model = timm.create_model("{f"hf-hub:{name}" if name else f"local-dir:{folder}"}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_data_config({{}}, model=model))
+with torch.inference_mode():
+    logits = model(transform(Image.open("photo.jpg").convert("RGB"))[None])
+print(model.pretrained_cfg["label_names"][logits.argmax()])
+```
+
+With transformers:
+
+```python
+from transformers import pipeline
+
+classifier = pipeline("image-classification", model="{name or f"./{folder}"}")
+print(classifier("photo.jpg")[0])
+```
+
+All three give the same logits. The first divides them by the temperature in config.json before the
+softmax, so that its probabilities are calibrated; the other two do not."""
 
 
-def _training(details: Any) -> str:
+def _training(details: Mapping[str, Any]) -> str:
     if "recipe" not in details:
         return ""
     recipe, held_out = details["recipe"], details["held_out"]
@@ -82,10 +143,13 @@ def _training(details: Any) -> str:
         made = details["made_with"]
         versions = f"torch {made['torch']}, timm {made['timm']}"
         lines.append(f"- {made['minutes']} minutes on {made['machine']}, {versions}")
+        if "emissions" in made:
+            grams, source = made["emissions"]["emissions"], made["emissions"]["source"]
+            lines.append(f"- about {grams:g} g of CO₂ equivalent ({source})")
     return "\n".join(lines)
 
 
-def _measured(details: Any) -> str:
+def _measured(details: Mapping[str, Any]) -> str:
     if "metrics" not in details:
         return ""
     columns = {"held-out photos": details["metrics"], **details.get("tests", {})}
@@ -101,6 +165,10 @@ def _measured(details: Any) -> str:
     return "\n".join(["## Measured", "", *head, *rows, *(["", text] if len(columns) > 1 else [])])
 
 
+def _pictures(pictures: Collection[str]) -> str:
+    return "\n\n".join(f"![{text}]({file})" for file, text in PICTURES.items() if file in pictures)
+
+
 def _limits(config: ModelConfig) -> str:
     return f"""## Limits
 
@@ -110,7 +178,7 @@ def _limits(config: ModelConfig) -> str:
 - It names what a flower looks like: do not eat or handle a plant on its word."""
 
 
-def _credits(recipe: Any) -> str:
+def _credits(recipe: Mapping[str, Any]) -> str:
     lines = recipe.get("data", {}).get("credits", [])
     return (
         "\n".join(["## Data and licences", "", *(f"- {line}" for line in lines)]) if lines else ""

@@ -24,6 +24,8 @@ class Data(_Section):
     """Sources that the finished model is measured on, once; they choose nothing."""
     credits: tuple[str, ...] = ()
     """For the model card: what the photos are and under which licence."""
+    datasets: tuple[str, ...] = ()
+    """For the model card: those of the photos that the Hub holds, as "user/dataset"."""
     rename: dict[str, str] = {}
     """Class name in the data -> label of the model; equal labels merge."""
     balance: float = Field(0.5, ge=0, le=1)
