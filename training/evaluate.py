@@ -11,6 +11,8 @@ from flower_model.cli import run_command
 from flower_model.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from flower_model import FlowerClassifier
 
 
@@ -36,15 +38,38 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     Raises:
         FlowerModelError: If model or data are no good, or a class is none of the model's labels.
     """
+    from training.metrics import measure
+
+    logits, targets, skipped = answer_source(model, source, data_root)
+    return {
+        "photos": len(targets),
+        "classes": len(set(targets.tolist())),
+        "labels": len(model.labels),
+        **measure(logits, targets, model.config.temperature),
+        "skipped": skipped,
+    }
+
+
+def answer_source(
+    model: "FlowerClassifier", source: str, data_root: Path
+) -> tuple["np.ndarray", "np.ndarray", list[str]]:
+    """A model's answers to a source of labelled photos, as `evaluate` takes them.
+
+    Returns:
+        Logits (photos, classes) float32, targets (photos,) int64, and a sentence for each photo
+        that does not open.
+    """
     from training.data import decode_photos, resize_side
     from training.forward import forward_photos, gains_from_bf16
-    from training.metrics import measure
     from training.recipe import Data
     from training.sources import source_photos
 
-    rename = model.config.details.get("recipe", {}).get("data", {}).get("rename", {})
+    recipe = model.config.details.get("recipe", {})
+    # The model's own renames, and its own division of what it was trained and held out from.
+    own = {k: v for k, v in recipe.get("data", {}).items() if k in ("rename", "val_fraction")}
     root = Path() if Path(source.partition(":")[0]).is_dir() else data_root
-    photos = source_photos(source, root, Data(train=(source,), val=(source,), rename=rename))
+    data = Data(train=(source,), val=(source,), **own)
+    photos = source_photos(source, root, data, recipe.get("seed", 0))
     unknown = sorted({photo.label for photo in photos} - set(model.labels))
     if unknown:
         raise DataError(
@@ -62,14 +87,7 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
         bf16=gains_from_bf16(model.runtime.device),
         title="evaluating",
     )
-    targets = decoded.targets(model.labels)
-    return {
-        "photos": len(decoded),
-        "classes": len(set(targets.tolist())),
-        "labels": len(model.labels),
-        **measure(logits, targets, model.config.temperature),
-        "skipped": decoded.skipped,
-    }
+    return logits, decoded.targets(model.labels), decoded.skipped
 
 
 def _print(options: argparse.Namespace) -> int:

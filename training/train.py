@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flower_model.cli import run_command
-from flower_model.errors import RecipeError
+from flower_model.errors import HubError, RecipeError
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
 
 RECIPE_FILE = "recipe.json"  # in a run's folder: with which settings it was started
@@ -25,7 +25,13 @@ def run_training(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     run = Path(options.out or f"runs/{recipe.name}")
     _check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
+    if options.push_to_hub:
+        from flower_model.hub import check_login
+
+        check_login(options.push_to_hub)  # now, not after hours of training
     train(recipe, run, Path(options.data_root), resume=options.resume)
+    if options.push_to_hub:
+        push(run / "model", options.push_to_hub)
     return 0
 
 
@@ -43,6 +49,7 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
         FlowerModelError: If the data, the pretrained weights or the run folder are no good.
     """
     # Imported here so that `--help` and a mistyped recipe answer at once.
+    import numpy as np
     import torch
     from accelerate import Accelerator, PartialState
     from timm.data import create_transform, resolve_data_config
@@ -51,7 +58,8 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
     from training.data import load_photos, resize_side
-    from training.evaluate import evaluate
+    from training.evaluate import answer_source
+    from training.figures import confusion_picture, training_curve
     from training.finetune import finetune, keep_freed_memory, seconds_since_last
     from training.flowers102 import botanical_names
     from training.forward import forward_photos, gains_from_bf16
@@ -102,16 +110,41 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
         details=provenance(recipe, photos, metrics, seconds),
     )
     model = FlowerClassifier(network, config, accelerator.device)
+    answers, targets = [logits.argmax(1)], [photos.val_targets]
     for source in recipe.data.test:
-        result = evaluate(model, source, data_root)
+        logits, source_targets, _ = answer_source(model, source, data_root)
+        result = measure(logits, source_targets, temperature)
         _say(source, result)
-        config.details["tests"][source] = rounded(result)
+        config.details["tests"][source] = {"photos": len(logits), **rounded(result)}
+        answers.append(logits.argmax(1))
+        targets.append(source_targets)
+    model.pictures["training-curve.png"] = training_curve(run / "metrics.csv")
+    model.pictures["confusion-matrix.png"] = confusion_picture(
+        np.concatenate(targets), np.concatenate(answers), photos.labels
+    )
     if accelerator.is_main_process:
         (run / "model" / "README.md").unlink(missing_ok=True)  # a card of an earlier try
         model.save_pretrained(run / "model")
         print(
             f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
         )
+
+
+def push(folder: Path, repo_id: str) -> None:
+    """Publishes a finished run's model.
+
+    Raises:
+        HubError: If the push fails, with the command that makes up for it.
+    """
+    from training.publish import publish_model
+
+    try:
+        print(f"Published: {publish_model(folder, repo_id)}")
+    except HubError as error:
+        raise HubError(
+            f"{error} The model is safe in '{folder}'; to push it later: "
+            f"python -m training.publish {folder} {repo_id}"
+        ) from None
 
 
 def _say(name: str, metrics: dict[str, Any]) -> None:
@@ -194,6 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
+        "--push-to-hub", metavar="user/repo", help="publish the finished model on the Hub"
+    )
     parser.add_argument(
         "--set",
         action="append",
