@@ -7,6 +7,8 @@ import pytest
 import timm
 import torch
 from conftest import ROOT
+from hub_cards import card_errors
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from flower_model import FlowerClassifier
@@ -60,3 +62,15 @@ def test_it_names_the_five_flowers_among_all_103(shipped, flower_data):
     result = evaluate(shipped, "flowers5:val", flower_data)
     assert result["photos"] == 383 and result["classes"] == 5
     assert result["top1"] >= 0.92
+
+
+def test_its_card_says_its_figures_in_the_way_the_hub_reads():
+    text = (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    data = ModelCard(text).data
+    top1 = {r.dataset_name: r.metric_value for r in data.eval_results if "top-1" in r.metric_name}
+    assert top1["flowers5:val"] >= 0.92
+    assert data.datasets == ["nelorth/oxford-flowers"]
+    assert data.co2_eq_emissions["emissions"] > 0
+    assert card_errors(text, "model") == []
+    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (WEIGHTS / picture).read_bytes().startswith(b"\x89PNG")
