@@ -22,7 +22,8 @@ from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig, read_config
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.files import atomic_path
-from flower_model.hub import download, upload
+from flower_model.hub import download
+from flower_model.hub_upload import upload
 from flower_model.images import PhotoSource, open_image
 from flower_model.runtime import TorchRuntime
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, assert_one_sentence, free_port
 from drawn import draw_dataset
 from gradio_client import Client, handle_file
-from hub_cards import card_errors, metadata_of
+from hub.cards import card_errors, metadata_of
 from test_training import small_run
 
 REPO = "flora/meadow"

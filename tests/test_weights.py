@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from conftest import ROOT
-from hub_cards import card_errors
+from hub.cards import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from flower_model.hub import check_login
+    from flower_model.hub_upload import check_login
 
     for repo_id in filter(None, (options.repo, options.space)):
         check_login(repo_id)
@@ -72,7 +72,7 @@ def publish_model(
     """
     from flower_model.card import model_card
     from flower_model.classifier import CARD_FILE, FOLDER_FILES, FlowerClassifier
-    from flower_model.hub import upload
+    from flower_model.hub_upload import upload
 
     if not folder.is_dir():
         raise ModelError(f"There is no model folder '{folder}': check the path.")
@@ -114,7 +114,7 @@ def publish_space(
     Raises:
         HubError: If the Hub refuses or can't be reached; then nothing is published.
     """
-    from flower_model.hub import upload
+    from flower_model.hub_upload import upload
 
     commit = upload(
         space,

@@ -26,7 +26,7 @@ def run_training(options: argparse.Namespace) -> int:
     run = Path(options.out or f"runs/{recipe.name}")
     _check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
-        from flower_model.hub import check_login
+        from flower_model.hub_upload import check_login
 
         check_login(options.push_to_hub)  # now, not after hours of training
     train(recipe, run, Path(options.data_root), resume=options.resume)
