@@ -9,6 +9,9 @@ from typing import Any
 
 from flower_model.errors import ModelError
 
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -37,7 +37,7 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
         FlowerModelError: If model or data are no good, or a class is none of the model's labels.
     """
     from training.data import decode_photos, resize_side
-    from training.forward import forward_photos, gains_from_bf16
+    from training.forward import answer_photos
     from training.metrics import measure
     from training.recipe import Data
     from training.sources import source_photos
@@ -54,14 +54,7 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
     if not len(decoded):
         raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
-    logits, _ = forward_photos(
-        model.network,
-        decoded,
-        model.transform,
-        device=model.runtime.device,
-        bf16=gains_from_bf16(model.runtime.device),
-        title="evaluating",
-    )
+    logits, _ = answer_photos(model, decoded, title="evaluating")
     targets = decoded.targets(model.labels)
     return {
         "photos": len(decoded),
