@@ -5,18 +5,13 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from flower_model.config import ModelConfig
+from flower_model.config import PICTURES, ModelConfig
 
 FIGURES = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
     "mean_per_class": "mean accuracy per class",
     "calibration_error": "expected calibration error (15 bins)",
-}
-PICTURES = {
-    "training-curve.png": "Loss and accuracy of the held-out photos by epoch",
-    "confusion-matrix.png": "Confusion matrix: which class was taken for which",
-    "reliability.png": "Reliability: how often the answers of each stated probability were right",
 }
 
 

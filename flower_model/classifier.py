@@ -1,36 +1,27 @@
 """FlowerClassifier: load a weights folder or Hub repository, name flowers, save again."""
 
-import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import huggingface_hub
-import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from timm.data import create_transform, resolve_data_config
-from timm.models._hub import save_config_for_hf
-from torch import nn
+import numpy as np
 
-from flower_model.card import PICTURES, model_card
 from flower_model.confidence import probabilities
-from flower_model.config import ModelConfig, read_config
-from flower_model.errors import FlowerModelError, ModelError
+from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
+from flower_model.errors import FlowerModelError
 from flower_model.files import atomic_path
-from flower_model.hub import download
-from flower_model.hub_upload import upload
 from flower_model.images import PhotoSource, open_image
-from flower_model.runtime import TorchRuntime
+from flower_model.runtime import Runtime, choose_runtime
+from flower_model.transform import PhotoTransform
 
-logging.getLogger("timm").setLevel(logging.WARNING)  # "Loading pretrained weights…" is no news
+if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
+    import torch
+    from torch import nn
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *PICTURES)  # all that a weights folder holds
 
@@ -67,24 +58,49 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: "nn.Module | Callable[[], nn.Module]",
         config: ModelConfig,
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         *,
+        runtime: Runtime | None = None,
         pictures: Mapping[str, bytes] | None = None,
     ) -> None:
+        """Puts a network and its labels together; `from_pretrained` is the usual way.
+
+        Args:
+            network: A timm network, or what makes it once it is asked for.
+            config: Labels, temperature and what else is known of it.
+            device: "cpu", "cuda", "mps", …; by default the fastest there is.
+            runtime: What runs the network; by default PyTorch on `device`.
+            pictures: Of the model card: file name -> PNG.
+        """
         self.config = config
-        self.pictures = dict(pictures or {})  # of the model card: file name -> PNG
-        self.runtime = TorchRuntime(network, device)
-        data_config = resolve_data_config({}, model=network, use_test_size=True)
-        self.image_size: int = data_config["input_size"][-1]  # side of the network's input, pixels
-        self.crop: float = data_config["crop_pct"]  # its share of the photo's short side
-        self.transform = create_transform(**data_config, is_training=False)
+        self.pictures = dict(pictures or {})
+        self._network = network
+        if runtime is None:
+            from flower_model.torch_runtime import TorchRuntime
+
+            runtime = TorchRuntime(self.network, device)
+        self.runtime = runtime
+        self.photo_transform = PhotoTransform.from_data_config(runtime.data_config)
+        self.image_size = self.photo_transform.size[1]  # side of the network's input, pixels
+        self.crop = self.photo_transform.crop  # its share of the photo's short side
 
     @property
-    def network(self) -> nn.Module:
-        """The timm network, in evaluation mode."""
-        return self.runtime.network
+    def network(self) -> "nn.Module":
+        """The timm network, in evaluation mode; loaded when first asked for."""
+        from torch import nn
+
+        if not isinstance(self._network, nn.Module):
+            self._network = self._network().eval()
+        return self._network
+
+    @cached_property
+    def transform(self) -> Any:
+        """timm's own transform, from a PIL image to the network's normalised input."""
+        from timm.data import create_transform
+
+        return create_transform(**self.runtime.data_config, is_training=False)
 
     @property
     def labels(self) -> list[str]:
@@ -100,7 +116,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
-        device: str | torch.device | None = None,
+        runtime: Literal["auto", "torch", "openvino"] = "auto",
+        device: "str | torch.device | None" = None,
     ) -> "FlowerClassifier":
         """Loads a weights folder, or a repository in timm's Hub layout from the Hugging Face Hub.
 
@@ -110,14 +127,19 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             token: Hub token for private repositories; by default the one saved by `hf auth login`.
             cache_dir: Where downloads are kept.
             local_files_only: Use only what is already in the cache.
+            runtime: What runs the network: "torch", "openvino" (CPU only) or the faster of them.
             device: "cpu", "cuda", "mps", …; by default the fastest there is.
 
         Raises:
+            FlowerModelError: If the runtime or the device can't be had here.
             ModelError: If the folder is missing, damaged or does not fit together.
             HubError: If the repository does not exist or can't be reached.
         """
+        chosen = choose_runtime(runtime, device)
         folder = Path(model)
         if not folder.is_dir():
+            from flower_model.hub import download
+
             folder = download(
                 str(model),
                 (CONFIG_FILE, WEIGHTS_FILE),
@@ -128,7 +150,12 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             )
         config = read_config(folder / CONFIG_FILE)
         pictures = {n: (folder / n).read_bytes() for n in PICTURES if (folder / n).is_file()}
-        return cls(_load_network(folder, config), config, device, pictures=pictures)
+        load = partial(_load_network, folder, config)
+        if chosen == "torch":
+            return cls(load(), config, device, pictures=pictures)
+        from flower_model.openvino_runtime import load_openvino
+
+        return cls(load, config, runtime=load_openvino(folder, config), pictures=pictures)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins
@@ -168,9 +195,10 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         return answers
 
     def _predict_batch(self, photos: Sequence[PhotoSource], top_k: int) -> list[Prediction]:
-        batch = torch.stack([self.transform(open_image(photo)) for photo in photos])
-        logits, _ = self.runtime(batch)  # (photos, classes)
-        probs = probabilities(logits.numpy(), self.config.temperature)
+        to_pixels = self.photo_transform.to_pixels
+        pixels = np.stack([to_pixels(open_image(photo)) for photo in photos])
+        logits = self.runtime(pixels).logits  # (photos, classes)
+        probs = probabilities(logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
         return [
             Prediction(tuple((self.config.labels[i], float(row[i])) for i in order))
@@ -189,16 +217,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             save_directory: The folder; made if missing.
             repo_id: What the card's examples load, if the folder is on its way to the Hub.
         """
+        from flower_model.card import model_card
+        from flower_model.network import save_network
+
         folder = Path(save_directory)
-        with atomic_path(folder / WEIGHTS_FILE) as temporary:
-            save_file(_stored(self.network.state_dict()), temporary, metadata={"format": "pt"})
-        with atomic_path(folder / CONFIG_FILE) as temporary:
-            save_config_for_hf(self.network, str(temporary), model_config=self.config.to_timm())
-            content = json.loads(temporary.read_text(encoding="utf-8"))
-            # transformers passes these two itself and fails when model_args holds them as well.
-            for key in ("num_classes", "in_chans"):
-                content.get("model_args", {}).pop(key, None)
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        save_network(self.network, self.config, folder)
         for name, picture in self.pictures.items():
             with atomic_path(folder / name) as temporary:
                 temporary.write_bytes(picture)
@@ -216,7 +239,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         revision: str | None = None,
         create_pr: bool = False,
         commit_message: str = "Upload a flower classifier",
-    ) -> huggingface_hub.CommitInfo:
+    ) -> "huggingface_hub.CommitInfo":
         """Makes one commit of this model in a repository of the Hugging Face Hub.
 
         Args:
@@ -236,6 +259,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         Example:
             >>> model.push_to_hub("user/flowers", private=True)
         """
+        from flower_model.hub_upload import upload
+
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, repo_id=repo_id)
             return upload(
@@ -249,43 +274,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             )
 
 
-def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {
-        name: (tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor)
-        .cpu()
-        .contiguous()
-        for name, tensor in tensors.items()
-    }
+def _load_network(folder: Path, config: ModelConfig) -> "nn.Module":
+    from flower_model.network import load_network
 
-
-def _load_network(folder: Path, config: ModelConfig) -> nn.Module:
-    weights = folder / WEIGHTS_FILE
-    if not timm.is_model(config.architecture):
-        raise ModelError(
-            f"'{folder}' asks for the architecture '{config.architecture}', "
-            f"which timm {timm.__version__} does not have."
-        )
-    try:
-        tensors = load_file(weights)
-    except FileNotFoundError:
-        raise ModelError(f"'{folder}' holds no {WEIGHTS_FILE}: fetch the model again.") from None
-    except (SafetensorError, OSError):
-        raise ModelError(f"'{weights}' is damaged or cut short: fetch the model again.") from None
-    try:
-        network = timm.create_model(f"local-dir:{folder}", pretrained=False)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(f"timm can't build the model of '{folder}' ({error}).") from None
-
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors or tensors[name].shape != tensor.shape:
-            found = list(tensors[name].shape) if name in tensors else "nothing"
-            raise ModelError(
-                f"'{weights}' does not fit its config.json, which asks for {config.architecture} with "
-                f"{len(config.labels)} labels: '{name}' should be {list(tensor.shape)} and is {found}."
-            )
-    unknown = sorted(set(tensors) - set(expected))
-    if unknown:
-        raise ModelError(f"'{weights}' holds '{unknown[0]}', unknown to {config.architecture}.")
-    network.load_state_dict(tensors)
-    return network
+    return load_network(folder, config)

@@ -10,6 +10,14 @@ from typing import Any
 
 from flower_model.errors import ModelError
 
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+PICTURES = {  # of the model card, beside it
+    "training-curve.png": "Loss and accuracy of the held-out photos by epoch",
+    "confusion-matrix.png": "Confusion matrix: which class was taken for which",
+    "reliability.png": "Reliability: how often the answers of each stated probability were right",
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:

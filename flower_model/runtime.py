@@ -1,47 +1,97 @@
-"""A batch in, logits and pooled features out."""
+"""A batch of photos in; logits, features and class activation maps out, wherever that is fastest."""
 
-import torch
-from torch import nn
+import ctypes
+import importlib.util
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from flower_model.errors import FlowerModelError
 
 
-class TorchRuntime:
-    """Runs a timm network on CUDA, MPS or the CPU.
+class Outputs(NamedTuple):
+    """What one pass gives for a batch of photos; all float32.
 
-    Example:
-        >>> runtime = TorchRuntime(timm.create_model("resnet50"))
-        >>> logits, features = runtime(torch.zeros(2, 3, 224, 224))
+    Attributes:
+        logits: (photos, classes).
+        features: (photos, channels) of the last layer but one, pooled over the photo.
+        maps: (photos, classes, height, width) class activation maps (Zhou et al. 2016): how much
+            each place of the photo adds to a logit. Their mean over all places plus the head's
+            bias is the logit. None where the head is not a linear layer after a global average.
     """
 
-    def __init__(self, network: nn.Module, device: str | torch.device | None = None) -> None:
-        self.device = torch.device(device) if device else _best_device()
-        self.network: nn.Module = (
-            network.to(memory_format=torch.channels_last).to(self.device).eval()
-        )
+    logits: np.ndarray
+    features: np.ndarray
+    maps: np.ndarray | None
 
-    @torch.inference_mode()
-    def __call__(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Runs one pass.
+
+class Runtime(Protocol):
+    """A network, ready to run.
+
+    Attributes:
+        name: What runs it, for people: "OpenVINO, bf16".
+        data_config: What photos it takes, as `timm.data.resolve_data_config` says it.
+    """
+
+    name: str
+    data_config: Mapping[str, Any]
+
+    def __call__(self, pixels: np.ndarray) -> Outputs:
+        """Runs one pass; may be called from several threads.
 
         Args:
-            batch: (photos, 3, height, width) float, normalised as the model's transform does.
-
-        Returns:
-            Logits (photos, classes) and pooled features (photos, channels), float32 on the CPU.
+            pixels: (photos, height, width, 3) uint8 RGB, not normalised.
         """
-        batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-        return self.forward(self.network, batch)
-
-    @staticmethod
-    def forward(network: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = network.forward_features(batch)  # type: ignore[operator]  # timm networks have it
-        features = network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
-        logits = network.get_classifier()(features)  # type: ignore[operator]
-        return logits.float().cpu(), features.float().cpu()
 
 
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+def choose_runtime(name: str = "auto", device: Any = None) -> Literal["torch", "openvino"]:
+    """Decides what runs a network here.
+
+    Args:
+        name: "torch", "openvino" or "auto": PyTorch where it has a GPU, OpenVINO on a processor.
+        device: "cpu", "cuda", …; None is the fastest there is.
+
+    Raises:
+        FlowerModelError: If there is no runtime of that name, or it can't be had here.
+    """
+    if name not in ("auto", "torch", "openvino"):
+        raise FlowerModelError(f"There is no runtime '{name}': choose auto, torch or openvino.")
+    on_cpu = device is None or str(device).partition(":")[0] == "cpu"
+    if name == "openvino":
+        if not on_cpu:
+            raise FlowerModelError(f"The runtime openvino runs on the CPU, not on '{device}'.")
+        if not _is_installed("openvino"):
+            raise FlowerModelError("The runtime openvino is not here: pip install openvino.")
+        return "openvino"
+    if name == "torch" or not on_cpu or not _is_installed("openvino"):
+        return "torch"
+    return "torch" if device is None and has_gpu() else "openvino"
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch can run on a GPU; where there is none, it is not even imported."""
+    if "torch" not in sys.modules and not _has_gpu_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _has_gpu_driver() -> bool:
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

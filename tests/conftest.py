@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 # huggingface_hub reads this once, when it is imported: no test reaches for the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Compiled models are cached there.
+CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
+os.environ["HF_ASSETS_CACHE"] = CACHE.name
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import timm

@@ -60,7 +60,7 @@ def answer_source(
         that does not open.
     """
     from training.data import decode_photos, resize_side
-    from training.forward import forward_photos, gains_from_bf16
+    from training.forward import answer_photos
     from training.recipe import Data
     from training.sources import source_photos
 
@@ -79,14 +79,7 @@ def answer_source(
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
     if not len(decoded):
         raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
-    logits, _ = forward_photos(
-        model.network,
-        decoded,
-        model.transform,
-        device=model.runtime.device,
-        bf16=gains_from_bf16(model.runtime.device),
-        title="evaluating",
-    )
+    logits, _ = answer_photos(model, decoded, title="evaluating")
     return logits, decoded.targets(model.labels), decoded.skipped
 
 

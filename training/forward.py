@@ -1,6 +1,7 @@
 """Logits and features of many photos, as fast as the machine gives them."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from flower_model.runtime import TorchRuntime
+from flower_model import FlowerClassifier
+from flower_model.torch_runtime import TorchRuntime
 from training.data import DecodedPhotos, TransformedPhotos
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -48,10 +50,27 @@ def forward_photos(
     return torch.cat(logits).numpy(), torch.cat(features).numpy()
 
 
-def gains_from_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bf16 matrices faster than fp32 ones."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
+def answer_photos(
+    model: FlowerClassifier, photos: DecodedPhotos, *, title: str, batch_size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a model over photos in the runtime and through the transform that it answers with.
+
+    Returns:
+        Logits (photos, classes) and pooled features (photos, channels), float32.
+    """
+
+    def pixels_of(index: int) -> np.ndarray:
+        return model.photo_transform.to_pixels(photos.picture(index))
+
+    logits, features = [], []
+    with (
+        ThreadPoolExecutor(WORKERS) as pool,
+        tqdm(total=len(photos), desc=title, unit=" photos", leave=False) as bar,
+    ):
+        for start in range(0, len(photos), batch_size):
+            indices = range(start, min(start + batch_size, len(photos)))
+            outputs = model.runtime(np.stack(list(pool.map(pixels_of, indices))))
+            logits.append(outputs.logits)
+            features.append(outputs.features)
+            bar.update(len(indices))
+    return np.concatenate(logits), np.concatenate(features)

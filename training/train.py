@@ -57,12 +57,13 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     from flower_model.classifier import FlowerClassifier
     from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
+    from flower_model.torch_runtime import gains_from_bf16
     from training.data import load_photos, resize_side
     from training.evaluate import answer_source
     from training.figures import confusion_picture, training_curve
     from training.finetune import finetune, keep_freed_memory, seconds_since_last
     from training.flowers102 import botanical_names
-    from training.forward import forward_photos, gains_from_bf16
+    from training.forward import forward_photos
     from training.metrics import measure
     from training.pretrained import create_network
     from training.probe import probe_head

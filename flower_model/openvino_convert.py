@@ -1,0 +1,38 @@
+"""A timm network as OpenVINO model."""
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import torch
+from torch import nn
+
+from flower_model.torch_runtime import PixelNetwork
+
+
+def convert(network: nn.Module) -> tuple[ov.Model, Mapping[str, Any]]:
+    """Converts a network with its normalisation.
+
+    Args:
+        network: A timm network on the CPU.
+
+    Returns:
+        The model, from pixels (photos, height, width, 3) uint8 to logits, features and, if the
+        network has them, maps; and timm's data config.
+    """
+    pixel_network = PixelNetwork(network.eval()).eval()
+    channels, height, width = pixel_network.data_config["input_size"]
+    pixels = torch.zeros((2, height, width, channels), dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # torch would like to be traced in a newer way
+        # Left to itself, OpenVINO has torch trace three times over to compare.
+        traced = torch.jit.trace(pixel_network, pixels, check_trace=False)
+        model = ov.convert_model(traced, example_input=pixels)
+    model.reshape([-1, height, width, channels])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(model, path)  # which halves it: weights are stored in 16 bits
+        return ov.Core().read_model(path), pixel_network.data_config
