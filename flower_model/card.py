@@ -67,6 +67,7 @@ def _eval_results(details: Mapping[str, Any]) -> list[EvalResult]:
             task_type="image-classification",
             dataset_type="imagefolder",  # the Hub's loader for what these are: folders of photos
             dataset_name=source,
+            dataset_config=source.partition(":")[0],  # or all of one type and split become one
             dataset_split=source.rpartition(":")[2] if source.count(":") == 1 else None,
             metric_type="accuracy",
             metric_name=FIGURES[key],

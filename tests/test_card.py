@@ -18,7 +18,10 @@ DETAILS = {
     "held_out": {"sources": ["mine:val"], "photos": 20, "used_for": "the temperature"},
     "metrics": dict.fromkeys(["top1", "top5", "mean_per_class", "calibration_error"], 0.5)
     | {"log_loss": 1.25},
-    "tests": {},
+    "tests": {
+        "meadow:val": {"top1": 0.75, "top5": 1.0, "mean_per_class": 0.7}
+        | {"calibration_error": 0.1, "log_loss": 0.9}
+    },
 }
 
 
@@ -47,3 +50,18 @@ def test_it_tells_data_recipe_figures_limits_licences_and_classes():
 def test_a_model_that_knows_nothing_of_its_training_still_gets_a_card():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip")))
     assert "Measured" not in text and "rose, tulip" in text
+
+
+def test_each_source_is_a_result_of_its_own_in_the_model_index():
+    card = ModelCard(model_card(ModelConfig("resnet50", ("a", "b"), details=DETAILS), "me/mine"))
+    assert card.data.model_name == "mine"
+    top1 = {
+        r.dataset_name: r.metric_value for r in card.data.eval_results if r.metric_name[4] == "1"
+    }
+    assert top1 == {"mine:val": 0.5, "meadow:val": 0.75}
+
+
+def test_pictures_are_shown_if_they_are_there():
+    config = ModelConfig("resnet50", ("a", "b"))
+    assert "](reliability.png)" in model_card(config, pictures=["reliability.png"])
+    assert ".png" not in model_card(config)
