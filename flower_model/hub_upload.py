@@ -10,8 +10,13 @@ from flower_model.errors import HubError
 from flower_model.hub_errors import no_write_right, told_in_one_sentence
 
 
-def check_login(repo_id: str, token: str | bool | None = None) -> None:
+def check_login(repo_id: str, token: str | bool | None = None, *, create_pr: bool = False) -> None:
     """Finds out whether a push to `repo_id` can be expected to work, without changing anything.
+
+    Args:
+        repo_id: "user/repo".
+        token: None is the one saved by `hf auth login`.
+        create_pr: The push will be a pull request, which anybody may open.
 
     Raises:
         HubError: If there is no token, the Hub does not know it, it can only read, or the name
@@ -22,7 +27,7 @@ def check_login(repo_id: str, token: str | bool | None = None) -> None:
         user = HfApi(token=token).whoami()
     owner, slash, _ = repo_id.partition("/")
     names = [user["name"], *(group["name"] for group in user.get("orgs", []))]
-    if not slash or owner not in names:
+    if not slash or (owner not in names and not create_pr):
         raise HubError(
             f"The Hub login is {user['name']}'s, who can't push to '{repo_id}': "
             f"write it like {user['name']}/{repo_id.rpartition('/')[2]}."

@@ -10,8 +10,14 @@ from conftest import ROOT, assert_one_sentence, free_port
 from drawn import draw_dataset
 from gradio_client import Client, handle_file
 from hub.cards import card_errors, metadata_of
+from packaging.requirements import Requirement
 from test_training import small_run
 
+REQUIREMENTS = [
+    line
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
 REPO = "flora/meadow"
 SPACE = "flora/demo"
 
@@ -113,6 +119,15 @@ def test_somebody_elses_repository_is_refused(hub, publish, tiny_folder):
     assert_one_sentence(result, "flora/meadow")
 
 
+def test_a_pull_request_may_go_to_somebody_elses_repository(hub, publish, tiny_folder):
+    hub.add_repo("somebody/meadow", {"config.json": b"{}"})
+    token = hub.add_user("flora")
+    result = publish(tiny_folder, "somebody/meadow", "--create-pr", token=token)
+    assert result.returncode == 0, result.stderr
+    assert "model.safetensors" in hub.files("somebody/meadow", "refs/pr/1")
+    assert "model.safetensors" not in hub.files("somebody/meadow")
+
+
 def test_a_folder_that_is_no_model_is_not_published(hub, publish, tmp_path):
     (tmp_path / "folder").mkdir()
     result = publish(tmp_path / "folder", REPO, token=hub.add_user("flora"))
@@ -144,6 +159,15 @@ def test_a_hub_that_is_down_is_told(hub, publish, tiny_folder):
 
 
 # The Space
+
+
+def test_this_repository_has_the_settings_that_a_space_reads():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert card_errors(readme, "space") == []
+    settings = metadata_of(readme)
+    assert settings["sdk"] == "gradio" and (ROOT / settings["app_file"]).exists()
+    wanted = next(r for r in map(Requirement, REQUIREMENTS) if r.name == "gradio")
+    assert settings["sdk_version"] in wanted.specifier
 
 
 def test_a_space_alone_serves_the_published_model(

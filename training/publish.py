@@ -20,8 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _publish(options: argparse.Namespace) -> int:
     from flower_model.hub_upload import check_login
 
-    for repo_id in filter(None, (options.repo, options.space)):
-        check_login(repo_id)
+    check_login(options.repo, create_pr=options.create_pr)
+    if options.space:
+        check_login(options.space)
     commit = publish_model(
         Path(options.model),
         options.repo,
