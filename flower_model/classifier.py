@@ -12,7 +12,7 @@ import numpy as np
 
 from flower_model.confidence import probabilities
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
-from flower_model.errors import FlowerModelError
+from flower_model.errors import ConversionError, FlowerModelError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.runtime import Runtime, choose_runtime
@@ -151,11 +151,16 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         config = read_config(folder / CONFIG_FILE)
         pictures = {n: (folder / n).read_bytes() for n in PICTURES if (folder / n).is_file()}
         load = partial(_load_network, folder, config)
-        if chosen == "torch":
-            return cls(load(), config, device, pictures=pictures)
-        from flower_model.openvino_runtime import load_openvino
+        if chosen == "openvino":
+            from flower_model.openvino_runtime import load_openvino
 
-        return cls(load, config, runtime=load_openvino(folder, config), pictures=pictures)
+            try:
+                ready = load_openvino(folder, config)
+                return cls(load, config, runtime=ready, pictures=pictures)
+            except ConversionError:  # an unusual network
+                if runtime == "openvino":
+                    raise
+        return cls(load(), config, device, pictures=pictures)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins

@@ -13,6 +13,10 @@ class ModelError(FlowerModelError):
     """A weights folder is missing, damaged or does not fit together."""
 
 
+class ConversionError(ModelError):
+    """A network holds something that the runtime that was asked for can't run."""
+
+
 class HubError(FlowerModelError):
     """A Hub repository does not exist, is not readable or can't be reached."""
 

@@ -1,5 +1,6 @@
 """OpenVINO as runtime: several times faster than PyTorch on a processor, and it starts without it."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from flower_model.config import ModelConfig
+from flower_model.cores import usable_cores
 from flower_model.openvino_cache import cache_key, read_entry, write_entry
 from flower_model.runtime import Outputs
 
@@ -51,7 +53,6 @@ class OpenVINORuntime:
         self.data_config = data_config
         self._memory = memory  # that the compiled network lies in
         self.name = f"OpenVINO, {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}"
-        self.device = "cpu"
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
@@ -87,6 +88,8 @@ def load_openvino(
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bf16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if usable_cores() < (os.cpu_count() or 1):  # else it takes the physical cores, as it should
+        options["INFERENCE_NUM_THREADS"] = str(usable_cores())
     how = precision, core.get_property("CPU", "FULL_DEVICE_NAME")
     key = cache_key(folder, *how)
     if key and (entry := read_entry(key)):
