@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # torch and timm take seconds to import: `--help` and a mistyped path should not wait for them.
+    # What a model needs takes a while to import: `--help` and a mistyped path should not wait.
     if name in ("FlowerClassifier", "Prediction"):
         from flower_model import classifier
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from flower_model.files import sync
 
 FORMAT = 1  # of an entry; counts up when what it holds changes
 KEPT = 8  # entries; the one not used for longest goes first
+DAY = 86_400.0  # seconds; no process takes so long to write an entry
 LIBRARIES = ("openvino", "timm", "torch")  # another version may compile something else
 
 
@@ -73,10 +75,8 @@ def write_entry(key: str, blob: bytes, data_config: Mapping[str, Any]) -> None:
     about = {"sha256": hashlib.sha256(blob).hexdigest(), "data_config": dict(data_config)}
     try:
         _folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=".", dir=_folder(), ignore_cleanup_errors=True
-        ) as t:
-            new, old = Path(t) / "new", Path(t) / "old"
+        with tempfile.TemporaryDirectory(prefix=".", dir=_folder()) as temporary:
+            new, old = Path(temporary) / "new", Path(temporary) / "old"
             new.mkdir()
             (new / "model.blob").write_bytes(blob)
             (new / "about.json").write_text(json.dumps(about), encoding="utf-8")
@@ -85,15 +85,18 @@ def write_entry(key: str, blob: bytes, data_config: Mapping[str, Any]) -> None:
             with suppress(FileNotFoundError):
                 os.replace(_folder() / key, old)  # damaged, or another process was faster
             os.replace(new, _folder() / key)
-        for entry in _by_last_use()[KEPT:]:
-            shutil.rmtree(entry, ignore_errors=True)
+        _tidy()
     except OSError:
         pass
 
 
-def _by_last_use() -> list[Path]:
-    entries = [path for path in _folder().iterdir() if not path.name.startswith(".")]
-    return sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)
+def _tidy() -> None:
+    folders = sorted(_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    unfinished = [path for path in folders if path.name.startswith(".")]
+    entries = [path for path in folders if path not in unfinished]
+    killed = [path for path in unfinished if path.stat().st_mtime < time.time() - DAY]
+    for path in entries[KEPT:] + killed:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _folder() -> Path:

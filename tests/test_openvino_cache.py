@@ -166,6 +166,14 @@ def test_the_entry_unused_for_longest_goes_first(cache):
     }
 
 
+def test_what_a_killed_process_left_goes_after_a_day(cache):
+    for name, age in ((".new", 60), (".old", 100_000)):
+        (cache / name).mkdir(parents=True)
+        os.utime(cache / name, (time.time() - age,) * 2)
+    write_entry("key", b"blob", {})
+    assert {path.name for path in cache.iterdir()} == {"key", ".new"}
+
+
 def test_the_key_is_of_the_bytes_and_of_how_they_are_compiled(folder):
     key = cache_key(folder, "bf16")
     assert key == cache_key(shutil.copytree(folder, folder.parent / "moved"), "bf16")
