@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ UPRIGHT = {
 
 PhotoSource = str | Path | bytes | Image.Image | np.ndarray
 
+# Pillow decodes when first asked for pixels; two threads that hold the same picture must not both.
+PICTURE = threading.Lock()
+
 # Pillow's remarks on odd metadata are not for the user; catch_warnings is not made for threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -60,7 +64,8 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
         ((4000, 3000), (500, 375))
     """
     if isinstance(source, Image.Image):
-        return _load(source, "the picture", short_side)
+        with PICTURE:
+            return _load(source, "the picture", short_side)
     if isinstance(source, np.ndarray):
         return _load(_from_array(source), "the array", short_side)
     if isinstance(source, bytes):
