@@ -1,6 +1,7 @@
 """FlowerClassifier: load a weights folder or Hub repository, name flowers, save again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 
 from flower_model.confidence import probabilities
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
-from flower_model.errors import ConversionError, FlowerModelError
+from flower_model.errors import ConversionError, FlowerModelError, ImageError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.runtime import Runtime, choose_runtime
+from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
@@ -190,18 +192,48 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         Raises:
             ImageError: If a photo can't be opened.
         """
-        if top_k < 1:
-            raise FlowerModelError(f"top_k must be at least 1, not {top_k}.")
         if not isinstance(photos, list | tuple):
-            return self._predict_batch([cast(PhotoSource, photos)], top_k)[0]
+            _check_at_least_one(top_k=top_k)
+            return self._answer(self._to_pixels(cast(PhotoSource, photos))[None], top_k)[0]
         answers: list[Prediction] = []
-        for start in range(0, len(photos), batch_size):
-            answers += self._predict_batch(photos[start : start + batch_size], top_k)
+        with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
+            for answer in stream:
+                if isinstance(answer, ImageError):
+                    raise answer
+                answers.append(answer)
         return answers
 
-    def _predict_batch(self, photos: Sequence[PhotoSource], top_k: int) -> list[Prediction]:
-        to_pixels = self.photo_transform.to_pixels
-        pixels = np.stack([to_pixels(open_image(photo)) for photo in photos])
+    def predict_stream(
+        self, photos: Iterable[PhotoSource], *, top_k: int = 5, batch_size: int = 32
+    ) -> Generator[Prediction | ImageError]:
+        """Names the flower in each of any number of photos, in constant memory.
+
+        Threads open the next photos while the network works; at most three batches are taken
+        from `photos` ahead of what was asked for. Closing the generator ends its threads.
+
+        Args:
+            photos: Paths, bytes, PIL images or uint8 arrays, from a list, a generator or the like.
+            top_k: How many labels to give, at least 1.
+            batch_size: Photos in one pass through the network, at least 1.
+
+        Returns:
+            A generator that yields for each photo, in the order given, its Prediction, or the
+            ImageError that says why it can't be opened.
+
+        Example:
+            >>> paths = Path("photos").rglob("*.jpg")
+            >>> for answer in model.predict_stream(paths):
+            ...     print(answer if isinstance(answer, ImageError) else answer.label)
+        """
+        _check_at_least_one(top_k=top_k, batch_size=batch_size)
+        answer = partial(self._answer, top_k=top_k)
+        return stream(photos, self._to_pixels, answer, batch_size=batch_size)
+
+    def _to_pixels(self, photo: PhotoSource) -> np.ndarray:
+        transform = self.photo_transform
+        return transform.to_pixels(open_image(photo, short_side=transform.short_side))
+
+    def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
         logits = self.runtime(pixels).logits  # (photos, classes)
         probs = probabilities(logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
@@ -277,6 +309,12 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
                 revision=revision,
                 create_pr=create_pr,
             )
+
+
+def _check_at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise FlowerModelError(f"{name} must be at least 1, not {number}.")
 
 
 def _load_network(folder: Path, config: ModelConfig) -> "nn.Module":

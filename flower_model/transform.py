@@ -81,6 +81,11 @@ class PhotoTransform:
             return np.asarray(picture.resize((width, height), self.filter, box))
         return np.asarray(self._crop(picture.resize((wide, high), self.filter)))
 
+    @property
+    def short_side(self) -> int:
+        """No photo is resized to more pixels than this along its short side."""
+        return max(math.floor(side / self.crop) for side in self.size)
+
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) to which a photo of `size` (width, height) is resized before the crop."""
         width, height = size
