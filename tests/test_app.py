@@ -117,7 +117,7 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     upload(page, not_a_photo)
     notice = page.locator(".toast-body")
     expect(notice).to_contain_text(
-        "The file is not a photo that can be opened: use a JPEG, PNG or WebP file."
+        "The file is not a photo that can be opened: use a JPEG, PNG, WebP, AVIF or HEIC file."
     )
     assert "Traceback" not in page.content()
     expect(page.locator("#answer h2")).to_have_count(0)
