@@ -66,6 +66,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         *,
         runtime: Runtime | None = None,
         pictures: Mapping[str, bytes] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Puts a network and its labels together; `from_pretrained` is the usual way.
 
@@ -75,9 +76,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             device: "cpu", "cuda", "mps", …; by default the fastest there is.
             runtime: What runs the network; by default PyTorch on `device`.
             pictures: Of the model card: file name -> PNG.
+            folder: The weights folder that all this comes from.
         """
         self.config = config
         self.pictures = dict(pictures or {})
+        self.folder = folder
         self._network = network
         if runtime is None:
             from flower_model.torch_runtime import TorchRuntime
@@ -158,11 +161,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
             try:
                 ready = load_openvino(folder, config)
-                return cls(load, config, runtime=ready, pictures=pictures)
+                return cls(load, config, runtime=ready, pictures=pictures, folder=folder)
             except ConversionError:  # an unusual network
                 if runtime == "openvino":
                     raise
-        return cls(load(), config, device, pictures=pictures)
+        return cls(load(), config, device, pictures=pictures, folder=folder)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flower_model.errors import FlowerModelError
@@ -49,6 +51,33 @@ def run_command(command: Callable[[], int]) -> int:
         return 130
 
 
-def complain(error: FlowerModelError) -> None:
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Notes Ctrl-C and SIGTERM instead of ending in the middle of something; a second one ends it.
+
+    Example:
+        >>> with stop_signals() as received:
+        ...     for photo in photos:
+        ...         ...
+        ...         if received:
+        ...             return 128 + received[0]
+    """
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def complain(error: FlowerModelError | str) -> None:
     """Prints an error on stderr, on one line whatever its message quotes."""
     print(" ".join(str(error).split()), file=sys.stderr, flush=True)

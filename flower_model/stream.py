@@ -1,6 +1,5 @@
 """Many photos in a row: threads open the next ones while the network works on those before."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from flower_model.cores import usable_cores
 from flower_model.errors import ImageError
 
-THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without Python's lock
+MOST_THREADS = 8  # that open photos: Pillow does so without Python's lock
 
 Photo = TypeVar("Photo")
 Answer = TypeVar("Answer")
@@ -59,7 +59,7 @@ def map_ahead(
     function: Callable[[Photo], Result], items: Iterable[Photo], *, ahead: int
 ) -> Generator[Result]:
     """Like `map`, but threads work on the next `ahead` items while the caller uses a result."""
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="open-photo")
+    pool = ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), thread_name_prefix="open-photo")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

@@ -74,7 +74,7 @@ def test_a_bad_photo_does_not_stop_the_others(run_module, tiny_folder, flower_ph
     empty.touch()
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(flower_photo.read_bytes()[:20_000])
-    bad = (text, empty, cut, tmp_path / "nowhere.jpg", tmp_path)
+    bad = (text, empty, cut, tmp_path / "nowhere.jpg")
     result = run_module("flower_model", *bad, flower_photo, "--model", tiny_folder, "--json")
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == len(bad) and "Traceback" not in result.stderr
@@ -91,6 +91,18 @@ def test_a_file_name_that_is_no_text_is_answered(run_module, tiny_folder, flower
     assert result.returncode == 0 and len(result.stdout.splitlines()) == 6, result.stderr
 
 
+def test_a_folder_stands_for_the_photos_in_it(run_module, tiny_folder, flower_photo, tmp_path):
+    inner = tmp_path / "b.album"
+    inner.mkdir()
+    for name in ("c.jpg", "b.album/z.JPEG", "b.album/a.png", "notes.txt", ".hidden.jpg"):
+        shutil.copy(flower_photo, tmp_path / name)
+    words = (flower_photo, tmp_path, "--model", tiny_folder, "--json")
+    answers = json.loads(run_module("flower_model", *words).stdout)
+    expected = [tmp_path / name for name in ("b.album/a.png", "b.album/z.JPEG", "c.jpg")]
+    assert [answer["photo"] for answer in answers] == list(map(str, [flower_photo, *expected]))
+    assert all(answer["top"] == answers[0]["top"] for answer in answers)
+
+
 def test_the_shipped_model_is_the_default(run_module, flower_photo):
     if not (WEIGHTS / "model.safetensors").exists():
         pytest.skip("weights/ holds no model.safetensors")
@@ -104,6 +116,12 @@ def test_the_shipped_model_is_the_default(run_module, flower_photo):
 def test_top_k_below_one_is_refused(run_here, tiny_folder):
     result = run_here(tiny_folder, "--top-k", "0")
     assert_one_sentence(result, "--top-k must be at least 1")
+
+
+def test_a_folder_without_photos_is_told(run_module, tiny_folder, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    result = run_module("flower_model", tmp_path, "--model", tiny_folder)
+    assert_one_sentence(result, "no photo in", tmp_path)
 
 
 def test_an_unknown_model_folder_is_named(run_module, flower_photo, tmp_path):
