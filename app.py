@@ -2,68 +2,120 @@
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
-import time
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from io import StringIO
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flower_model.cli import add_model_argument, run_command
 from flower_model.errors import FlowerModelError
 
-if TYPE_CHECKING:
-    import gradio as gr
+# Read by Gradio when it is imported: nothing is told to its makers, and no statistics are kept of the
+# requests, which would cost a pandas table for each.
+GRADIO_SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python app.py", description="Serves the flower page.")
-    add_model_argument(parser)
-    # Gradio's own variables: a Space sets them to be reachable from outside its container.
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    parser.add_argument("--host", default=host, help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    parser.add_argument("--share", action="store_true", help="ask Gradio for a public link too")
-    parser.add_argument("--auth", metavar="USER:PASS", help="let in only who knows these")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, like Ctrl-C
     return run_command(lambda: serve(options))
 
 
 def serve(options: argparse.Namespace) -> int:
     """Loads the model and serves its page until interrupted."""
-    auth = _credentials(options.auth) if options.auth is not None else None
+    launch_options = _launch_options(options)
     _check_address(options.host, options.port)
 
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio when it is imported
+    os.environ.update(GRADIO_SETTINGS)
     from flower_model.classifier import FlowerClassifier  # seconds: after what can fail at once
 
     model = FlowerClassifier.from_pretrained(options.model)
-    from flower_model.demo import PAGE, build_demo
+    from flower_model.demo import PAGE, build_demo, serve_until_stopped
 
     folder = Path(options.model)
     demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
-    # A flag, not an exception: raised anywhere in a library it might be swallowed, and a second
-    # signal would raise again while the page is being closed.
-    asked_to_stop: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: asked_to_stop.append(number))
-    address = {"server_name": options.host, "server_port": options.port}
-    _launch(demo, options.share, auth=auth, **address, **PAGE)
-    while not asked_to_stop:
-        time.sleep(0.1)
-    demo.close(verbose=False)
+    serve_until_stopped(demo, **{**PAGE, **launch_options})
     return 0
 
 
-def _credentials(text: str) -> tuple[str, str]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python app.py",
+        description="Serves the page on which a photo gets its flower's name.",
+        epilog="For a permanent public page: "
+        "python -m training.publish MODEL user/repo --space user/demo",
+    )
+    add_model_argument(parser)
+    # Gradio's own variables: a Space sets the first to be reachable from outside its container.
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    share = os.environ.get("GRADIO_SHARE", "").lower() == "true"
+    parser.add_argument(
+        "--host", default=host, help="address to listen on; 0.0.0.0 is all (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        default=share,
+        help="ask Gradio for a public link too, for a week (also: GRADIO_SHARE=true)",
+    )
+    parser.add_argument("--auth", metavar="USER:PASS", help="let in only who knows these")
+    parser.add_argument(
+        "--root-path", metavar="PATH", help="where a reverse proxy has put the page, such as /demo"
+    )
+    parser.add_argument(
+        "--max-size", metavar="SIZE", default="100mb", help="largest upload (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mcp", action="store_true", help="be an MCP server too, with the API as its tools"
+    )
+    return parser
+
+
+def _launch_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What Gradio's launch is told, checked; None leaves a choice to Gradio and its variables."""
+    if options.mcp and not find_spec("mcp"):
+        raise FlowerModelError("--mcp needs the package mcp: pip install 'gradio[mcp]'.")
+    return {
+        "server_name": options.host,
+        "server_port": options.port,
+        "share": options.share,
+        "auth": _credentials(options.auth),
+        "root_path": _root_path(options.root_path),
+        "max_file_size": _size(options.max_size),
+        "mcp_server": options.mcp or None,
+    }
+
+
+def _credentials(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
     user, _, password = text.partition(":")
     if not user or not password:
         raise FlowerModelError("--auth must be USER:PASS, both not empty.")
     return user, password
+
+
+def _root_path(text: str | None) -> str | None:
+    if text is not None and not text.startswith(("/", "http://", "https://")):
+        raise FlowerModelError(
+            f"--root-path must be a path such as /demo or a full address, not '{text}'."
+        )
+    return text
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"0*[1-9]\d*(kb|mb|gb)", text.lower()):
+        raise FlowerModelError(f"--max-size must be a size such as 20mb or 1gb, not '{text}'.")
+    return text.lower()
 
 
 def _check_address(host: str, port: int | None) -> None:
@@ -83,29 +135,6 @@ def _check_address(host: str, port: int | None) -> None:
             f"Can't listen on {host}{f' port {port}' if port else ''} ({reason}): "
             "choose another --host or --port."
         ) from None
-
-
-def _launch(demo: "gr.Blocks", share: bool, **launch_options: Any) -> None:
-    with ExitStack() as quietly:
-        if share:
-            print("Asking Gradio for a public link …", flush=True)
-            # Gradio reports a failed link in several lines on both streams, and goes on serving.
-            quietly.enter_context(redirect_stdout(StringIO()))
-            quietly.enter_context(redirect_stderr(StringIO()))
-        try:
-            demo.launch(share=share, quiet=True, prevent_thread_lock=True, **launch_options)
-        except OSError as error:  # no free port
-            raise FlowerModelError(f"The page can't be served ({error}).") from None
-    print(f"The page is at {demo.local_url} (Ctrl-C stops it).", flush=True)
-    if demo.share_url:
-        print(f"For a week it is also at {demo.share_url}.", flush=True)
-    elif share:
-        print(
-            "There is no public link, because Gradio's link service can't be reached: "
-            "the page is served on this computer only.",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ConversionError, FlowerModelError, ImageError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
-from flower_model.runtime import Runtime, choose_runtime
+from flower_model.runtime import Outputs, Runtime, choose_runtime
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
 
@@ -34,9 +34,13 @@ class Prediction:
 
     Attributes:
         top: (label, probability) pairs, best first; probabilities are calibrated, in [0, 1].
+        flower_probability: That there is a flower at all, in [0, 1]; None if the model can't tell.
+        is_flower: Whether there is one; None if the model can't tell.
     """
 
     top: tuple[tuple[str, float], ...]
+    flower_probability: float | None = None
+    is_flower: bool | None = None
 
     @property
     def label(self) -> str:
@@ -197,7 +201,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         if not isinstance(photos, list | tuple):
             _check_at_least_one(top_k=top_k)
-            return self._answer(self._to_pixels(cast(PhotoSource, photos))[None], top_k)[0]
+            return self._answer(self.to_pixels(cast(PhotoSource, photos))[None], top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
             for answer in stream:
@@ -230,20 +234,33 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         _check_at_least_one(top_k=top_k, batch_size=batch_size)
         answer = partial(self._answer, top_k=top_k)
-        return stream(photos, self._to_pixels, answer, batch_size=batch_size)
+        return stream(photos, self.to_pixels, answer, batch_size=batch_size)
 
-    def _to_pixels(self, photo: PhotoSource) -> np.ndarray:
+    def to_pixels(self, photo: PhotoSource) -> np.ndarray:
+        """What the network sees of a photo: (height, width, 3) uint8, of which `runtime` takes many.
+
+        Raises:
+            ImageError: If the photo can't be opened.
+        """
         transform = self.photo_transform
         return transform.to_pixels(open_image(photo, short_side=transform.short_side))
 
-    def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
-        logits = self.runtime(pixels).logits  # (photos, classes)
-        probs = probabilities(logits, self.config.temperature)
+    def read(self, outputs: Outputs, *, top_k: int = 5) -> list[Prediction]:
+        """What the outputs of `runtime` say about each photo.
+
+        Example:
+            >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
+            >>> outputs.maps, model.read(outputs)[0].label
+        """
+        probs = probabilities(outputs.logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
         return [
             Prediction(tuple((self.config.labels[i], float(row[i])) for i in order))
             for row, order in zip(probs, best, strict=True)
         ]
+
+    def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
+        return self.read(self.runtime(pixels), top_k=top_k)
 
     def save_pretrained(  # type: ignore[override]  # the mixin's own options have no meaning here
         self, save_directory: str | Path, *, repo_id: str = "", **_: Any

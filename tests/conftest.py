@@ -1,6 +1,7 @@
 """What several test modules share: a small model, a photo, and commands run as a user runs them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import timm
 import torch
 from hub import HubServer
 from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
@@ -102,6 +104,54 @@ def serve_app() -> Iterator[Callable[..., "Served"]]:
         served.stop()
 
 
+@pytest.fixture(scope="session")
+def served(serve_app, tiny_folder) -> "Served":
+    """The page on `tiny_model`, for every test that leaves it as it found it."""
+    return serve_app("--model", tiny_folder, "--mcp")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, with a picture that moves for a webcam."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium to open the page with")
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync"]
+    flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, served) -> Iterator[Callable[..., Page]]:
+    """`open_page(color_scheme="dark")` opens the page as a new visitor, on a laptop's screen."""
+    contexts = []
+
+    def open_page(url: str = served.url, **options: object) -> Page:
+        contexts.append(browser.new_context(**{"viewport": LAPTOP, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.goto(url)
+        page.locator("#photo input[type=file]").wait_for(state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page) -> Page:
+    """The page as a new visitor sees it, on a laptop's screen."""
+    return open_page()
+
+
+LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}
+
+
 class Served:
     """A running `python app.py` and what it printed until it was reachable."""
 
@@ -122,6 +172,11 @@ class Served:
             if self.url in line:
                 return
         raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
+
+    def next_line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
 
     def stop(self) -> tuple[int, str]:
         """Ends it as a service manager would; returns its exit code and its stderr."""

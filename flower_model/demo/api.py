@@ -1,0 +1,94 @@
+"""For programs: the endpoints /identify and /identify_many, over HTTP and MCP."""
+
+from typing import TypedDict
+
+import gradio as gr
+
+from flower_model.classifier import Prediction
+from flower_model.demo.finding import Finder
+from flower_model.demo.identify import AT_ONCE
+from flower_model.demo.rows import name_all
+from flower_model.demo.uploads import open_uploads, read_upload
+from flower_model.errors import FlowerModelError, ImageError
+
+
+class Guess(TypedDict):
+    """One name and its calibrated probability, in [0, 1]."""
+
+    label: str
+    probability: float
+
+
+class Answer(TypedDict):
+    """What the model says about one photo; flower_probability and is_flower are null if it can't tell."""
+
+    label: str
+    botanical_name: str
+    probability: float
+    flower_probability: float | None
+    is_flower: bool | None
+    top: list[Guess]
+
+
+class FileAnswer(TypedDict):
+    """One photo of several: either `answer` or `error`, a sentence, is null."""
+
+    file: str
+    answer: Answer | None
+    error: str | None
+
+
+def add_endpoints(find: Finder) -> None:
+    """Adds the endpoints to the page; called inside it."""
+    model = find.model
+
+    def identify(photo: gr.FileData) -> Answer:
+        """Names the flower in a photo.
+
+        Args:
+            photo: An image file: JPEG, PNG, WebP, …
+
+        Returns:
+            The most probable name, its calibrated probability, and the five most probable names.
+        """
+        try:
+            return as_answer(find(read_upload(photo)).answer)
+        except FlowerModelError as error:
+            raise _refusal(error) from None
+
+    def identify_many(photos: list[gr.FileData]) -> list[FileAnswer]:
+        """Names the flower in each of several photos.
+
+        Args:
+            photos: Image files, or zip files of them.
+
+        Returns:
+            For each photo its file's name and its answer, or the reason why it has none.
+        """
+        try:
+            with open_uploads(photos) as uploads:
+                return [
+                    {"file": row.name, "answer": None, "error": str(row.answer)}
+                    if isinstance(row.answer, ImageError)
+                    else {"file": row.name, "answer": as_answer(row.answer), "error": None}
+                    for row in name_all(model, uploads)
+                ]
+        except FlowerModelError as error:
+            raise _refusal(error) from None
+
+    def as_answer(prediction: Prediction) -> Answer:
+        return {
+            "label": prediction.label,
+            "botanical_name": model.config.descriptions.get(prediction.label, ""),
+            "probability": prediction.probability,
+            "flower_probability": prediction.flower_probability,
+            "is_flower": prediction.is_flower,
+            "top": [{"label": name, "probability": p} for name, p in prediction.top],
+        }
+
+    gr.api(identify, api_name="identify", concurrency_limit=AT_ONCE)
+    gr.api(identify_many, api_name="identify_many", concurrency_limit=2)
+
+
+def _refusal(error: FlowerModelError) -> gr.Error:
+    return gr.Error(str(error), print_exception=False)

@@ -1,0 +1,126 @@
+"""The second tab: many photos or a zip in; a gallery, a table and a CSV file out."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from flower_model.classifier import FlowerClassifier
+from flower_model.demo.rows import Row, csv_text, name_all
+from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
+from flower_model.demo.words import percent
+from flower_model.errors import FlowerModelError, ImageError
+
+HEADINGS = ("File", "Name", "Botanical name", "Sure", "Or else")
+
+
+def many_tab(model: FlowerClassifier) -> None:
+    """Builds the tab; called inside it."""
+    files = gr.File(
+        label=f"Photos, or a zip of photos: up to {MAX_PHOTOS}",
+        file_count="multiple",
+        file_types=["image", ".zip"],
+        elem_id="files",
+        height=180,
+    )
+    summary = gr.HTML(elem_id="summary", js_on_load="element.setAttribute('role', 'status')")
+    with gr.Column(visible=False) as results:
+        gallery = gr.Gallery(
+            label="Photos",
+            columns=4,
+            height="auto",
+            object_fit="cover",
+            format="jpeg",
+            buttons=[],
+            interactive=False,
+            elem_id="gallery",
+        )
+        table = gr.HTML(elem_id="table")
+        download = gr.HTML(elem_id="csv")
+
+    def name_photos(uploads: list[Any] | None, progress: gr.Progress = _PROGRESS) -> Any:
+        if not uploads:
+            return {summary: "", results: gr.update(visible=False)}
+        rows: list[Row] = []
+        try:
+            with open_uploads(uploads) as photos:
+                for row in name_all(model, photos, thumbnails=True):
+                    rows.append(row)
+                    progress((len(rows), len(photos)), desc="Naming", unit="photos")
+        except FlowerModelError as error:
+            raise notice(error) from None
+        return {
+            summary: _summary(rows),
+            results: gr.update(visible=True),
+            gallery: [(row.thumbnail, _caption(row)) for row in rows if row.thumbnail],
+            table: _table(rows, model.config.descriptions),
+            download: _download(csv_text(rows, model.config.descriptions)),
+        }
+
+    files.change(
+        name_photos,
+        files,
+        [summary, results, gallery, table, download],
+        preprocess=False,
+        concurrency_limit=2,
+        api_visibility="private",
+        show_progress_on=summary,
+    )
+
+
+_PROGRESS = gr.Progress()
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    failed = [row for row in rows if isinstance(row.answer, ImageError)]
+    named = len(rows) - len(failed)
+    text = f"<p><b>{named}</b> {'photo' if named == 1 else 'photos'} named."
+    if not failed:
+        return text + "</p>"
+    items = "".join(
+        f"<li><b>{escape(row.name)}</b>: {escape(str(row.answer))}</li>" for row in failed
+    )
+    return f"{text} <b>{len(failed)}</b> could not be opened:</p><ul>{items}</ul>"
+
+
+def _caption(row: Row) -> str:
+    if isinstance(row.answer, ImageError):
+        return row.name
+    if row.answer.is_flower is False:
+        return "no flower"
+    return f"{row.answer.label} · {percent(row.answer.probability)}"
+
+
+def _table(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
+    head = "".join(f"<th><button>{heading}</button></th>" for heading in HEADINGS)
+    body = "".join(f"<tr>{_cells(row, descriptions)}</tr>" for row in rows)
+    return (
+        "<div class='wide' tabindex='0' role='region' aria-label='Answers'>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cells(row: Row, descriptions: Mapping[str, str]) -> str:
+    file = f"<td>{escape(row.name)}</td>"
+    if isinstance(row.answer, ImageError):
+        return f"{file}<td></td><td></td><td data-value='0'></td><td>{escape(str(row.answer))}</td>"
+    label, probability = row.answer.top[0]
+    others = ", ".join(f"{other} {percent(p)}" for other, p in row.answer.top[1:3])
+    return (
+        f"{file}<td>{escape(label)}</td><td><i>{escape(descriptions.get(label, ''))}</i></td>"
+        f"<td data-value='{probability:.6f}'>{escape(percent(probability))}</td>"
+        f"<td>{escape(others)}</td>"
+    )
+
+
+def _download(text: str) -> str:
+    # In the page itself, so that no file with visitors' file names stays on the server.
+    content = base64.b64encode(
+        ("\ufeff" + text).encode()
+    ).decode()  # the mark tells Excel it is UTF-8
+    return (
+        f"<a href='data:text/csv;charset=utf-8;base64,{content}' download='flowers.csv'>"
+        "Download as CSV</a>"
+    )

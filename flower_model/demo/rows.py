@@ -1,0 +1,100 @@
+"""Many photos' answers: as they come, as table rows, and as CSV that a spreadsheet may open."""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from flower_model.classifier import FlowerClassifier, Prediction
+from flower_model.demo.uploads import Upload
+from flower_model.errors import ImageError
+from flower_model.images import open_image
+
+THUMBNAIL_SIDE = 240  # pixels
+COLUMNS = ("file", "label", "botanical_name", "probability", "second_label", "second_probability")
+MORE_COLUMNS = ("flower_probability", "error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one upload.
+
+    Attributes:
+        name: Of the file.
+        answer: The prediction, or why there is none.
+        thumbnail: A small square picture; None if the file is no photo or none was asked for.
+    """
+
+    name: str
+    answer: Prediction | ImageError
+    thumbnail: Image.Image | None = None
+
+
+def name_all(
+    model: FlowerClassifier, uploads: Sequence[Upload], *, thumbnails: bool = False
+) -> Iterator[Row]:
+    """Names the flower in every upload, in the order given; what can't be opened gets its reason."""
+    begun: deque[Row] = deque()  # read, and not answered yet, or failed
+
+    def photos() -> Iterator[bytes]:
+        for upload in uploads:
+            try:
+                data = upload.read()
+                small = _thumbnail(data) if thumbnails else None
+            except ImageError as error:
+                begun.append(Row(upload.name, error))
+                continue
+            begun.append(Row(upload.name, _NOT_YET, small))
+            yield data
+
+    for answer in model.predict_stream(photos()):
+        while begun[0].answer is not _NOT_YET:
+            yield begun.popleft()
+        row = begun.popleft()
+        yield Row(row.name, answer, row.thumbnail)
+    yield from begun
+
+
+_NOT_YET = ImageError()
+
+
+def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
+    """All rows as CSV with a header; probabilities are in [0, 1].
+
+    Args:
+        rows: What became of each upload.
+        descriptions: Label -> botanical name.
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS + MORE_COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for row in rows:
+        cells: dict[str, str] = {"file": row.name}
+        if isinstance(row.answer, ImageError):
+            cells["error"] = str(row.answer)
+        else:
+            label, probability = row.answer.top[0]
+            cells |= {
+                "label": label,
+                "botanical_name": descriptions.get(label, ""),
+                "probability": f"{probability:.4f}",
+            }
+            if len(row.answer.top) > 1:
+                second, probability = row.answer.top[1]
+                cells |= {"second_label": second, "second_probability": f"{probability:.4f}"}
+            if row.answer.flower_probability is not None:
+                cells["flower_probability"] = f"{row.answer.flower_probability:.4f}"
+        writer.writerow({column: _harmless(cell) for column, cell in cells.items()})
+    return buffer.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    # A spreadsheet would run such a cell, a file's name for instance, as a formula.
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _thumbnail(data: bytes) -> Image.Image:
+    return ImageOps.fit(open_image(data), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))

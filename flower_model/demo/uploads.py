@@ -1,0 +1,150 @@
+"""Files that visitors send: photos, and zips of photos, read in memory and never trusted."""
+
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+from gradio.processing_utils import save_base64_to_cache, save_url_to_cache
+from gradio.utils import get_upload_folder
+
+from flower_model.errors import FlowerModelError, ImageError
+
+MAX_PHOTOS = 500  # in one go
+MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip
+MAX_ZIP_BYTES = 1_000_000_000  # of all that a zip unpacks to
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photo that has come, but may not be one.
+
+    Attributes:
+        name: The file's name on the visitor's computer: text, never to be used as a path.
+        read: Gives its bytes; raises ImageError if they can't be had.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@contextmanager
+def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
+    """Lists the photos among uploaded files, those in zips too.
+
+    Only regular, visible members of a zip count, and they are unpacked in memory, one at a time:
+    whatever their names, nothing is written. A zip that can't be used is one upload that raises.
+
+    Args:
+        files: As Gradio gives them, {"path": …, "orig_name": …, …}, or texts as an MCP client sends
+            them in a list: addresses, or "data:…;base64,…".
+
+    Raises:
+        FlowerModelError: If there are more than `MAX_PHOTOS`.
+    """
+    with ExitStack() as archives:
+        uploads: list[Upload] = []
+        for number, sent in enumerate(files, start=1):
+            try:
+                file = _received(sent)
+            except ImageError as error:
+                uploads.append(_refused(f"photo {number}", error))
+                continue
+            name = file.orig_name or Path(file.path).name
+            if name.lower().endswith(".zip"):
+                uploads += _zipped(name, file.path, archives)
+            else:
+                uploads.append(Upload(name, partial(_read, file)))
+            if len(uploads) > MAX_PHOTOS:
+                raise FlowerModelError(
+                    f"These are more than {MAX_PHOTOS} photos: send them in several parts."
+                )
+        yield uploads
+
+
+def read_upload(file: Any) -> bytes:
+    """The bytes of an uploaded file.
+
+    Raises:
+        ImageError: If it is not there, or is not one that came through Gradio's upload.
+    """
+    return _read(_received(file))
+
+
+def _received(sent: Any) -> FileData:
+    try:
+        if isinstance(sent, str):  # Gradio itself does this for a single file, not for a list
+            save = save_base64_to_cache if sent.startswith("data:") else save_url_to_cache
+            return FileData(path=save(sent, get_upload_folder()))
+        # Gradio has checked the path of whatever carries its mark, and of nothing else.
+        return FileData.model_validate(sent, context={"validate_meta": True})
+    except Exception:  # noqa: BLE001  # a stranger's text can fail anywhere on the way to a file
+        raise _not_arrived() from None
+
+
+def _read(file: FileData) -> bytes:
+    try:
+        return Path(file.path).read_bytes()
+    except (OSError, ValueError):
+        raise _not_arrived() from None
+
+
+def _not_arrived() -> ImageError:
+    return ImageError("The photo did not arrive: send it again.")
+
+
+def notice(error: FlowerModelError) -> gr.Error:
+    """What a visitor sees of an error; Gradio shows a notice as HTML."""
+    return gr.Error(escape(str(error), quote=False), print_exception=False)
+
+
+def _zipped(name: str, path: str, archives: ExitStack) -> list[Upload]:
+    try:
+        archive = archives.enter_context(zipfile.ZipFile(path))
+        members = [member for member in archive.infolist() if _is_file(member)]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        error = ImageError(f"'{name}' is damaged or no zip file: make it again.")
+        return [_refused(name, error)]
+    if sum(member.file_size for member in members) > MAX_ZIP_BYTES:
+        limit = MAX_ZIP_BYTES // 1_000_000_000
+        error = ImageError(f"'{name}' unpacks to more than {limit} GB: send its photos in parts.")
+        return [_refused(name, error)]
+    if not members:
+        return [_refused(name, ImageError(f"'{name}' holds no files."))]
+    return [Upload(member.filename, partial(_unpack, archive, member)) for member in members]
+
+
+def _is_file(member: zipfile.ZipInfo) -> bool:
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the zip was not made on Unix
+    parts = member.filename.split("/")
+    # macOS adds a hidden twin of every file, under __MACOSX/.
+    hidden = parts[0] == "__MACOSX" or parts[-1].startswith(".")
+    return not member.is_dir() and kind in (0, stat.S_IFREG) and not hidden
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as file:
+            data = file.read(MAX_PHOTO_BYTES + 1)  # its header may lie about its size
+    except Exception:  # noqa: BLE001  # a password, a bad checksum, an unknown or broken compression
+        raise ImageError(
+            f"'{member.filename}' can't be unpacked: it is damaged or has a password."
+        ) from None
+    if len(data) > MAX_PHOTO_BYTES:
+        limit = MAX_PHOTO_BYTES // 1_000_000
+        raise ImageError(f"'{member.filename}' is larger than {limit} MB: make it smaller first.")
+    return data
+
+
+def _refused(name: str, error: ImageError) -> Upload:
+    def read() -> bytes:
+        raise error
+
+    return Upload(name, read)

@@ -1,0 +1,160 @@
+"""What visitors send: photos and zips, read in memory; a bad one is told, and the rest goes on."""
+
+import csv
+import io
+import stat
+import zipfile
+
+import pytest
+
+from flower_model.classifier import Prediction
+from flower_model.demo.rows import Row, csv_text, name_all
+from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
+from flower_model.errors import FlowerModelError, ImageError
+
+
+def sent(path, name=""):
+    """A file as Gradio hands it over."""
+    return {
+        "path": str(path),
+        "orig_name": name or path.name,
+        "meta": {"_type": "gradio.FileData"},
+    }
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def contents(*files):
+    """Name -> bytes, or the sentence that says why there are none."""
+    found = {}
+    with open_uploads(files) as photos:
+        for photo in photos:
+            try:
+                found[photo.name] = photo.read()
+            except ImageError as error:
+                found[photo.name] = str(error)
+    return found
+
+
+def test_photos_and_zips_can_be_sent_together(tmp_path, flower_photo):
+    archive = zipped(tmp_path / "trip.zip", {"day 1/a.jpg": b"a", "day 2/b.jpg": b"b"})
+    expected = {"x.jpg": flower_photo.read_bytes(), "day 1/a.jpg": b"a", "day 2/b.jpg": b"b"}
+    assert contents(sent(flower_photo, "x.jpg"), sent(archive)) == expected
+
+
+def test_a_member_whose_name_climbs_out_of_the_zip_writes_nothing(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    archive = zipped(folder / "evil.zip", {"../../out.jpg": b"x", "/out.jpg": b"y"})
+    assert contents(sent(archive)) == {"../../out.jpg": b"x", "/out.jpg": b"y"}
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
+
+
+def test_only_regular_visible_members_count(tmp_path):
+    link = zipfile.ZipInfo("link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive = zipped(tmp_path / "mac.zip", {"a.jpg": b"a", "__MACOSX/._a.jpg": b"", ".x": b""})
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr(link, "/etc/passwd")
+        more.mkdir("folder")
+    assert contents(sent(archive)) == {"a.jpg": b"a"}
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused_unopened(tmp_path):
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.jpg", b"\0" * 4_000_000)
+    _lie_about_the_size(bomb, 4_000_000, 4_000_000_000)
+    assert contents(sent(bomb)) == {
+        "bomb.zip": "'bomb.zip' unpacks to more than 1 GB: send its photos in parts."
+    }
+
+
+def test_a_member_larger_than_a_photo_is_not_read_to_its_end(tmp_path):
+    big = b"\0" * (MAX_PHOTO_BYTES + 1)
+    archive = zipped(tmp_path / "a.zip", {"big.jpg": big, "small.jpg": b"x"})
+    found = contents(sent(archive))
+    assert found["big.jpg"] == "'big.jpg' is larger than 100 MB: make it smaller first."
+    assert found["small.jpg"] == b"x"
+
+
+def test_a_damaged_zip_is_told_and_the_rest_is_read(tmp_path, flower_photo):
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK\x03\x04 and then nothing")
+    found = contents(sent(broken), sent(flower_photo, "x.jpg"))
+    assert found["broken.zip"] == "'broken.zip' is damaged or no zip file: make it again."
+    assert found["x.jpg"] == flower_photo.read_bytes()
+
+
+def test_a_damaged_member_is_told_and_the_rest_is_read(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"bad.jpg": b"hello " * 1000, "good.jpg": b"x"})
+    data = bytearray(archive.read_bytes())
+    data[45:50] = b"\xff" * 5
+    archive.write_bytes(data)
+    found = contents(sent(archive))
+    assert "can't be unpacked" in found["bad.jpg"] and found["good.jpg"] == b"x"
+
+
+def test_an_empty_zip_is_told(tmp_path):
+    assert "holds no files" in contents(sent(zipped(tmp_path / "e.zip", {})))["e.zip"]
+
+
+def test_too_many_photos_are_refused(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {f"{i}.jpg": b"x" for i in range(MAX_PHOTOS + 1)})
+    refused = pytest.raises(FlowerModelError, match=f"more than {MAX_PHOTOS} photos")
+    with refused, open_uploads([sent(archive)]):
+        pass
+
+
+@pytest.mark.parametrize(
+    "file", [{"path": "/etc/passwd"}, {"path": "/etc/passwd", "meta": {}}, "x", None, 7, {}]
+)
+def test_what_did_not_come_through_gradio_s_upload_is_not_read(file):
+    with pytest.raises(ImageError, match="did not arrive"):
+        read_upload(file)
+
+
+def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
+    tmp_path, tiny_model, flower_photo
+):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    broken = tmp_path / "broken.zip"
+    broken.write_text("no zip")
+    with open_uploads([sent(p) for p in (bad, flower_photo, broken, bad, flower_photo)]) as photos:
+        rows = list(name_all(tiny_model, photos, thumbnails=True))
+    assert [row.name for row in rows] == [
+        *("bad.jpg", "dahlia.jpg", "broken.zip", "bad.jpg", "dahlia.jpg")
+    ]
+    assert [isinstance(row.answer, ImageError) for row in rows] == [True, False, True, True, False]
+    assert rows[1].answer.label == tiny_model.predict(flower_photo).label
+    assert [row.thumbnail is not None for row in rows] == [False, True, False, False, True]
+
+
+def test_csv_holds_every_row_and_survives_odd_names():
+    names = ['a "b", c.jpg', "ünï\nline.jpg", "plain.jpg"]
+    rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
+    rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
+    read = list(csv.DictReader(io.StringIO(csv_text(rows, {"rose": "Rosa"}), newline="")))
+    assert [row["file"] for row in read] == [*names, "bad.jpg"]
+    assert read[0]["label"] == "rose" and read[0]["botanical_name"] == "Rosa"
+    assert float(read[0]["probability"]) == 0.9 and read[0]["second_label"] == "tulip"
+    assert read[3]["error"] == "It is, alas, no photo." and read[3]["label"] == ""
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(start):
+    name = f"{start}HYPERLINK(A1).jpg"
+    rows = [Row(name, Prediction(((name, 1.0),)))]
+    (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
+    assert row["file"] == row["label"] == row["botanical_name"] == f"'{name}"
+
+
+def _lie_about_the_size(path, size, other):
+    data = path.read_bytes().replace(size.to_bytes(4, "little"), other.to_bytes(4, "little"))
+    path.write_bytes(data)
