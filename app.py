@@ -8,6 +8,7 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flower_model.cli import add_model_argument, run_command
@@ -41,8 +42,12 @@ def serve(options: argparse.Namespace) -> int:
     from flower_model.demo import PAGE, build_demo, serve_until_stopped
 
     folder = Path(options.model)
-    demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
-    serve_until_stopped(demo, **{**PAGE, **launch_options})
+    # A folder for uploads of its own, gone at the end: a page that stops, or sweeps up, would
+    # otherwise delete the photos of another on the same machine.
+    with TemporaryDirectory(prefix="flower-page-") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
+        serve_until_stopped(demo, **{**PAGE, **launch_options})
     return 0
 
 

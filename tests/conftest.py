@@ -17,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
 os.environ["HF_ASSETS_CACHE"] = CACHE.name
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_TEMP_DIR"] = f"{CACHE.name}/gradio"
 
 import timm
 import torch
