@@ -1,0 +1,249 @@
+"""python benchmarks/inference.py: how fast flowers are named here, beside what else people would use.
+
+Same weights, same photos, same machine, every figure from a fresh process, contenders in turn for
+several rounds; medians. Writes benchmarks/results/inference.md and .png. Nothing else should run
+meanwhile. Needs benchmarks/requirements.txt.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contenders import CONTENDERS, export_onnx
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+GFLOP = 8.2  # of a ResNet-50 at 224 pixels: 4.1 billion multiplications and as many additions
+FIELDS = ("first", "one", "p95", "folder", "peak")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default=str(ROOT / "weights"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=256, help="in the folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        photos = draw_folder(Path(temporary), options.photos)
+        os.environ["ONNX_FILE"] = str(Path(temporary) / "network.onnx")
+        export_onnx(options.weights, Path(os.environ["ONNX_FILE"]))
+        peaks, bare, figures = [], [], defaultdict(list)
+        labels: dict[str, list[str]] = {}
+        for number in range(options.rounds + 1):  # the first round fills caches and is not counted
+            peak, network = matrix_peak(), bare_openvino(options.weights)
+            if number:
+                peaks.append(peak)
+                bare.append(network)
+            for name in CONTENDERS:
+                measured, labels[name] = measure(name, options.weights, photos)
+                if number:
+                    for field, value in measured.items():
+                        figures[name, field].append(value)
+                print(number, name, {k: round(v, 4) for k, v in measured.items()}, flush=True)
+    rows = {
+        name: {field: statistics.median(figures[name, field]) for field in FIELDS}
+        for name in CONTENDERS
+    }
+    report(rows, labels, statistics.median(peaks), statistics.median(bare), options)
+
+
+def draw_folder(folder: Path, count: int) -> list[str]:
+    """JPEGs of 500 x 667 pixels: parts of scikit-learn's two sample photos."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(load_sample_image(name)) for name in ("flower.jpg", "china.jpg")]
+    paths = []
+    for index in range(count):
+        picture = pictures[index % 2]
+        height = rng.uniform(0.6, 1) * picture.height
+        width = height * 500 / 667
+        left = rng.uniform(0, picture.width - width)
+        top = rng.uniform(0, picture.height - height)
+        part = picture.resize(
+            (500, 667), Image.Resampling.BICUBIC, (left, top, left + width, top + height)
+        )
+        paths.append(str(folder / f"{index:04d}.jpg"))
+        part.save(paths[-1], quality=90)
+    return paths
+
+
+def measure(name: str, weights: str, photos: list[str]) -> tuple[dict[str, float], list[str]]:
+    """A contender's figures, seconds and MB, and the labels it gave."""
+    command = [sys.executable, str(HERE / "contenders.py"), name, weights]
+    if name == "ours, OpenVINO":  # the command that people type
+        started = [sys.executable, "-m", "flower_model", photos[0], "--model", weights]
+    else:
+        started = [*command, "first", photos[0]]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout
+    process.stdout.readline()
+    first = time.perf_counter() - start
+    process.communicate()
+    one = _run([*command, "one", *photos[:50]])
+    folder = _run([*command, "folder", *photos])
+    return {
+        "first": first,
+        "one": statistics.median(one["seconds"]),
+        "p95": statistics.quantiles(one["seconds"], n=20)[-1],
+        "folder": folder["seconds"][0] / len(photos),
+        "peak": folder["peak_mb"],
+    }, folder["labels"]
+
+
+def matrix_peak() -> float:
+    """TFLOP/s of a bf16 matrix product here, and so what a network could reach at most."""
+    program = """
+import time, torch
+a, b = torch.randn(2, 2048, 2048).bfloat16()
+best = 1e9
+for _ in range(12):
+    start = time.perf_counter(); a @ b; best = min(best, time.perf_counter() - start)
+print(2 * 2048**3 / best / 1e12)
+"""
+    return float(_output([sys.executable, "-c", program]))
+
+
+def bare_openvino(weights: str) -> float:
+    """Seconds of a pass of one photo through OpenVINO alone, as its own documentation would do it."""
+    program = """
+import statistics, sys, time, numpy as np, openvino as ov, timm, torch
+network = timm.create_model(f"local-dir:{sys.argv[1]}", pretrained=True).eval()
+size = network.pretrained_cfg["input_size"][-1]
+graph = ov.convert_model(network, example_input=torch.zeros(1, 3, size, size), input=[1, 3, size, size])
+core = ov.Core()
+bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
+request = core.compile_model(graph, "CPU", hints).create_infer_request()
+pixels, seconds = np.zeros((1, 3, size, size), np.float32), []
+for _ in range(80):
+    start = time.perf_counter(); request.infer([pixels]); seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds[20:]))
+"""
+    return float(_output([sys.executable, "-c", program, weights]))
+
+
+def our_pass(weights: str) -> float:
+    """Seconds of a pass of one photo through our runtime."""
+    program = """
+import statistics, sys, time, numpy as np
+from flower_model import FlowerClassifier
+model = FlowerClassifier.from_pretrained(sys.argv[1], runtime="openvino")
+pixels, seconds = np.zeros((1, model.image_size, model.image_size, 3), np.uint8), []
+for _ in range(80):
+    start = time.perf_counter(); model.runtime(pixels); seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds[20:]))
+"""
+    return float(_output([sys.executable, "-c", program, weights]))
+
+
+def _run(command: list[str]) -> dict[str, Any]:
+    return json.loads(_output(command))
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[1]} failed:\n{done.stderr}")
+    return done.stdout.splitlines()[-1]
+
+
+def report(
+    rows: dict[str, dict[str, float]],
+    labels: dict[str, list[str]],
+    peak: float,
+    bare: float,
+    options: argparse.Namespace,
+) -> None:
+    """Prints the table and writes it, with its ratios and its plot, to benchmarks/results/."""
+    ours = rows["ours, OpenVINO"]
+    lines = [
+        "| | first answer | one photo | 95 % within | a folder | peak memory | of the peak |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        share = GFLOP / row["folder"] / 1000 / peak
+        lines.append(
+            f"| {name} | {row['first']:.2f} s | {1000 * row['one']:.1f} ms "
+            f"| {1000 * row['p95']:.1f} ms | {1 / row['folder']:.1f} photos/s "
+            f"| {row['peak']:.0f} MB | {share:.0%} |"
+        )
+    pipeline, eager = rows["transformers pipeline"], rows["timm eager"]
+    pass_ = our_pass(options.weights)
+    same = [
+        f"{name}: {np.mean([a == b for a, b in zip(labels[name], labels['timm eager'], strict=True)]):.1%}"
+        for name in rows
+        if name != "timm eager"
+    ]
+    text = f"""# Speed of answers
+
+Made by `python benchmarks/inference.py`: {options.rounds} rounds, the contenders in turn, each figure
+from a fresh process, medians. {_machine()}; {_versions()}.
+Photos: {options.photos} JPEGs of 500 x 667 pixels. "First answer" counts from the start of the process;
+"of the peak" is the folder's share of this machine's bf16 matrix product, {peak:.2f} TFLOP/s.
+
+{chr(10).join(lines)}
+
+| ratio | |
+| --- | --- |
+| one photo, transformers pipeline / ours | {pipeline["one"] / ours["one"]:.2f} |
+| a folder, transformers pipeline / ours | {pipeline["folder"] / ours["folder"]:.2f} |
+| a folder, timm eager / ours | {eager["folder"] / ours["folder"]:.2f} |
+| first answer, ours / transformers pipeline | {ours["first"] / pipeline["first"]:.2f} |
+| a pass of one photo, ours / bare OpenVINO | {1000 * pass_:.2f} ms / {1000 * bare:.2f} ms = {pass_ / bare:.2f} |
+
+The same label as timm eager: {"; ".join(same)}.
+
+![Photos a second and milliseconds a photo of each contender](inference.png)
+"""
+    print(text)
+    (HERE / "results" / "inference.md").write_text(text, encoding="utf-8")
+    _plot(rows).savefig(HERE / "results" / "inference.png", dpi=90, metadata={"Software": None})
+
+
+def _plot(rows: dict[str, dict[str, float]]) -> Figure:
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    names = list(rows)[::-1]
+    colours = ["tab:pink" if name.startswith("ours") else "tab:gray" for name in names]
+    folder, one = figure.subplots(1, 2, sharey=True)
+    folder.barh(names, [1 / rows[name]["folder"] for name in names], color=colours)
+    folder.set_xlabel("photos a second, in a folder")
+    one.barh(names, [1000 * rows[name]["one"] for name in names], color=colours)
+    one.set_xlabel("milliseconds, one photo")
+    return figure
+
+
+def _machine() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        model = next(line for line in text.splitlines() if line.startswith("model name"))
+        name = model.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name}"
+
+
+def _versions() -> str:
+    packages = ("torch", "timm", "transformers", "openvino", "onnxruntime")
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+if __name__ == "__main__":
+    main()
