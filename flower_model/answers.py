@@ -154,7 +154,7 @@ class AnswerFile:
         try:
             row = self._form.decode(record)
             self._check(row)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._refuse("holds something else")
         self._count(row["error"])
         self._found[to_bytes(row["photo"]).decode()] += 1

@@ -45,7 +45,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 def _schema(top_k: int) -> pa.Schema:
     return pa.schema(
-        (name, pa.float64() if name.startswith("probability") else pa.string())
+        (name, pa.float64() if "probability" in name else pa.string())
         for name in flat_columns(top_k)
     )
 
