@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import httpx
@@ -134,7 +135,8 @@ def call_tool(served, name, **arguments):
             await session.initialize()
             return await session.list_tools(), await session.call_tool(name, arguments)
 
-    return asyncio.run(call())
+    with ThreadPoolExecutor(1) as thread:  # in this one Playwright may have a loop of its own
+        return thread.submit(asyncio.run, call()).result()
 
 
 def as_text(path):

@@ -106,17 +106,13 @@ def test_taking_the_files_away_takes_their_answers_away(many, photos):
 
 
 @pytest.fixture
-def open_about(open_page, serve_app, tiny_model, tmp_path):
-    """`open_about(details)` opens the tab on a model named gardens that says this of itself."""
+def open_about(open_page, launch, tiny_model):
+    """`open_about(details)` opens the tab on a model named user/gardens that says this of itself."""
 
     def open_about(details, **pictures):
         config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, details=details)
         model = FlowerClassifier(tiny_model.network, config, device="cpu", pictures=pictures)
-        folder = tmp_path / "gardens"
-        folder.mkdir()
-        (folder / "README.md").write_text("A card that a person wrote.")
-        model.save_pretrained(folder)
-        page = open_page(serve_app("--model", folder).url)
+        page = open_page(launch(model, "user/gardens"))
         page.get_by_role("tab", name="About this model").click()
         page.locator("#names").wait_for()
         return page
@@ -145,7 +141,7 @@ def test_about_tells_what_the_weights_folder_knows(open_about):
         "96.1%",
         "Trained on 3952 photos of gardens:train.",
         "Photos by <b>Flora</b>: CC BY 4.0.",
-        'FlowerClassifier.from_pretrained("gardens")',
+        'FlowerClassifier.from_pretrained("user/gardens")',
     ):
         expect(page.locator("body")).to_contain_text(text)
     expect(page.get_by_alt_text("Confusion matrix: which class was taken for")).to_be_visible()
