@@ -3,7 +3,9 @@
 import csv
 import io
 import stat
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -117,6 +119,19 @@ def test_too_many_photos_are_refused(tmp_path):
 def test_what_did_not_come_through_gradio_s_upload_is_not_read(file):
     with pytest.raises(ImageError, match="did not arrive"):
         read_upload(file)
+
+
+def test_an_address_of_this_computer_is_not_asked():
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        found = contents(f"http://127.0.0.1:{server.server_port}/secret.jpg")
+    assert "did not arrive" in found["photo 1"] and asked == []
 
 
 def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
