@@ -65,9 +65,9 @@ def test_identify_many_answers_each_photo_in_order(
         zipped.write(flower_photo, "trip/1.jpg")
     files = [handle_file(path) for path in (flower_photo, not_a_photo, archive)]
     first, bad, last = client.predict(files, api_name="/identify_many")
-    assert first == {"file": "dahlia.jpg", "answer": expected, "error": None}
+    assert first == {"photo": "dahlia.jpg", "answer": expected, "error": None}
     assert bad["answer"] is None and "not a photo that can be opened" in bad["error"]
-    assert last == {"file": "trip/1.jpg", "answer": expected, "error": None}
+    assert last == {"photo": "trip/1.jpg", "answer": expected, "error": None}
 
 
 def test_these_two_are_the_only_endpoints_and_have_documented_types(client):

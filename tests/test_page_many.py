@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 
 import pytest
@@ -65,7 +66,7 @@ def test_the_csv_holds_every_row(many, photos, tiny_model, tmp_path):
     send(many, *photos)
     rows = download(many, tmp_path)
     answer = tiny_model.predict(photos[0])
-    assert [row["file"] for row in rows] == ["dahlia.jpg", "'=cmd()|A0.jpg", "<b>broken.jpg"]
+    assert [row["photo"] for row in rows] == ["dahlia.jpg", "'=cmd()|A0.jpg", "<b>broken.jpg"]
     assert rows[0]["label"] == answer.label
     assert rows[0]["botanical_name"] == BOTANICAL[answer.label]
     assert float(rows[0]["probability"]) == pytest.approx(answer.probability, abs=0.02)
@@ -79,6 +80,20 @@ def test_a_zip_is_named_too(many, photos, tmp_path):
             zipped.write(photo, f"day {number}/../../{photo.name}")
     send(many, archive)
     expect(many.locator("#summary")).to_contain_text("2 photos named. 1 could not be opened:")
+
+
+def test_progress_is_shown_while_many_photos_are_named(many, flower_photo, tmp_path):
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for number in range(200):
+            zipped.write(flower_photo, f"{number}.jpg")
+    many.evaluate("""() => new MutationObserver(() => {
+      const bar = document.querySelector("#summary [role=progressbar]");
+      if (bar) window.progress = bar.ariaValueText;
+    }).observe(document.body, { subtree: true, childList: true, attributes: true })""")
+    send(many, archive)
+    assert re.fullmatch(r"Naming: \d+ / 200 photos", many.evaluate("window.progress"))
+    expect(many.locator("#summary")).to_contain_text("200 photos named.")
 
 
 def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_photo):

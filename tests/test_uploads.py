@@ -156,9 +156,9 @@ def test_csv_holds_every_row_and_survives_odd_names():
     rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
     rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
     read = list(csv.DictReader(io.StringIO(csv_text(rows, {"rose": "Rosa"}), newline="")))
-    assert [row["file"] for row in read] == [*names, "bad.jpg"]
+    assert [row["photo"] for row in read] == [*names, "bad.jpg"]
     assert read[0]["label"] == "rose" and read[0]["botanical_name"] == "Rosa"
-    assert float(read[0]["probability"]) == 0.9 and read[0]["second_label"] == "tulip"
+    assert float(read[0]["probability"]) == 0.9 and read[0]["label_2"] == "tulip"
     assert read[3]["error"] == "It is, alas, no photo." and read[3]["label"] == ""
 
 
@@ -167,7 +167,7 @@ def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(start):
     name = f"{start}HYPERLINK(A1).jpg"
     rows = [Row(name, Prediction(((name, 1.0),)))]
     (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
-    assert row["file"] == row["label"] == row["botanical_name"] == f"'{name}"
+    assert row["photo"] == row["label"] == row["botanical_name"] == f"'{name}"
 
 
 def _lie_about_the_size(path, size, other):
