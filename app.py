@@ -35,17 +35,16 @@ def serve(options: argparse.Namespace) -> int:
     launch_options = _launch_options(options)
     _check_address(options.host, options.port)
 
-    os.environ.update(GRADIO_SETTINGS)
-    from flower_model.classifier import FlowerClassifier  # seconds: after what can fail at once
-
-    model = FlowerClassifier.from_pretrained(options.model)
-    from flower_model.demo import PAGE, build_demo, serve_until_stopped
-
-    folder = Path(options.model)
     # A folder for uploads of its own, gone at the end: a page that stops, or sweeps up, would
     # otherwise delete the photos of another on the same machine.
     with TemporaryDirectory(prefix="flower-page-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+        os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=uploads)
+        from flower_model.classifier import FlowerClassifier  # seconds: after what can fail at once
+
+        model = FlowerClassifier.from_pretrained(options.model)
+        from flower_model.demo import PAGE, build_demo, serve_until_stopped
+
+        folder = Path(options.model)
         demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
         serve_until_stopped(demo, **{**PAGE, **launch_options})
     return 0

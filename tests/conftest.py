@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from app import GRADIO_SETTINGS
+
 # huggingface_hub reads this once, when it is imported: no test reaches for the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Compiled models are cached there.
 CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
 os.environ["HF_ASSETS_CACHE"] = CACHE.name
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["GRADIO_TEMP_DIR"] = f"{CACHE.name}/gradio"
+os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
 
 import timm
 import torch
@@ -142,6 +143,23 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., str]]:
+    """`launch(model, "name")` serves a model's page from this process; returns its address."""
+    from flower_model.demo import PAGE, build_demo  # imports Gradio, which most tests need not
+
+    pages = []
+
+    def launch(model: FlowerClassifier, name: str) -> str:
+        pages.append(build_demo(model, name))
+        pages[-1].launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, **PAGE)
+        return str(pages[-1].local_url)
+
+    yield launch
+    for page in pages:
+        page.close(verbose=False)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_a_hub_that_cannot_be_reached_is_told(run_script, tmp_path):
 
 @pytest.fixture
 def link_service(tmp_path):
-    """`link_service("works")` is an environment in which Gradio finds tests/frpc as its frpc."""
+    """`link_service("works")` is an environment in which Gradio finds tests/frpc.py as its frpc."""
 
     def link_service(behaviour):
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(
@@ -117,7 +117,7 @@ def link_service(tmp_path):
         folder.mkdir(parents=True)
         (folder / "behaviour").write_text(behaviour)
         program = folder / f"frpc_{platform.system().lower()}_{machine}_v0.3"
-        shutil.copy(Path(__file__).with_name("frpc"), program)
+        shutil.copy(Path(__file__).with_name("frpc.py"), program)
         program.chmod(0o755)
         return {
             "HF_HOME": str(tmp_path),

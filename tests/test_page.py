@@ -5,13 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from conftest import BOTANICAL, PHONE, free_port
+from conftest import BOTANICAL, PHONE
 from PIL import Image
 from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
-from flower_model.demo import PAGE, TITLE, build_demo
+from flower_model.demo import TITLE
 
 SIGNS = "Heat where the model sees signs of {}"
 DROP = """(element, [content, name]) => {
@@ -153,15 +153,12 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     expect(name(page)).to_have_count(1)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
-def test_labels_are_shown_as_text(open_page, tiny_model, flower_photo):
+def test_labels_are_shown_as_text(open_page, launch, tiny_model, flower_photo):
     label = "<img src=x onerror=document.title=1> ${1+1} {{value}} *rose*"
     best = tiny_model.labels.index(tiny_model.predict(flower_photo).label)
     labels = tuple(label if index == best else str(index) for index in range(5))
     config = ModelConfig("test_resnet", labels, {label: label})
-    demo = build_demo(FlowerClassifier(tiny_model.network, config, device="cpu"), label)
-    demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, **PAGE)
-    page = open_page(demo.local_url)
+    page = open_page(launch(FlowerClassifier(tiny_model.network, config, device="cpu"), label))
     upload(page, flower_photo)
     expect(page.locator("#top dt", has_text=label)).to_have_count(1)
     expect(name(page)).to_have_text(label)
@@ -171,7 +168,6 @@ def test_labels_are_shown_as_text(open_page, tiny_model, flower_photo):
     expect(page.get_by_role("heading", name=label)).to_be_visible()
     expect(page.locator("#names")).to_contain_text(label)
     assert page.title() == TITLE
-    demo.close(verbose=False)
 
 
 # Visitors

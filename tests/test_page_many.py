@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 
 import pytest
@@ -65,7 +66,7 @@ def test_the_csv_holds_every_row(many, photos, tiny_model, tmp_path):
     send(many, *photos)
     rows = download(many, tmp_path)
     answer = tiny_model.predict(photos[0])
-    assert [row["file"] for row in rows] == ["dahlia.jpg", "'=cmd()|A0.jpg", "<b>broken.jpg"]
+    assert [row["photo"] for row in rows] == ["dahlia.jpg", "'=cmd()|A0.jpg", "<b>broken.jpg"]
     assert rows[0]["label"] == answer.label
     assert rows[0]["botanical_name"] == BOTANICAL[answer.label]
     assert float(rows[0]["probability"]) == pytest.approx(answer.probability, abs=0.02)
@@ -79,6 +80,20 @@ def test_a_zip_is_named_too(many, photos, tmp_path):
             zipped.write(photo, f"day {number}/../../{photo.name}")
     send(many, archive)
     expect(many.locator("#summary")).to_contain_text("2 photos named. 1 could not be opened:")
+
+
+def test_progress_is_shown_while_many_photos_are_named(many, flower_photo, tmp_path):
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for number in range(200):
+            zipped.write(flower_photo, f"{number}.jpg")
+    many.evaluate("""() => new MutationObserver(() => {
+      const bar = document.querySelector("#summary [role=progressbar]");
+      if (bar) window.progress = bar.ariaValueText;
+    }).observe(document.body, { subtree: true, childList: true, attributes: true })""")
+    send(many, archive)
+    assert re.fullmatch(r"Naming: \d+ / 200 photos", many.evaluate("window.progress"))
+    expect(many.locator("#summary")).to_contain_text("200 photos named.")
 
 
 def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_photo):
@@ -106,17 +121,13 @@ def test_taking_the_files_away_takes_their_answers_away(many, photos):
 
 
 @pytest.fixture
-def open_about(open_page, serve_app, tiny_model, tmp_path):
-    """`open_about(details)` opens the tab on a model named gardens that says this of itself."""
+def open_about(open_page, launch, tiny_model):
+    """`open_about(details)` opens the tab on a model named user/gardens that says this of itself."""
 
     def open_about(details, **pictures):
         config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, details=details)
         model = FlowerClassifier(tiny_model.network, config, device="cpu", pictures=pictures)
-        folder = tmp_path / "gardens"
-        folder.mkdir()
-        (folder / "README.md").write_text("A card that a person wrote.")
-        model.save_pretrained(folder)
-        page = open_page(serve_app("--model", folder).url)
+        page = open_page(launch(model, "user/gardens"))
         page.get_by_role("tab", name="About this model").click()
         page.locator("#names").wait_for()
         return page
@@ -145,7 +156,7 @@ def test_about_tells_what_the_weights_folder_knows(open_about):
         "96.1%",
         "Trained on 3952 photos of gardens:train.",
         "Photos by <b>Flora</b>: CC BY 4.0.",
-        'FlowerClassifier.from_pretrained("gardens")',
+        'FlowerClassifier.from_pretrained("user/gardens")',
     ):
         expect(page.locator("body")).to_contain_text(text)
     expect(page.get_by_alt_text("Confusion matrix: which class was taken for")).to_be_visible()

@@ -3,7 +3,9 @@
 import csv
 import io
 import stat
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -119,6 +121,19 @@ def test_what_did_not_come_through_gradio_s_upload_is_not_read(file):
         read_upload(file)
 
 
+def test_an_address_of_this_computer_is_not_asked():
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        found = contents(f"http://127.0.0.1:{server.server_port}/secret.jpg")
+    assert "did not arrive" in found["photo 1"] and asked == []
+
+
 def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
     tmp_path, tiny_model, flower_photo
 ):
@@ -141,9 +156,9 @@ def test_csv_holds_every_row_and_survives_odd_names():
     rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
     rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
     read = list(csv.DictReader(io.StringIO(csv_text(rows, {"rose": "Rosa"}), newline="")))
-    assert [row["file"] for row in read] == [*names, "bad.jpg"]
+    assert [row["photo"] for row in read] == [*names, "bad.jpg"]
     assert read[0]["label"] == "rose" and read[0]["botanical_name"] == "Rosa"
-    assert float(read[0]["probability"]) == 0.9 and read[0]["second_label"] == "tulip"
+    assert float(read[0]["probability"]) == 0.9 and read[0]["label_2"] == "tulip"
     assert read[3]["error"] == "It is, alas, no photo." and read[3]["label"] == ""
 
 
@@ -152,7 +167,7 @@ def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(start):
     name = f"{start}HYPERLINK(A1).jpg"
     rows = [Row(name, Prediction(((name, 1.0),)))]
     (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
-    assert row["file"] == row["label"] == row["botanical_name"] == f"'{name}"
+    assert row["photo"] == row["label"] == row["botanical_name"] == f"'{name}"
 
 
 def _lie_about_the_size(path, size, other):

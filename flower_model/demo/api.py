@@ -30,10 +30,10 @@ class Answer(TypedDict):
     top: list[Guess]
 
 
-class FileAnswer(TypedDict):
-    """One photo of several: either `answer` or `error`, a sentence, is null."""
+class PhotoAnswer(TypedDict):
+    """One photo of several, by its file's name: either `answer` or `error`, a sentence, is null."""
 
-    file: str
+    photo: str
     answer: Answer | None
     error: str | None
 
@@ -56,7 +56,7 @@ def add_endpoints(find: Finder) -> None:
         except FlowerModelError as error:
             raise _refusal(error) from None
 
-    def identify_many(photos: list[gr.FileData]) -> list[FileAnswer]:
+    def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
         """Names the flower in each of several photos.
 
         Args:
@@ -68,9 +68,9 @@ def add_endpoints(find: Finder) -> None:
         try:
             with open_uploads(photos) as uploads:
                 return [
-                    {"file": row.name, "answer": None, "error": str(row.answer)}
+                    {"photo": row.name, "answer": None, "error": str(row.answer)}
                     if isinstance(row.answer, ImageError)
-                    else {"file": row.name, "answer": as_answer(row.answer), "error": None}
+                    else {"photo": row.name, "answer": as_answer(row.answer), "error": None}
                     for row in name_all(model, uploads)
                 ]
         except FlowerModelError as error:

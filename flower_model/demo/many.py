@@ -107,19 +107,21 @@ def _cells(row: Row, descriptions: Mapping[str, str]) -> str:
     if isinstance(row.answer, ImageError):
         return f"{file}<td></td><td></td><td data-value='0'></td><td>{escape(str(row.answer))}</td>"
     label, probability = row.answer.top[0]
-    others = ", ".join(f"{other} {percent(p)}" for other, p in row.answer.top[1:3])
+    others = row.answer.top[1:3]
+    if row.answer.is_flower is False:
+        label, others = "no flower", row.answer.top[:2]
+        probability = 1 - (row.answer.flower_probability or 0.0)
     return (
         f"{file}<td>{escape(label)}</td><td><i>{escape(descriptions.get(label, ''))}</i></td>"
         f"<td data-value='{probability:.6f}'>{escape(percent(probability))}</td>"
-        f"<td>{escape(others)}</td>"
+        f"<td>{escape(', '.join(f'{other} {percent(p)}' for other, p in others))}</td>"
     )
 
 
 def _download(text: str) -> str:
-    # In the page itself, so that no file with visitors' file names stays on the server.
-    content = base64.b64encode(
-        ("\ufeff" + text).encode()
-    ).decode()  # the mark tells Excel it is UTF-8
+    # In the page itself, so that no file with visitors' file names stays on the server. The mark
+    # at its start tells Excel that it is UTF-8.
+    content = base64.b64encode(("\ufeff" + text).encode()).decode()
     return (
         f"<a href='data:text/csv;charset=utf-8;base64,{content}' download='flowers.csv'>"
         "Download as CSV</a>"

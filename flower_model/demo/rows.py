@@ -14,8 +14,9 @@ from flower_model.errors import ImageError
 from flower_model.images import open_image
 
 THUMBNAIL_SIDE = 240  # pixels
-COLUMNS = ("file", "label", "botanical_name", "probability", "second_label", "second_probability")
-MORE_COLUMNS = ("flower_probability", "error")
+# The command line's, and the botanical name.
+COLUMNS = ("photo", "error", "label", "botanical_name", "probability", "flower_probability")
+MORE_COLUMNS = ("label_2", "probability_2", "label_3", "probability_3")
 
 
 @dataclass(frozen=True)
@@ -72,23 +73,26 @@ def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
     writer = csv.DictWriter(buffer, COLUMNS + MORE_COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     for row in rows:
-        cells: dict[str, str] = {"file": row.name}
-        if isinstance(row.answer, ImageError):
-            cells["error"] = str(row.answer)
-        else:
-            label, probability = row.answer.top[0]
-            cells |= {
-                "label": label,
-                "botanical_name": descriptions.get(label, ""),
-                "probability": f"{probability:.4f}",
-            }
-            if len(row.answer.top) > 1:
-                second, probability = row.answer.top[1]
-                cells |= {"second_label": second, "second_probability": f"{probability:.4f}"}
-            if row.answer.flower_probability is not None:
-                cells["flower_probability"] = f"{row.answer.flower_probability:.4f}"
-        writer.writerow({column: _harmless(cell) for column, cell in cells.items()})
+        cells = _cells(row, descriptions)
+        writer.writerow({column: _harmless(str(cell)) for column, cell in cells.items()})
     return buffer.getvalue()
+
+
+def _cells(row: Row, descriptions: Mapping[str, str]) -> dict[str, str | float]:
+    answer = row.answer
+    if isinstance(answer, ImageError):
+        return {"photo": row.name, "error": str(answer)}
+    cells: dict[str, str | float] = {
+        "photo": row.name,
+        "label": answer.label,
+        "botanical_name": descriptions.get(answer.label, ""),
+        "probability": round(answer.probability, 6),
+    }
+    if answer.flower_probability is not None:
+        cells["flower_probability"] = round(answer.flower_probability, 6)
+    for place, (label, probability) in enumerate(answer.top[1:3], start=2):
+        cells |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}
+    return cells
 
 
 def _harmless(cell: str) -> str:
@@ -97,4 +101,5 @@ def _harmless(cell: str) -> str:
 
 
 def _thumbnail(data: bytes) -> Image.Image:
-    return ImageOps.fit(open_image(data), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    picture = open_image(data, short_side=THUMBNAIL_SIDE)
+    return ImageOps.fit(picture, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))

@@ -1,5 +1,6 @@
 """Files that visitors send: photos, and zips of photos, read in memory and never trusted."""
 
+import base64
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_base64_to_cache, save_url_to_cache
-from gradio.utils import get_upload_folder
+from gradio.processing_utils import save_url_to_cache
 
 from flower_model.errors import FlowerModelError, ImageError
 
@@ -52,16 +53,7 @@ def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
     with ExitStack() as archives:
         uploads: list[Upload] = []
         for number, sent in enumerate(files, start=1):
-            try:
-                file = _received(sent)
-            except ImageError as error:
-                uploads.append(_refused(f"photo {number}", error))
-                continue
-            name = file.orig_name or Path(file.path).name
-            if name.lower().endswith(".zip"):
-                uploads += _zipped(name, file.path, archives)
-            else:
-                uploads.append(Upload(name, partial(_read, file)))
+            uploads += _uploads(sent, f"photo {number}", archives)
             if len(uploads) > MAX_PHOTOS:
                 raise FlowerModelError(
                     f"These are more than {MAX_PHOTOS} photos: send them in several parts."
@@ -75,24 +67,38 @@ def read_upload(file: Any) -> bytes:
     Raises:
         ImageError: If it is not there, or is not one that came through Gradio's upload.
     """
-    return _read(_received(file))
-
-
-def _received(sent: Any) -> FileData:
     try:
-        if isinstance(sent, str):  # Gradio itself does this for a single file, not for a list
-            save = save_base64_to_cache if sent.startswith("data:") else save_url_to_cache
-            return FileData(path=save(sent, get_upload_folder()))
-        # Gradio has checked the path of whatever carries its mark, and of nothing else.
-        return FileData.model_validate(sent, context={"validate_meta": True})
-    except Exception:  # noqa: BLE001  # a stranger's text can fail anywhere on the way to a file
+        return Path(_checked(file).path).read_bytes()
+    except (OSError, ValueError):
         raise _not_arrived() from None
 
 
-def _read(file: FileData) -> bytes:
+def _uploads(sent: Any, number: str, archives: ExitStack) -> list[Upload]:
+    if isinstance(sent, str):
+        return [Upload(number, partial(_fetch, sent))]
     try:
-        return Path(file.path).read_bytes()
-    except (OSError, ValueError):
+        file = _checked(sent)
+    except ValueError:
+        return [_refused(number, _not_arrived())]
+    name = file.orig_name or Path(file.path).name
+    if name.lower().endswith(".zip"):
+        return _zipped(name, file.path, archives)
+    return [Upload(name, partial(read_upload, sent))]
+
+
+def _checked(sent: Any) -> FileData:
+    # Gradio has checked the path of whatever carries its mark, and of nothing else.
+    return FileData.model_validate(sent, context={"validate_meta": True})
+
+
+def _fetch(address: str) -> bytes:
+    """What an MCP client means by a text; for a single file, but not in a list, Gradio does it."""
+    try:
+        if address.startswith("data:"):
+            return base64.b64decode(address.partition(",")[2], validate=True)
+        with TemporaryDirectory() as folder:
+            return Path(save_url_to_cache(address, folder)).read_bytes()  # public addresses only
+    except Exception:  # noqa: BLE001  # a stranger's address can fail anywhere on the way
         raise _not_arrived() from None
 
 

@@ -50,5 +50,8 @@ if behaviour == "hangs":
     sys.exit(1)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
 say("I", "[service.go:301] [0a1b] login to server success, get run id [0a1b]")
-say("I", f"[control.go:172] [0a1b] [{options.n}] start proxy success: http://127.0.0.1:{server.server_port}")
+say(
+    "I",
+    f"[control.go:172] [0a1b] [{options.n}] start proxy success: http://127.0.0.1:{server.server_port}",
+)
 server.serve_forever()
