@@ -18,7 +18,8 @@ from flower_model.errors import (
 )
 
 if TYPE_CHECKING:
-    from flower_model.classifier import FlowerClassifier, Prediction
+    from flower_model.classifier import FlowerClassifier
+from flower_model.prediction import Prediction
 
 __all__ = [
     "DataError",

@@ -17,7 +17,7 @@ from flower_model.rows import (
 )
 
 if TYPE_CHECKING:
-    from flower_model.classifier import Prediction
+    from flower_model.prediction import Prediction
 
 
 def check_output(path: Path) -> None:

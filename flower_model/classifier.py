@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ConversionError, FlowerModelError, ImageError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
+from flower_model.prediction import Prediction
 from flower_model.runtime import Outputs, Runtime, choose_runtime
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
@@ -26,31 +26,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come wit
 
 CARD_FILE = "README.md"
 FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *PICTURES)  # all that a weights folder holds
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says about one photo.
-
-    Attributes:
-        top: (label, probability) pairs, best first; probabilities are calibrated, in [0, 1].
-        flower_probability: That there is a flower at all, in [0, 1]; None if the model can't tell.
-        is_flower: Whether there is one; None if the model can't tell.
-    """
-
-    top: tuple[tuple[str, float], ...]
-    flower_probability: float | None = None
-    is_flower: bool | None = None
-
-    @property
-    def label(self) -> str:
-        """The most probable label."""
-        return self.top[0][0]
-
-    @property
-    def probability(self) -> float:
-        """Calibrated probability of `label`, in [0, 1]."""
-        return self.top[0][1]
 
 
 class FlowerClassifier(huggingface_hub.ModelHubMixin):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flower_model.errors import ImageError
 
 if TYPE_CHECKING:
-    from flower_model.classifier import Prediction
+    from flower_model.prediction import Prediction
 
 Row = dict[str, Any]
 

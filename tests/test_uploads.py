@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from flower_model.classifier import Prediction
 from flower_model.demo.rows import Row, csv_text, name_all
 from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.prediction import Prediction
 
 
 def sent(path, name=""):

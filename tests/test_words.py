@@ -2,8 +2,8 @@
 
 import pytest
 
-from flower_model.classifier import Prediction
 from flower_model.demo.words import doubt, headline, in_words, no_flower, percent
+from flower_model.prediction import Prediction
 
 
 def answer(*probabilities, **flower):

@@ -4,12 +4,12 @@ from typing import TypedDict
 
 import gradio as gr
 
-from flower_model.classifier import Prediction
 from flower_model.demo.finding import Finder
 from flower_model.demo.identify import AT_ONCE
 from flower_model.demo.rows import name_all
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.prediction import Prediction
 
 
 class Guess(TypedDict):

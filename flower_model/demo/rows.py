@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from flower_model.classifier import FlowerClassifier, Prediction
+from flower_model.classifier import FlowerClassifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.images import open_image
+from flower_model.prediction import Prediction
 
 THUMBNAIL_SIDE = 240  # pixels
 # The command line's, and the botanical name.

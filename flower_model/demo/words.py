@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-from flower_model.classifier import Prediction
+from flower_model.prediction import Prediction
 
 # From which probability on an answer is called what.
 WORDS = (
