@@ -168,6 +168,13 @@ def page(open_page) -> Page:
     return open_page()
 
 
+@pytest.fixture(scope="session")
+def shoot() -> Callable[[Page, str], None]:
+    """`shoot(page, "name")` keeps a picture of the page in tests/screenshots/, for people to look at."""
+    folder = ROOT / "tests" / "screenshots"
+    return lambda page, name: page.screenshot(path=folder / f"{name}.png", full_page=True) and None
+
+
 LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}
 
 

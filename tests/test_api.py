@@ -92,6 +92,20 @@ def test_a_photo_that_is_cut_short_is_refused(client, flower_photo, tmp_path):
         client.predict(handle_file(cut), api_name="/identify")
 
 
+def test_a_bad_photo_does_not_spoil_those_that_come_with_it(
+    client, expected, flower_photo, not_a_photo
+):
+    photos = [flower_photo, not_a_photo] * 8
+    jobs = [client.submit(handle_file(photo), api_name="/identify") for photo in photos]
+    for photo, job in zip(photos, jobs, strict=True):
+        if photo == not_a_photo:
+            assert "not a photo" in str(job.exception())
+        else:
+            answer = job.result()
+            assert answer["label"] == expected["label"]
+            assert answer["probability"] == pytest.approx(expected["probability"], abs=0.02)
+
+
 @pytest.mark.parametrize("mark", [{}, {"meta": {"_type": "gradio.FileData"}}])
 def test_a_file_of_the_server_that_was_not_uploaded_is_not_read(served, mark):
     called = httpx.post(

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import timm
 from conftest import BOTANICAL, PHONE
 from PIL import Image
 from playwright.sync_api import expect
@@ -131,6 +132,15 @@ def test_choosing_a_runner_up_shows_what_speaks_for_it(page, flower_photo, label
     expect(name(page)).to_have_text(label)
 
 
+def test_a_network_without_activation_maps_gets_no_heat(open_page, launch, flower_photo):
+    network = timm.create_model("test_vit", num_classes=5)
+    config = ModelConfig("test_vit", tuple(BOTANICAL), BOTANICAL)
+    page = open_page(launch(FlowerClassifier(network, config, device="cpu"), "vit"))
+    upload(page, flower_photo)
+    expect(page.locator("#top dt")).to_have_count(5)
+    expect(page.locator("#looked")).to_be_hidden()
+
+
 def test_clearing_the_photo_clears_the_answer(page, flower_photo):
     upload(page, flower_photo)
     name(page).wait_for()
@@ -218,12 +228,13 @@ def test_it_is_dark_where_the_system_is(open_page, flower_photo):
     assert sum(_rgb(background)) < 100 and sum(_rgb(text)) > 600
 
 
-def test_every_tab_fits_a_narrow_phone(open_page, flower_photo):
+def test_every_tab_fits_a_narrow_phone(open_page, flower_photo, shoot):
     page = open_page(viewport=PHONE)
     upload(page, flower_photo)
     name(page).wait_for()
     for tab in ("Identify", "Many photos", "About this model"):
         page.get_by_role("tab", name=tab).click()
+        shoot(page, f"phone {tab}")
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 

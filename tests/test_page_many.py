@@ -183,23 +183,24 @@ def test_the_names_can_be_searched(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_of_ours(open_page, photos, scheme):
+def test_axe_finds_nothing_serious_of_ours(open_page, photos, scheme, shoot):
     page, found = open_page(color_scheme=scheme), []
 
-    def look():
+    def look(what):
+        shoot(page, f"{scheme} {what}")
         page.wait_for_timeout(400)  # until what fades in has its full contrast
         for violation in Axe().run(page).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 found.append((violation["id"], [node["html"][:200] for node in violation["nodes"]]))
 
-    look()
+    look("empty")
     page.set_input_files("#photo input[type=file]", str(photos[0]))
     page.locator("#looked figure").wait_for()
-    look()
+    look("answer")
     page.get_by_role("tab", name="Many photos").click()
     send(page, *photos)
-    look()
+    look("many")
     page.get_by_role("tab", name="About this model").click()
     page.locator("#names tr").first.wait_for()
-    look()
+    look("about")
     assert [finding for finding in found if finding[0] not in GRADIOS_OWN] == []
