@@ -24,11 +24,13 @@ import timm
 import torch
 from hub import HubServer
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
+
+expect.set_options(timeout=20_000)  # a busy machine is no failure
 
 ROOT = Path(__file__).resolve().parents[1]
 BOTANICAL = {
@@ -138,6 +140,7 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
         page.set_default_timeout(20_000)
         page.goto(url)
         page.locator("#photo input[type=file]").wait_for(state="attached")
+        page.locator("html[data-page=ready]").wait_for(state="attached")
         return page
 
     yield open_page

@@ -56,4 +56,6 @@
     heading.ariaSort = rising ? "ascending" : "descending";
     body.append(...(rising ? rows : rows.reverse()));
   });
+
+  document.documentElement.dataset.page = "ready"; // what is above has begun to listen
 };
