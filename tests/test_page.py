@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from flower_model.demo import TITLE
+from flower_model.rejection import Rejection, SupportVectors
 
 SIGNS = "Heat where the model sees signs of {}"
 DROP = """(element, [content, name]) => {
@@ -136,10 +137,9 @@ def test_choosing_a_runner_up_shows_what_speaks_for_it(page, flower_photo, label
 @pytest.fixture
 def sees_no_flower(tiny_model):
     """The model with a rule by which nothing is a flower: 12 % everywhere, and 20 % were needed."""
-    rejection = pytest.importorskip("flower_model.rejection")
     nothing = np.zeros((1, tiny_model.network.num_features), np.float32)
-    method = rejection.SupportVectors(nothing, np.zeros(1, np.float32), np.ones(1, np.float32))
-    rule = rejection.Rejection(method, slope=1.0, intercept=-2.0, threshold=0.2)
+    method = SupportVectors(nothing, np.zeros(1, np.float32), np.ones(1, np.float32))
+    rule = Rejection(method, slope=1.0, intercept=-2.0, threshold=0.2)
     return FlowerClassifier(tiny_model.network, tiny_model.config, device="cpu", rejection=rule)
 
 
