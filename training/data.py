@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,15 @@ class DecodedPhotos:
         if array is None:
             return _shrink(open_image(self.photos[index].path), self.short_side)
         return Image.fromarray(array)
+
+    def sample(self, count: int, seed: int = 0) -> "DecodedPhotos":
+        """At most `count` of the photos, drawn at random."""
+        drawn = np.random.default_rng(seed).permutation(len(self))[:count]
+        return replace(
+            self,
+            photos=[self.photos[index] for index in drawn],
+            pictures=[self.pictures[index] for index in drawn],
+        )
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
         """(photos,) int64 class indices in the order of `labels`."""
