@@ -43,27 +43,15 @@ def not_flowers_folder(options: argparse.Namespace, data_root: Path) -> Path | N
     return folder if folder.is_dir() else None
 
 
-def _calibrate_folder(options: argparse.Namespace) -> int:
-    from flower_model import FlowerClassifier
-    from training.calibration import calibrate, summary
-
-    folder, data_root = Path(options.model), Path(options.data_root)
-    if not folder.is_dir():
-        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
-    not_flowers = not_flowers_folder(options, data_root)
-    model = FlowerClassifier.from_pretrained(folder)
-    recipe, train, held_out = _photos_of_run(model, folder, data_root)
-    card_before = _card(model)
-    calibrate(model, recipe, train, held_out, data_root, not_flowers)
-    _write(model, folder, card_before)
-    print(summary(model))
-    return 0
-
-
-def _photos_of_run(
+def photos_of_run(
     model: "FlowerClassifier", folder: Path, data_root: Path
 ) -> tuple["Recipe", "DecodedPhotos", "DecodedPhotos"]:
-    """A model's recipe, and the photos that trained it and that it has not seen."""
+    """A model's recipe, and the photos that trained it and that it has not seen.
+
+    Raises:
+        ModelError: If training.train did not make it.
+        DataError: If the photos are missing, or not the same as then.
+    """
     from pydantic import ValidationError
 
     from training.data import decode_photos, resize_side
@@ -87,6 +75,23 @@ def _photos_of_run(
             "is known to be new to it: check --data-root."
         )
     return recipe, decode_photos(train, short_side, "decoding"), decoded
+
+
+def _calibrate_folder(options: argparse.Namespace) -> int:
+    from flower_model import FlowerClassifier
+    from training.calibration import calibrate, summary
+
+    folder, data_root = Path(options.model), Path(options.data_root)
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
+    not_flowers = not_flowers_folder(options, data_root)
+    model = FlowerClassifier.from_pretrained(folder)
+    recipe, train, held_out = photos_of_run(model, folder, data_root)
+    card_before = _card(model)
+    calibrate(model, recipe, train, held_out, data_root, not_flowers)
+    _write(model, folder, card_before)
+    print(summary(model))
+    return 0
 
 
 def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:

@@ -21,7 +21,8 @@ from flower_model.rejection import (
     unit_length,
 )
 
-KEPT = 0.98  # share of unseen flowers that the threshold keeps
+# Share of unseen flowers that the threshold keeps: 98 %, and a little for the luck of the draw.
+KEPT = 0.9825
 FOLDS = 5
 DIMENSIONS = 256  # of the subspace that flowers fill
 
