@@ -105,7 +105,7 @@ def finetune(
 
     for epoch in range(progress.epoch, settings.epochs):
         started = time.monotonic()
-        size = settings.image_sizes[epoch * len(settings.image_sizes) // settings.epochs]
+        size = settings.size_of(epoch)
         train = _train_epoch(
             model, average, prepared_optimizer, scheduler, photos, recipe, epoch, size, accelerator
         )

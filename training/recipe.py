@@ -95,6 +95,10 @@ class Finetune(_Section):
     keep: Literal["best", "last"] = "best"
     """Which epoch becomes the model: the best on the held-out photos, or the last one."""
 
+    def size_of(self, epoch: int) -> int:
+        """Side in pixels of the training crops in an epoch, counted from 0."""
+        return self.image_sizes[epoch * len(self.image_sizes) // self.epochs]
+
 
 class Recipe(_Section):
     """A whole run."""
