@@ -77,7 +77,7 @@ def _try(
 
     def sample(photos: list[Photo], count: int) -> DecodedPhotos:
         drawn = rng.permutation(len(photos))[:count]
-        return decode_photos([photos[index] for index in drawn], side, "trying")
+        return decode_photos([photos[index] for index in drawn], side, "trying", keep=False)
 
     started = time.monotonic()
     some = sample(train, STEPS * settings.batch_size)
