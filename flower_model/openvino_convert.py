@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from flower_model.errors import ConversionError
+from flower_model.openvino_runtime import shared_core
 from flower_model.torch_runtime import PixelNetwork
 
 
@@ -44,4 +45,4 @@ def convert(network: nn.Module) -> tuple[ov.Model, Mapping[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path)  # which halves it: weights are stored in 16 bits
-        return ov.Core().read_model(path), pixel_network.data_config
+        return shared_core().read_model(path), pixel_network.data_config

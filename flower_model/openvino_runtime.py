@@ -1,5 +1,6 @@
 """OpenVINO as runtime: several times faster than PyTorch on a processor, and it starts without it."""
 
+import functools
 import os
 import sys
 import threading
@@ -68,6 +69,16 @@ class OpenVINORuntime:
         return Outputs(logits, features, maps[0] if maps else None)
 
 
+@functools.cache
+def shared_core() -> ov.Core:
+    """OpenVINO itself, one for the whole process.
+
+    A `Core` that goes away unmaps the stack on which it made the system run signal handlers, and
+    the next signal, be it Ctrl-C or the end of a child, crashes the process (OpenVINO 2026.4).
+    """
+    return ov.Core()
+
+
 def load_openvino(
     folder: Path, config: ModelConfig, *, precision: Precision = "auto"
 ) -> OpenVINORuntime:
@@ -83,7 +94,7 @@ def load_openvino(
     Raises:
         ModelError: If the folder is damaged or does not fit together.
     """
-    core = ov.Core()
+    core = shared_core()
     if precision == "auto":
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bf16 else "f32"

@@ -1,5 +1,7 @@
 """Runtimes: PyTorch in fp32 on the CPU is the reference, and what is faster answers the same."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -209,3 +211,29 @@ def test_an_older_container_too(tmp_path):
 
 def test_there_is_always_a_core():
     assert usable_cores() >= 1
+
+
+def test_a_signal_after_models_have_gone_does_not_crash_the_process(tiny_folder):
+    code = """if True:
+        import gc, os, signal, sys
+        from pathlib import Path
+        from flower_model.config import read_config
+        from flower_model.openvino_runtime import load_openvino
+
+        folder = Path(sys.argv[1])
+        config = read_config(folder / "config.json")
+        one, other = load_openvino(folder, config), load_openvino(folder, config)
+        del one
+        gc.collect()
+        del other
+        gc.collect()
+        signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+        os.kill(os.getpid(), signal.SIGUSR1)"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
