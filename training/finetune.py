@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
 from timm.data import Mixup, create_transform, resolve_data_config
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -26,13 +25,12 @@ from tqdm import tqdm
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
 from training.checkpoint import (
     Progress,
-    append_metrics,
-    contiguous,
+    load_best,
     load_checkpoint,
     save_checkpoint,
+    write_results,
 )
 from training.data import BalancedSampler, Photos, TransformedPhotos
 from training.forward import WORKERS, forward_photos
@@ -51,8 +49,8 @@ def finetune(
 ) -> tuple[nn.Module, float]:
     """Trains every layer of `network` for the recipe's epochs.
 
-    After each epoch `run` holds metrics.csv, last.safetensors (all that `resume` needs) and
-    best.safetensors (the averaged weights of the epoch with the best held-out accuracy).
+    After each epoch `run` holds last.safetensors (all that `resume` needs), best.safetensors (the
+    averaged weights of the epoch with the best held-out accuracy) and metrics.csv.
 
     Args:
         network: A timm network, its head already set by the probe or fresh.
@@ -98,7 +96,9 @@ def finetune(
         progress = load_checkpoint(run, network, measured, optimizer)
         print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
-        progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, {})
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, {})
+    if accelerator.is_main_process:
+        write_results(run, progress, measured)
     model, prepared_optimizer = accelerator.prepare(network, optimizer)
 
     for epoch in range(progress.epoch, settings.epochs):
@@ -109,11 +109,12 @@ def finetune(
         )
         train |= {"image_size": size, "epoch_seconds": time.monotonic() - started}
         progress = replace(progress, epoch=epoch + 1)
-        progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, train)
-        save_checkpoint(run, progress, network, measured, optimizer)
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, train)
+        if accelerator.is_main_process:
+            save_checkpoint(run, progress, network, measured, optimizer)
 
-    if settings.keep == "best" and (run / "best.safetensors").exists():
-        measured.load_state_dict(load_file(run / "best.safetensors"))
+    if settings.keep == "best" and 0 <= progress.best_epoch < progress.epoch:
+        load_best(run, measured)
     return measured, progress.run_seconds
 
 
@@ -239,12 +240,11 @@ def _validate(
     photos: Photos,
     progress: Progress,
     recipe: Recipe,
-    run: Path,
     accelerator: Accelerator,
     bf16: bool,
     train: dict[str, Any],
 ) -> Progress:
-    """Measures the held-out photos, prints the epoch's line, writes metrics and the best weights."""
+    """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
     data_config = resolve_data_config({}, model=network)
     logits, _ = forward_photos(
         network,
@@ -260,7 +260,6 @@ def _validate(
     row = {"epoch": progress.epoch, **train, "val_loss": loss, "val_accuracy": accuracy}
     row["run_seconds"] = progress.run_seconds
     if accelerator.is_main_process:
-        append_metrics(run / "metrics.csv", row)
         shown = (
             f"train loss {row['train_loss']:.3f} accuracy {100 * row['train_accuracy']:.2f} %"
             if train
@@ -272,11 +271,9 @@ def _validate(
             f"({progress.run_seconds:.0f} s since start)",
             flush=True,
         )
+    progress = replace(progress, metrics=(*progress.metrics, row))
     if accuracy > progress.best_accuracy:
-        progress = replace(progress, best_accuracy=accuracy)
-        if accelerator.is_main_process:
-            with atomic_path(run / "best.safetensors") as temporary:
-                save_file(contiguous(network.state_dict()), temporary)
+        progress = replace(progress, best_epoch=progress.epoch, best_accuracy=accuracy)
     return progress
 
 

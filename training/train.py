@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from flower_model.cli import run_command
 from flower_model.errors import HubError, RecipeError
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
-
-RECIPE_FILE = "recipe.json"  # in a run's folder: with which settings it was started
+from training.run_folder import check_run, open_run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,12 +22,15 @@ def run_training(options: argparse.Namespace) -> int:
     """Checks what was asked for, then trains."""
     recipe = _recipe(options)
     run = Path(options.out or f"runs/{recipe.name}")
-    _check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
+    check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
         from flower_model.hub_upload import check_login
 
         check_login(options.push_to_hub)  # now, not after hours of training
-    train(recipe, run, Path(options.data_root), resume=options.resume)
+    if options.resume and (run / "model").is_dir():  # written last, and in one step
+        print(f"The run is finished: its model is in {run / 'model'}.")
+    else:
+        train(recipe, run, Path(options.data_root), resume=options.resume)
     if options.push_to_hub:
         push(run / "model", options.push_to_hub)
     return 0
@@ -46,7 +47,8 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
         resume: Go on from the run's last epoch.
 
     Raises:
-        FlowerModelError: If the data, the pretrained weights or the run folder are no good.
+        FlowerModelError: If the data, the pretrained weights or the run folder are no good, or the
+            disk is full; then the run goes on from its last epoch when it is resumed.
     """
     # Imported here so that `--help` and a mistyped recipe answer at once.
     import numpy as np
@@ -57,6 +59,7 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     from flower_model.classifier import FlowerClassifier
     from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
+    from flower_model.files import atomic_folder
     from flower_model.torch_runtime import gains_from_bf16
     from training.data import load_photos, resize_side
     from training.evaluate import answer_source
@@ -82,8 +85,7 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
     resume = resume and (run / "last.safetensors").exists()
-    if not resume and accelerator.is_main_process:
-        _start_run(run, recipe)
+    lock = open_run(run, recipe, resume=resume)
     if recipe.probe and not resume:
         probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
     network, seconds = finetune(
@@ -124,11 +126,12 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
         np.concatenate(targets), np.concatenate(answers), photos.labels
     )
     if accelerator.is_main_process:
-        (run / "model" / "README.md").unlink(missing_ok=True)  # a card of an earlier try
-        model.save_pretrained(run / "model")
+        with atomic_folder(run / "model") as folder:
+            model.save_pretrained(folder)
         print(
             f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
         )
+    lock.release()
 
 
 def push(folder: Path, repo_id: str) -> None:
@@ -177,35 +180,6 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     elif not options.recipe:
         raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
     return load_recipe(options.recipe or "default", changes)
-
-
-def _check_run(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
-    """Refuses to overwrite an earlier run by accident, or to resume another one."""
-    recipe_file = run / RECIPE_FILE
-    if resume:
-        if not recipe_file.exists():
-            raise RecipeError(f"'{run}' holds no run to resume: leave out --resume.")
-        if recipe_file.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2):
-            raise RecipeError(
-                f"'{run}' was started with other settings ({recipe_file}): "
-                "resume it with the same command or choose --overwrite."
-            )
-    elif recipe_file.exists() and not overwrite:
-        raise RecipeError(
-            f"'{run}' already holds a run: go on with --resume, replace it with --overwrite "
-            "or name another folder with --out."
-        )
-    elif run.is_file() or (run.is_dir() and any(run.iterdir()) and not recipe_file.exists()):
-        raise RecipeError(f"'{run}' holds other files: name an empty folder with --out.")
-
-
-def _start_run(run: Path, recipe: Recipe) -> None:
-    from flower_model.files import atomic_path
-
-    if run.exists():
-        shutil.rmtree(run)
-    with atomic_path(run / RECIPE_FILE) as temporary:
-        temporary.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
