@@ -99,6 +99,12 @@ def load_checkpoint(run: Path, network: nn.Module, measured: nn.Module, optimize
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:
+                # The fused optimiser goes through both in the order in which they lie in memory,
+                # and a channels_last weight lies otherwise than what was stored.
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return replace(progress, metrics=tuple(progress.metrics))
 
 
