@@ -36,8 +36,8 @@ def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]
     """
     train = [p for name in data.train for p in source_photos(name, root, data, seed)]
     val = [p for name in data.val for p in source_photos(name, root, data, seed)]
-    held_out = {_digest(photo.path) for photo in val}
-    unseen = [photo for photo in train if _digest(photo.path) not in held_out]
+    held_out = {digest(photo.path) for photo in val}
+    unseen = [photo for photo in train if digest(photo.path) not in held_out]
     if len(unseen) < len(train):
         print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
     check_classes(unseen, val)
@@ -122,14 +122,15 @@ def _own_split(photos: list[Photo], split: str, val_fraction: float, seed: int) 
         raise DataError(
             f"Class '{label}' has a single photo: at least two are needed to hold one out."
         )
-    groups = [_digest(photo.path) for photo in photos]
+    groups = [digest(photo.path) for photo in photos]
     labels = [photo.label for photo in photos]
     folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
     train, val = next(folder.split(photos, labels, groups))
     return [photos[index] for index in (val if split == "val" else train)]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; of one that can't be read, its name."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -138,4 +139,4 @@ def _digest(path: Path) -> str:
 
 def fingerprint(photos: Sequence[Photo]) -> str:
     """SHA-256 over the sorted SHA-256 sums of the files: says later which photos these were."""
-    return hashlib.sha256("\n".join(sorted(_digest(p.path) for p in photos)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(digest(p.path) for p in photos)).encode()).hexdigest()

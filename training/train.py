@@ -4,12 +4,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flower_model.cli import run_command
 from flower_model.errors import HubError, RecipeError
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
 from training.run_folder import check_run, open_run
+
+if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
+    from accelerate import Accelerator
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
 def run_training(options: argparse.Namespace) -> int:
     """Checks what was asked for, then trains."""
     recipe = _recipe(options)
+    if options.explain:
+        print(explain(recipe, Path(options.data_root)))
+        return 0
     run = Path(options.out or f"runs/{recipe.name}")
     check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
@@ -34,6 +40,16 @@ def run_training(options: argparse.Namespace) -> int:
     if options.push_to_hub:
         push(run / "model", options.push_to_hub)
     return 0
+
+
+def explain(recipe: Recipe, data_root: Path) -> str:
+    """What `train` would do with the same arguments, and how long each phase would take."""
+    from training.finetune import keep_freed_memory
+    from training.forecast import forecast
+
+    keep_freed_memory()
+    accelerator, bf16 = _accelerator(recipe)
+    return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
 
 def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -> None:
@@ -53,14 +69,12 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     # Imported here so that `--help` and a mistyped recipe answer at once.
     import numpy as np
     import torch
-    from accelerate import Accelerator, PartialState
     from timm.data import create_transform, resolve_data_config
 
     from flower_model.classifier import FlowerClassifier
     from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
     from flower_model.files import atomic_folder
-    from flower_model.torch_runtime import gains_from_bf16
     from training.data import load_photos, resize_side
     from training.evaluate import answer_source
     from training.figures import confusion_picture, training_curve
@@ -73,11 +87,7 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     from training.report import provenance, rounded
 
     keep_freed_memory()
-    bf16 = recipe.finetune.precision == "bf16" or (
-        recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
-    )
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no")
-
+    accelerator, bf16 = _accelerator(recipe)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
     photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
 
@@ -134,6 +144,18 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     lock.release()
 
 
+def _accelerator(recipe: Recipe) -> tuple["Accelerator", bool]:
+    """Accelerate's view of device and processes, and whether the network runs in bf16."""
+    from accelerate import Accelerator, PartialState
+
+    from flower_model.torch_runtime import gains_from_bf16
+
+    bf16 = recipe.finetune.precision == "bf16" or (
+        recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
+    )
+    return Accelerator(mixed_precision="bf16" if bf16 else "no"), bf16
+
+
 def push(folder: Path, repo_id: str) -> None:
     """Publishes a finished run's model.
 
@@ -169,6 +191,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
                 changes.setdefault(section, {}).update(values)
             else:
                 changes[section] = values
+    for section, values in _shorthands(options).items():
+        changes.setdefault(section, {}).update(values)
     if options.pretrained is None and "pretrained" not in changes.get("model", {}):
         options.pretrained = os.environ.get("FLOWER_PRETRAINED")
     if options.pretrained is not None:
@@ -180,6 +204,22 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     elif not options.recipe:
         raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
     return load_recipe(options.recipe or "default", changes)
+
+
+def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings that have an option of their own, as changes to a recipe."""
+    finetune = {"epochs": options.epochs, "freeze": options.freeze}
+    changes: dict[str, dict[str, Any]] = {
+        "finetune": {key: value for key, value in finetune.items() if value is not None},
+        "model": {},
+    }
+    if options.model:
+        # its own default weights on the Hub: the recipe's are another network's
+        changes["model"] |= {"architecture": options.model, "pretrained": options.model}
+    if options.image_size is not None:
+        changes["finetune"]["image_sizes"] = [options.image_size]
+        changes["model"]["test_size"] = options.image_size
+    return changes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,7 +239,24 @@ def _parser() -> argparse.ArgumentParser:
         help="first weights: a timm tag, a Hub repository or a folder "
         "(default: $FLOWER_PRETRAINED or what the recipe says)",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="train nothing; say what would happen and what it would cost on this machine",
+    )
     parser.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
+    parser.add_argument("--model", metavar="NAME", help="a timm architecture, such as resnet101")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the photos")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="train and test at this one size"
+    )
+    parser.add_argument(
+        "--freeze",
+        type=int,
+        metavar="N",
+        help="leave the first groups of layers as they are; a ResNet: 1 the stem, 2 and its "
+        "first stage, …, 5 all but the head",
+    )
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
