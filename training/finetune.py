@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import random
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +12,9 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import tqdm
 from timm.data import Mixup, create_transform, resolve_data_config
+from timm.layers import convert_sync_batchnorm
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -21,7 +22,6 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
@@ -32,8 +32,8 @@ from training.checkpoint import (
     save_checkpoint,
     write_results,
 )
-from training.data import BalancedSampler, Photos, TransformedPhotos
-from training.forward import WORKERS, forward_photos
+from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
+from training.forward import WORKERS, forward_shared
 from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
@@ -66,6 +66,8 @@ def finetune(
         The network with the weights that `recipe.finetune.keep` names, and the run's seconds.
     """
     settings = recipe.finetune
+    if settings.sync_batch_norm and accelerator.num_processes > 1:
+        network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
     steps = max(1, len(photos.train) // settings.batch_size)
     optimizer = create_optimizer_v2(
@@ -96,11 +98,12 @@ def finetune(
     progress = Progress()
     if resume:
         progress = load_checkpoint(run, network, measured, optimizer)
-        print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
+        accelerator.print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
         progress = _validate(measured, photos, progress, recipe, accelerator, bf16, {})
     if accelerator.is_main_process:
         write_results(run, progress, measured)
+    accelerator.gradient_accumulation_steps = settings.accumulate
     model, prepared_optimizer = accelerator.prepare(network, optimizer)
 
     for epoch in range(progress.epoch, settings.epochs):
@@ -115,6 +118,7 @@ def finetune(
         if accelerator.is_main_process:
             save_checkpoint(run, progress, network, measured, optimizer)
 
+    accelerator.wait_for_everyone()
     if settings.keep == "best" and 0 <= progress.best_epoch < progress.epoch:
         load_best(run, measured)
     return measured, progress.run_seconds
@@ -136,43 +140,43 @@ def _train_epoch(
     # All randomness of an epoch follows from the recipe's seed and the epoch's number, so that
     # a resumed run draws what the unbroken one would have drawn.
     seed = recipe.seed * 100_003 + epoch
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    np.random.seed(seed)  # of mixup: the same for all processes
+    torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
     transform = train_transform(settings, size, data_config)
-    dataset = TransformedPhotos(photos.train, photos.train_targets, transform)
     sampler = BalancedSampler(photos.train_targets, recipe.data.balance, recipe.seed, epoch)
-    loader: Any = DataLoader(
-        dataset,
-        settings.batch_size,
-        sampler=sampler,
-        drop_last=len(dataset) >= settings.batch_size,
-        num_workers=WORKERS,
-        worker_init_fn=_seed_worker,
+    steps = max(1, len(photos.train) // settings.batch_size)
+    order = list(sampler)[: steps * settings.batch_size]
+    dataset = DrawnPhotos(
+        TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
     )
-    loader = accelerator.prepare(loader)
+    # Accelerate gives each process its share of every batch.
+    loader: Any = accelerator.prepare(
+        DataLoader(dataset, settings.batch_size // settings.accumulate, num_workers=WORKERS)
+    )
     mix = _mixup(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
-    steps = len(loader)
+    update = epoch * steps
     loss_sum = correct = seen = 0.0
 
     train_mode(model)
     scheduler.step(epoch)
     with tqdm(total=len(dataset), desc=f"epoch {epoch + 1}", unit=" photos", leave=False) as bar:
-        for step, (pixels, targets) in enumerate(loader):
-            update = epoch * steps + step
+        for pixels, targets in loader:
             scheduler.step_update(update)
             pixels = pixels.to(memory_format=torch.channels_last)
             pixels, soft_targets = mix(pixels, targets)
-            logits = model(pixels)
-            loss = loss_of(logits, soft_targets)
-            accelerator.backward(loss)
-            if settings.clip_grad:
-                accelerator.clip_grad_norm_(model.parameters(), settings.clip_grad)
-            optimizer.step()
-            optimizer.zero_grad()
-            if average is not None:
-                average.update(accelerator.unwrap_model(model), step=update)
+            with accelerator.accumulate(model):
+                logits = model(pixels)
+                loss = loss_of(logits, soft_targets)
+                accelerator.backward(loss)
+                if settings.clip_grad and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), settings.clip_grad)
+                optimizer.step()
+                optimizer.zero_grad()
+            if accelerator.sync_gradients:  # the step's last part
+                if average is not None:
+                    average.update(accelerator.unwrap_model(model), step=update)
+                update += 1
 
             # With mixup a photo counts as correct when its stronger half is named.
             hits = logits.argmax(1) == soft_targets.argmax(1)
@@ -185,6 +189,8 @@ def _train_epoch(
                 raise ModelError(
                     f"The loss is no longer a number in epoch {epoch + 1}: lower finetune.lr."
                 )
+    sums = torch.tensor([loss_sum, correct, seen], device=accelerator.device)
+    loss_sum, correct, seen = accelerator.reduce(sums).tolist()
     return {
         "lr": max(group["lr"] for group in optimizer.param_groups),
         "train_loss": loss_sum / seen,
@@ -231,12 +237,6 @@ def _mixup(settings: Finetune, classes: int) -> Any:
     return smooth
 
 
-def _seed_worker(worker: int) -> None:
-    seed = torch.initial_seed() % 2**32  # DataLoader gives each worker its own, from the epoch's
-    np.random.seed(seed)
-    random.seed(seed)
-
-
 def _validate(
     network: nn.Module,
     photos: Photos,
@@ -248,7 +248,7 @@ def _validate(
 ) -> Progress:
     """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
     data_config = resolve_data_config({}, model=network)
-    logits, _ = forward_photos(
+    logits, _ = forward_shared(
         network,
         photos.val,
         create_transform(**data_config),

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ def run_training(options: argparse.Namespace) -> int:
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
         train(recipe, run, Path(options.data_root), resume=options.resume)
-    if options.push_to_hub:
+    if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
     return 0
 
@@ -89,18 +91,25 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     keep_freed_memory()
     accelerator, bf16 = _accelerator(recipe)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
-    photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
+    # On each machine one process decodes, and says so; the others then find its pictures on disk.
+    with accelerator.local_main_process_first(), only_main_speaks(accelerator):
+        photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
 
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
     resume = resume and (run / "last.safetensors").exists()
-    lock = open_run(run, recipe, resume=resume)
+    accelerator.wait_for_everyone()  # all have looked whether there is something to resume
+    if accelerator.is_main_process:
+        lock = open_run(run, recipe, resume=resume)
+    accelerator.wait_for_everyone()
     if recipe.probe and not resume:
         probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
     network, seconds = finetune(
         network, photos, recipe, run, accelerator=accelerator, bf16=bf16, resume=resume
     )
+    if not accelerator.is_main_process:
+        return  # what is left takes seconds and writes files
 
     logits, _ = forward_photos(
         network,
@@ -135,25 +144,46 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     model.pictures["confusion-matrix.png"] = confusion_picture(
         np.concatenate(targets), np.concatenate(answers), photos.labels
     )
-    if accelerator.is_main_process:
-        with atomic_folder(run / "model") as folder:
-            model.save_pretrained(folder)
-        print(
-            f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
-        )
+    with atomic_folder(run / "model") as folder:
+        model.save_pretrained(folder)
+    print(f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch).")
     lock.release()
 
 
 def _accelerator(recipe: Recipe) -> tuple["Accelerator", bool]:
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 
     from flower_model.torch_runtime import gains_from_bf16
 
     bf16 = recipe.finetune.precision == "bf16" or (
         recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
     )
-    return Accelerator(mixed_precision="bf16" if bf16 else "no"), bf16
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        # a batch is divided among the processes: the recipe means the same with any number of them
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    settings, processes = recipe.finetune, accelerator.num_processes
+    if settings.batch_size % (settings.accumulate * processes):
+        raise RecipeError(
+            f"finetune.batch_size is {settings.batch_size}: make it a multiple of "
+            f"{settings.accumulate * processes} ({processes} processes × accumulate)."
+        )
+    if settings.sync_batch_norm and processes > 1 and accelerator.device.type == "cpu":
+        raise RecipeError("finetune.sync_batch_norm works on GPUs only: leave it out.")
+    return accelerator, bf16
+
+
+@contextmanager
+def only_main_speaks(accelerator: "Accelerator") -> Iterator[None]:
+    """What a process prints is lost inside, unless it is the main one."""
+    with ExitStack() as stack:
+        if not accelerator.is_main_process:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 def push(folder: Path, repo_id: str) -> None:
