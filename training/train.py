@@ -228,7 +228,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     if options.pretrained is not None:
         changes.setdefault("model", {})["pretrained"] = options.pretrained
     if options.data:
-        folder = str(Path(options.data).absolute())
+        hub = options.data.startswith("hf://datasets/")
+        folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
         changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
         changes.setdefault("name", Path(folder).name)
     elif not options.recipe:
@@ -258,7 +259,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.train", description="Trains a flower classifier."
     )
     parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
-    parser.add_argument("--data", help="a folder of class folders to train on")
+    parser.add_argument(
+        "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
+    )
     parser.add_argument(
         "--data-root",
         default=os.environ.get("FLOWER_DATA", "data"),
