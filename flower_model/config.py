@@ -62,6 +62,8 @@ def read_config(path: Path | str) -> ModelConfig:
     if not isinstance(details, dict):
         raise ModelError(f"flower_model in '{path}' must be a JSON object.")
     details = dict(details)
+    if not isinstance(details.get("rejection", {}), dict):
+        raise ModelError(f"flower_model.rejection in '{path}' must be a JSON object.")
     temperature = details.pop("temperature", 1.0)
     if (
         not isinstance(temperature, int | float)

@@ -77,7 +77,7 @@ def test_after_a_power_cut_at_any_moment_what_is_on_the_disk_is_whole(unbroken):
 def test_after_a_power_cut_a_run_ends_with_the_same_weights(unbroken, dataset, tmp_path):
     out, disks = unbroken
     begun = [disk for disk in disks if (disk.folder / "unbroken" / "recipe.json").exists()]
-    for number, disk in enumerate(random.Random(0).sample(begun, POWER_CUTS)):
+    for number, disk in enumerate(random.Random(0).sample(begun, min(POWER_CUTS, len(begun)))):
         run = tmp_path / str(number)
         shutil.copytree(disk.folder / "unbroken", run)
         assert trained(small_run(dataset, run, *BRIEF, "--resume"))[0] == 0

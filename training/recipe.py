@@ -22,6 +22,8 @@ class Data(_Section):
     val: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = ()
     """Sources that the finished model is measured on, once; they choose nothing."""
+    calibrate: tuple[str, ...] = ()
+    """Sources, of test or others, that fit temperature and rejection rule together with val."""
     credits: tuple[str, ...] = ()
     """For the model card: what the photos are and under which licence."""
     datasets: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flower_model.cli import run_command
 from flower_model.errors import HubError, RecipeError
+from training.calibrate import add_not_flowers_argument, not_flowers_folder
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
 from training.run_folder import check_run, open_run
 
@@ -35,10 +36,12 @@ def run_training(options: argparse.Namespace) -> int:
         from flower_model.hub_upload import check_login
 
         check_login(options.push_to_hub)  # now, not after hours of training
+    data_root = Path(options.data_root)
+    not_flowers = not_flowers_folder(options, data_root)
     if options.resume and (run / "model").is_dir():  # written last, and in one step
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
-        train(recipe, run, Path(options.data_root), resume=options.resume)
+        train(recipe, run, data_root, not_flowers, resume=options.resume)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
     return 0
@@ -54,7 +57,9 @@ def explain(recipe: Recipe, data_root: Path) -> str:
     return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
 
-def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -> None:
+def train(
+    recipe: Recipe, run: Path, data_root: Path, not_flowers: Path | None, *, resume: bool = False
+) -> None:
     """A whole run, from the photos to the weights folder `run`/model.
 
     Args:
@@ -62,6 +67,7 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
         run: Folder for metrics, checkpoints and the finished model; an earlier run in it goes,
             once the photos have been read, unless it is resumed.
         data_root: Folder that the recipe's sources lie in.
+        not_flowers: Folder of photos that show no flower; None if there is none.
         resume: Go on from the run's last epoch.
 
     Raises:
@@ -71,22 +77,18 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     # Imported here so that `--help` and a mistyped recipe answer at once.
     import numpy as np
     import torch
-    from timm.data import create_transform, resolve_data_config
 
     from flower_model.classifier import FlowerClassifier
-    from flower_model.confidence import fit_temperature
     from flower_model.config import ModelConfig
     from flower_model.files import atomic_folder
+    from training.calibration import calibrate, summary
     from training.data import load_photos, resize_side
-    from training.evaluate import answer_source
     from training.figures import confusion_picture, training_curve
     from training.finetune import finetune, keep_freed_memory, seconds_since_last
     from training.flowers102 import botanical_names
-    from training.forward import forward_photos
-    from training.metrics import measure
     from training.pretrained import create_network
     from training.probe import probe_head
-    from training.report import provenance, rounded
+    from training.report import provenance
 
     keep_freed_memory()
     accelerator, bf16 = _accelerator(recipe)
@@ -111,38 +113,21 @@ def train(recipe: Recipe, run: Path, data_root: Path, *, resume: bool = False) -
     if not accelerator.is_main_process:
         return  # what is left takes seconds and writes files
 
-    logits, _ = forward_photos(
-        network,
-        photos.val,
-        create_transform(**resolve_data_config({}, model=network)),
-        device=accelerator.device,
-        bf16=bf16,
-        title="calibrating",
-    )
-    temperature = fit_temperature(logits, photos.val_targets)
-    metrics = measure(logits, photos.val_targets, temperature)
-    _say("held out", metrics)
-
     botanical = botanical_names()
     config = ModelConfig(
         architecture=recipe.model.architecture,
         labels=tuple(photos.labels),
         descriptions={label: botanical[label] for label in photos.labels if label in botanical},
-        temperature=temperature,
-        details=provenance(recipe, photos, metrics, seconds),
+        details=provenance(recipe, photos, seconds),
     )
     model = FlowerClassifier(network, config, accelerator.device)
-    answers, targets = [logits.argmax(1)], [photos.val_targets]
-    for source in recipe.data.test:
-        logits, source_targets, _ = answer_source(model, source, data_root)
-        result = measure(logits, source_targets, temperature)
-        _say(source, result)
-        config.details["tests"][source] = {"photos": len(logits), **rounded(result)}
-        answers.append(logits.argmax(1))
-        targets.append(source_targets)
+    answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
+    print(summary(model), flush=True)
     model.pictures["training-curve.png"] = training_curve(run / "metrics.csv")
     model.pictures["confusion-matrix.png"] = confusion_picture(
-        np.concatenate(targets), np.concatenate(answers), photos.labels
+        np.concatenate([a.targets for a in answers]),
+        np.concatenate([a.logits.argmax(1) for a in answers]),
+        photos.labels,
     )
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
@@ -203,16 +188,6 @@ def push(folder: Path, repo_id: str) -> None:
         ) from None
 
 
-def _say(name: str, metrics: dict[str, Any]) -> None:
-    print(
-        f"{name}: top-1 {100 * metrics['top1']:.2f} %, "
-        f"mean per class {100 * metrics['mean_per_class']:.2f} %, "
-        f"log loss {metrics['log_loss']:.3f}, "
-        f"calibration error {100 * metrics['calibration_error']:.2f} %",
-        flush=True,
-    )
-
-
 def _recipe(options: argparse.Namespace) -> Recipe:
     changes: dict[str, Any] = {}
     for text in options.set:
@@ -267,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("FLOWER_DATA", "data"),
         help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
     )
+    add_not_flowers_argument(parser)
     parser.add_argument(
         "--pretrained",
         help="first weights: a timm tag, a Hub repository or a folder "
