@@ -72,12 +72,12 @@ def _empty(run: Path) -> None:
 
     Its recipe stays until the new one takes its place: a folder without one would be no run.
     """
-    bin = Path(tempfile.mkdtemp(prefix=".old.", suffix=".tmp", dir=run))
+    away = Path(tempfile.mkdtemp(prefix=".old.", suffix=".tmp", dir=run))
     # without its checkpoint an earlier run can only be begun anew, whatever else is still there
     for path in sorted(_visible(run), key=lambda path: path.name != "last.safetensors"):
         if path.name != RECIPE_FILE:
-            os.rename(path, bin / path.name)
-    shutil.rmtree(bin)
+            os.rename(path, away / path.name)
+    shutil.rmtree(away)
 
 
 def _visible(run: Path) -> list[Path]:
