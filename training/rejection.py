@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold
 from sklearn.svm import SVC
 
@@ -109,10 +110,11 @@ def fit_support_vectors(flowers: np.ndarray, others: np.ndarray) -> SupportVecto
     targets = np.repeat([1, 0], [len(flowers), len(others)])
     # Half of scikit-learn's own choice: as good, with a third fewer vectors to compare with.
     gamma = 0.5 / (inputs.shape[1] * inputs.var())
-    machine = SVC(C=10, gamma=gamma, class_weight="balanced", cache_size=1000)
-    machine.fit(inputs, targets)
+    # The kernel as one matrix product: left to libsvm, it takes three times as long.
+    machine = SVC(C=10, kernel="precomputed", class_weight="balanced")
+    machine.fit(rbf_kernel(inputs, gamma=gamma), targets)
     return SupportVectors(
-        machine.support_vectors_.astype(np.float32),
+        inputs[machine.support_].astype(np.float32),
         machine.dual_coef_[0].astype(np.float32),
         np.array([gamma], np.float32),
     )
