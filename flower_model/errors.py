@@ -27,3 +27,7 @@ class DataError(FlowerModelError):
 
 class RecipeError(FlowerModelError):
     """A recipe is unknown or says something that can't be run."""
+
+
+class WriteError(FlowerModelError):
+    """A file can't be written, as on a full disk; what stood in its place still does."""

@@ -1,6 +1,7 @@
 """Photos from files to batches: decode once, transform, draw."""
 
 import math
+import random
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
+from accelerate.utils import tqdm
 from PIL import Image
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
 
 from flower_model.errors import DataError, ImageError
 from flower_model.images import open_image
@@ -58,6 +60,11 @@ class DecodedPhotos:
             photos=[self.photos[index] for index in drawn],
             rows=[self.rows[index] for index in drawn],
         )
+
+    def share(self, process: int, processes: int) -> "DecodedPhotos":
+        """Every so manieth of the photos, beginning with number `process`."""
+        mine = slice(process, None, processes)
+        return replace(self, photos=self.photos[mine], rows=self.rows[mine])
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
         """(photos,) int64 class indices in the order of `labels`."""
@@ -187,6 +194,27 @@ class TransformedPhotos(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         return self.transform(self.decoded.picture(index)), int(self.targets[index])
+
+
+class DrawnPhotos(Dataset[tuple[Any, int]]):
+    """The photos of one epoch in the order in which they were drawn.
+
+    The randomness of each draw follows from the seed and its place in the epoch, so that it is the
+    same whichever process and worker transforms the photo.
+    """
+
+    def __init__(self, photos: TransformedPhotos, order: Sequence[int], seed: int) -> None:
+        self.photos, self.order, self.seed = photos, order, seed
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> tuple[Any, int]:
+        seed = int(np.random.SeedSequence((self.seed, place)).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        return self.photos[self.order[place]]
 
 
 class BalancedSampler(Sampler[int]):

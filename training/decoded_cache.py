@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from huggingface_hub import constants
 
+from flower_model.errors import WriteError
 from flower_model.files import atomic_path
 
 FORMAT = 1  # of a set; counts up when what it holds changes
@@ -106,7 +107,7 @@ def write_set(name: str, pictures: Iterable[np.ndarray | None], expected: float)
                     rows = []
             if rows:
                 writer.write_batch(_batch(rows))
-    except (OSError, pa.ArrowException):
+    except (OSError, WriteError, pa.ArrowException):
         return None
     return read_set(name)
 

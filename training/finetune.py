@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import random
 import sys
 import time
 from dataclasses import replace
@@ -13,8 +12,9 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from accelerate.utils import tqdm
 from timm.data import Mixup, create_transform, resolve_data_config
+from timm.layers import convert_sync_batchnorm
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -22,20 +22,18 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
 from training.checkpoint import (
     Progress,
-    append_metrics,
-    contiguous,
+    load_best,
     load_checkpoint,
     save_checkpoint,
+    write_results,
 )
-from training.data import BalancedSampler, Photos, TransformedPhotos
-from training.forward import WORKERS, forward_photos
+from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
+from training.forward import WORKERS, forward_shared
 from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
@@ -52,8 +50,8 @@ def finetune(
 ) -> tuple[nn.Module, float]:
     """Trains the layers of `network` that are not frozen, for the recipe's epochs.
 
-    After each epoch `run` holds metrics.csv, last.safetensors (all that `resume` needs) and
-    best.safetensors (the averaged weights of the epoch with the best held-out accuracy).
+    After each epoch `run` holds last.safetensors (all that `resume` needs), best.safetensors (the
+    averaged weights of the epoch with the best held-out accuracy) and metrics.csv.
 
     Args:
         network: A timm network, its head already set by the probe or fresh.
@@ -68,6 +66,8 @@ def finetune(
         The network with the weights that `recipe.finetune.keep` names, and the run's seconds.
     """
     settings = recipe.finetune
+    if settings.sync_batch_norm and accelerator.num_processes > 1:
+        network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
     steps = max(1, len(photos.train) // settings.batch_size)
     optimizer = create_optimizer_v2(
@@ -98,9 +98,12 @@ def finetune(
     progress = Progress()
     if resume:
         progress = load_checkpoint(run, network, measured, optimizer)
-        print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
+        accelerator.print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
-        progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, {})
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, {})
+    if accelerator.is_main_process:
+        write_results(run, progress, measured)
+    accelerator.gradient_accumulation_steps = settings.accumulate
     model, prepared_optimizer = accelerator.prepare(network, optimizer)
 
     for epoch in range(progress.epoch, settings.epochs):
@@ -111,11 +114,13 @@ def finetune(
         )
         train |= {"image_size": size, "epoch_seconds": time.monotonic() - started}
         progress = replace(progress, epoch=epoch + 1)
-        progress = _validate(measured, photos, progress, recipe, run, accelerator, bf16, train)
-        save_checkpoint(run, progress, network, measured, optimizer)
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, train)
+        if accelerator.is_main_process:
+            save_checkpoint(run, progress, network, measured, optimizer)
 
-    if settings.keep == "best" and (run / "best.safetensors").exists():
-        measured.load_state_dict(load_file(run / "best.safetensors"))
+    accelerator.wait_for_everyone()
+    if settings.keep == "best" and 0 <= progress.best_epoch < progress.epoch:
+        load_best(run, measured)
     return measured, progress.run_seconds
 
 
@@ -135,43 +140,43 @@ def _train_epoch(
     # All randomness of an epoch follows from the recipe's seed and the epoch's number, so that
     # a resumed run draws what the unbroken one would have drawn.
     seed = recipe.seed * 100_003 + epoch
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    np.random.seed(seed)  # of mixup: the same for all processes
+    torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
     transform = train_transform(settings, size, data_config)
-    dataset = TransformedPhotos(photos.train, photos.train_targets, transform)
     sampler = BalancedSampler(photos.train_targets, recipe.data.balance, recipe.seed, epoch)
-    loader: Any = DataLoader(
-        dataset,
-        settings.batch_size,
-        sampler=sampler,
-        drop_last=len(dataset) >= settings.batch_size,
-        num_workers=WORKERS,
-        worker_init_fn=_seed_worker,
+    steps = max(1, len(photos.train) // settings.batch_size)
+    order = list(sampler)[: steps * settings.batch_size]
+    dataset = DrawnPhotos(
+        TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
     )
-    loader = accelerator.prepare(loader)
+    # Accelerate gives each process its share of every batch.
+    loader: Any = accelerator.prepare(
+        DataLoader(dataset, settings.batch_size // settings.accumulate, num_workers=WORKERS)
+    )
     mix = _mixup(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
-    steps = len(loader)
+    update = epoch * steps
     loss_sum = correct = seen = 0.0
 
     train_mode(model)
     scheduler.step(epoch)
     with tqdm(total=len(dataset), desc=f"epoch {epoch + 1}", unit=" photos", leave=False) as bar:
-        for step, (pixels, targets) in enumerate(loader):
-            update = epoch * steps + step
+        for pixels, targets in loader:
             scheduler.step_update(update)
             pixels = pixels.to(memory_format=torch.channels_last)
             pixels, soft_targets = mix(pixels, targets)
-            logits = model(pixels)
-            loss = loss_of(logits, soft_targets)
-            accelerator.backward(loss)
-            if settings.clip_grad:
-                accelerator.clip_grad_norm_(model.parameters(), settings.clip_grad)
-            optimizer.step()
-            optimizer.zero_grad()
-            if average is not None:
-                average.update(accelerator.unwrap_model(model), step=update)
+            with accelerator.accumulate(model):
+                logits = model(pixels)
+                loss = loss_of(logits, soft_targets)
+                accelerator.backward(loss)
+                if settings.clip_grad and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), settings.clip_grad)
+                optimizer.step()
+                optimizer.zero_grad()
+            if accelerator.sync_gradients:  # the step's last part
+                if average is not None:
+                    average.update(accelerator.unwrap_model(model), step=update)
+                update += 1
 
             # With mixup a photo counts as correct when its stronger half is named.
             hits = logits.argmax(1) == soft_targets.argmax(1)
@@ -184,6 +189,8 @@ def _train_epoch(
                 raise ModelError(
                     f"The loss is no longer a number in epoch {epoch + 1}: lower finetune.lr."
                 )
+    sums = torch.tensor([loss_sum, correct, seen], device=accelerator.device)
+    loss_sum, correct, seen = accelerator.reduce(sums).tolist()
     return {
         "lr": max(group["lr"] for group in optimizer.param_groups),
         "train_loss": loss_sum / seen,
@@ -230,25 +237,18 @@ def _mixup(settings: Finetune, classes: int) -> Any:
     return smooth
 
 
-def _seed_worker(worker: int) -> None:
-    seed = torch.initial_seed() % 2**32  # DataLoader gives each worker its own, from the epoch's
-    np.random.seed(seed)
-    random.seed(seed)
-
-
 def _validate(
     network: nn.Module,
     photos: Photos,
     progress: Progress,
     recipe: Recipe,
-    run: Path,
     accelerator: Accelerator,
     bf16: bool,
     train: dict[str, Any],
 ) -> Progress:
-    """Measures the held-out photos, prints the epoch's line, writes metrics and the best weights."""
+    """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
     data_config = resolve_data_config({}, model=network)
-    logits, _ = forward_photos(
+    logits, _ = forward_shared(
         network,
         photos.val,
         create_transform(**data_config),
@@ -262,7 +262,6 @@ def _validate(
     row = {"epoch": progress.epoch, **train, "val_loss": loss, "val_accuracy": accuracy}
     row["run_seconds"] = progress.run_seconds
     if accelerator.is_main_process:
-        append_metrics(run / "metrics.csv", row)
         shown = (
             f"train loss {row['train_loss']:.3f} accuracy {100 * row['train_accuracy']:.2f} %"
             if train
@@ -274,11 +273,9 @@ def _validate(
             f"({progress.run_seconds:.0f} s since start)",
             flush=True,
         )
+    progress = replace(progress, metrics=(*progress.metrics, row))
     if accuracy > progress.best_accuracy:
-        progress = replace(progress, best_accuracy=accuracy)
-        if accelerator.is_main_process:
-            with atomic_path(run / "best.safetensors") as temporary:
-                save_file(contiguous(network.state_dict()), temporary)
+        progress = replace(progress, best_epoch=progress.epoch, best_accuracy=accuracy)
     return progress
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, gather_object, tqdm
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from flower_model import FlowerClassifier
 from flower_model.torch_runtime import TorchRuntime
@@ -48,6 +49,31 @@ def forward_photos(
             features.append(batch_features)
             bar.update(len(batch))
     return torch.cat(logits).numpy(), torch.cat(features).numpy()
+
+
+def forward_shared(
+    network: nn.Module, photos: DecodedPhotos, transform: Any, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """`forward_photos`, the photos divided among the processes of a run, all of which call it.
+
+    Returns:
+        The same for every process: logits (photos, classes) and features (photos, channels).
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return forward_photos(network, photos, transform, **options)
+    for buffer in network.buffers():  # each process has batch norm's statistics of its own photos
+        broadcast(buffer)
+    share = photos.share(state.process_index, state.num_processes)
+    outputs = gather_object([forward_photos(network, share, transform, **options)])
+
+    def in_order(parts: list[np.ndarray]) -> np.ndarray:
+        whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
+        for process, part in enumerate(parts):
+            whole[process :: state.num_processes] = part
+        return whole
+
+    return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])
 
 
 def answer_photos(

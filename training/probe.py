@@ -11,7 +11,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 
 from training.data import Photos, class_weights
-from training.forward import forward_photos
+from training.forward import forward_shared
 from training.recipe import Recipe
 
 
@@ -30,7 +30,7 @@ def probe_head(
     assert recipe.probe
     size = recipe.probe.image_size
     data_config = resolve_data_config({"input_size": (3, size, size)}, model=network)
-    _, features = forward_photos(
+    _, features = forward_shared(
         network,
         photos.train,
         create_transform(**data_config),

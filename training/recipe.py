@@ -63,6 +63,11 @@ class Finetune(_Section):
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(32, ge=1)
+    """Photos in a step, of all processes together."""
+    accumulate: int = Field(1, ge=1)
+    """In how many parts, one after the other, a step's photos pass: less memory, the same step."""
+    sync_batch_norm: bool = False
+    """Whether batch norm's statistics are of all processes' photos; on GPUs only."""
     image_sizes: tuple[int, ...] = Field((160,), min_length=1)
     """Sides in pixels of the training crops; the epochs are shared out among them in this order."""
     freeze: int = Field(0, ge=0)

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from flower_model.errors import DataError
 from training import flowers102
+from training.hub_photos import PREFIX, fetch_photos
 from training.recipe import Data
 
 
@@ -51,7 +52,8 @@ def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Ph
     Args:
         source: "flowers102:SPLIT" is Oxford's own split; "flowers102-all:train" and ":val" divide
             Oxford's train and val together by `data.val_fraction`; "FOLDER:train" and ":val" are
-            the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it.
+            the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it;
+            "hf://datasets/user/name:train" is a dataset of the Hub.
         root: Folder that relative sources lie in.
         data: Renames and val_fraction.
         seed: Of the division.
@@ -68,7 +70,7 @@ def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Ph
         labelled = _flowers102(root, "train") + _flowers102(root, "val")
         photos = _own_split(labelled, split, data.val_fraction, seed)
     else:
-        folder = root / name
+        folder = fetch_photos(name) if name.startswith(PREFIX) else root / name
         inside = folder / split if split else folder
         if split and not inside.is_dir():
             photos = _own_split(class_folders(folder), split, data.val_fraction, seed)

@@ -2,8 +2,9 @@
 
 import argparse
 import os
-import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,10 @@ from flower_model.cli import run_command
 from flower_model.errors import HubError, RecipeError
 from training.calibrate import add_not_flowers_argument, not_flowers_folder
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
+from training.run_folder import check_run, open_run
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
     from accelerate import Accelerator
-
-RECIPE_FILE = "recipe.json"  # in a run's folder: with which settings it was started
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,15 +31,18 @@ def run_training(options: argparse.Namespace) -> int:
         print(explain(recipe, Path(options.data_root)))
         return 0
     run = Path(options.out or f"runs/{recipe.name}")
-    _check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
+    check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
         from flower_model.hub_upload import check_login
 
         check_login(options.push_to_hub)  # now, not after hours of training
     data_root = Path(options.data_root)
     not_flowers = not_flowers_folder(options, data_root)
-    train(recipe, run, data_root, not_flowers, resume=options.resume)
-    if options.push_to_hub:
+    if options.resume and (run / "model").is_dir():  # written last, and in one step
+        print(f"The run is finished: its model is in {run / 'model'}.")
+    else:
+        train(recipe, run, data_root, not_flowers, resume=options.resume)
+    if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
     return 0
 
@@ -68,7 +71,8 @@ def train(
         resume: Go on from the run's last epoch.
 
     Raises:
-        FlowerModelError: If the data, the pretrained weights or the run folder are no good.
+        FlowerModelError: If the data, the pretrained weights or the run folder are no good, or the
+            disk is full; then the run goes on from its last epoch when it is resumed.
     """
     # Imported here so that `--help` and a mistyped recipe answer at once.
     import numpy as np
@@ -76,6 +80,7 @@ def train(
 
     from flower_model.classifier import FlowerClassifier
     from flower_model.config import ModelConfig
+    from flower_model.files import atomic_folder
     from training.calibration import calibrate, summary
     from training.data import load_photos, resize_side
     from training.figures import confusion_picture, training_curve
@@ -88,19 +93,25 @@ def train(
     keep_freed_memory()
     accelerator, bf16 = _accelerator(recipe)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
-    photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
+    # On each machine one process decodes, and says so; the others then find its pictures on disk.
+    with accelerator.local_main_process_first(), only_main_speaks(accelerator):
+        photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
 
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
     resume = resume and (run / "last.safetensors").exists()
-    if not resume and accelerator.is_main_process:
-        _start_run(run, recipe)
+    accelerator.wait_for_everyone()  # all have looked whether there is something to resume
+    if accelerator.is_main_process:
+        lock = open_run(run, recipe, resume=resume)
+    accelerator.wait_for_everyone()
     if recipe.probe and not resume:
         probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
     network, seconds = finetune(
         network, photos, recipe, run, accelerator=accelerator, bf16=bf16, resume=resume
     )
+    if not accelerator.is_main_process:
+        return  # what is left takes seconds and writes files
 
     botanical = botanical_names()
     config = ModelConfig(
@@ -118,24 +129,46 @@ def train(
         np.concatenate([a.logits.argmax(1) for a in answers]),
         photos.labels,
     )
-    if accelerator.is_main_process:
-        (run / "model" / "README.md").unlink(missing_ok=True)  # a card of an earlier try
-        model.save_pretrained(run / "model")
-        print(
-            f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch)."
-        )
+    with atomic_folder(run / "model") as folder:
+        model.save_pretrained(folder)
+    print(f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch).")
+    lock.release()
 
 
 def _accelerator(recipe: Recipe) -> tuple["Accelerator", bool]:
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 
     from flower_model.torch_runtime import gains_from_bf16
 
     bf16 = recipe.finetune.precision == "bf16" or (
         recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
     )
-    return Accelerator(mixed_precision="bf16" if bf16 else "no"), bf16
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        # a batch is divided among the processes: the recipe means the same with any number of them
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    settings, processes = recipe.finetune, accelerator.num_processes
+    if settings.batch_size % (settings.accumulate * processes):
+        raise RecipeError(
+            f"finetune.batch_size is {settings.batch_size}: make it a multiple of "
+            f"{settings.accumulate * processes} ({processes} processes × accumulate)."
+        )
+    if settings.sync_batch_norm and processes > 1 and accelerator.device.type == "cpu":
+        raise RecipeError("finetune.sync_batch_norm works on GPUs only: leave it out.")
+    return accelerator, bf16
+
+
+@contextmanager
+def only_main_speaks(accelerator: "Accelerator") -> Iterator[None]:
+    """What a process prints is lost inside, unless it is the main one."""
+    with ExitStack() as stack:
+        if not accelerator.is_main_process:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 def push(folder: Path, repo_id: str) -> None:
@@ -170,7 +203,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     if options.pretrained is not None:
         changes.setdefault("model", {})["pretrained"] = options.pretrained
     if options.data:
-        folder = str(Path(options.data).absolute())
+        hub = options.data.startswith("hf://datasets/")
+        folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
         changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
         changes.setdefault("name", Path(folder).name)
     elif not options.recipe:
@@ -194,42 +228,15 @@ def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return changes
 
 
-def _check_run(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
-    """Refuses to overwrite an earlier run by accident, or to resume another one."""
-    recipe_file = run / RECIPE_FILE
-    if resume:
-        if not recipe_file.exists():
-            raise RecipeError(f"'{run}' holds no run to resume: leave out --resume.")
-        if recipe_file.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2):
-            raise RecipeError(
-                f"'{run}' was started with other settings ({recipe_file}): "
-                "resume it with the same command or choose --overwrite."
-            )
-    elif recipe_file.exists() and not overwrite:
-        raise RecipeError(
-            f"'{run}' already holds a run: go on with --resume, replace it with --overwrite "
-            "or name another folder with --out."
-        )
-    elif run.is_file() or (run.is_dir() and any(run.iterdir()) and not recipe_file.exists()):
-        raise RecipeError(f"'{run}' holds other files: name an empty folder with --out.")
-
-
-def _start_run(run: Path, recipe: Recipe) -> None:
-    from flower_model.files import atomic_path
-
-    if run.exists():
-        shutil.rmtree(run)
-    with atomic_path(run / RECIPE_FILE) as temporary:
-        temporary.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
-
-
 def _parser() -> argparse.ArgumentParser:
     recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description="Trains a flower classifier."
     )
     parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
-    parser.add_argument("--data", help="a folder of class folders to train on")
+    parser.add_argument(
+        "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
+    )
     parser.add_argument(
         "--data-root",
         default=os.environ.get("FLOWER_DATA", "data"),

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from hub import transfers
 from hub.access import readable, writable
@@ -124,6 +124,18 @@ def tree(
     return reply(entries)
 
 
+def paths_info(hub: "HubServer", request: Request, kind: str, id: str, revision: str) -> Answer:
+    files = readable(hub, request, kind, id).commit_at(revision).files
+    if "json" in request.headers.get("Content-Type", ""):
+        paths = json.loads(request.body)["paths"]
+    else:
+        paths = parse_qs(request.body.decode())["paths"]
+    entries = [entry_of(path, files[path]) for path in paths if path in files]
+    folders = [p for p in paths if any(name.startswith(f"{p}/") for name in files)]
+    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": p} for p in folders]
+    return reply(entries)
+
+
 def entry_of(path: str, blob: Blob) -> dict[str, Any]:
     size = len(blob.content)
     entry = {"type": "file", "oid": blob.oid, "size": size, "path": path}
@@ -198,6 +210,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", r"/api/validate-yaml", validate_yaml),
     ("GET", rf"{API}/revision{REVISION}", repo_info),
     ("GET", rf"{API}/tree{REVISION}(?:/(?P<path>.+))?", tree),
+    ("POST", rf"{API}/paths-info{REVISION}", paths_info),
     ("GET", rf"{API}/refs", refs),
     ("POST", rf"{API}/(?P<what>branch|tag)/(?P<name>[^/]+)", create_ref),
     ("POST", rf"{API}/preupload{REVISION}", transfers.preupload),
