@@ -139,7 +139,13 @@ def _training(details: Mapping[str, Any]) -> str:
     if "made_with" in details:
         made = details["made_with"]
         versions = f"torch {made['torch']}, timm {made['timm']}"
+        for run in details.get("earlier", []):
+            before = f"recipe `{run['recipe']}`, {run['minutes']} minutes on {run['machine']}"
+            lines.append(f"- from the weights of an earlier round: {before}")
         lines.append(f"- {made['minutes']} minutes on {made['machine']}, {versions}")
+        if "phases" in made:
+            phases = (f"{phase} {seconds:.0f} s" for phase, seconds in made["phases"].items())
+            lines.append(f"- where they went: {', '.join(phases)}")
         if "emissions" in made:
             grams, source = made["emissions"]["emissions"], made["emissions"]["source"]
             lines.append(f"- about {grams:g} g of CO₂ equivalent ({source})")

@@ -252,3 +252,30 @@ def test_evaluating_classes_the_model_does_not_know_is_refused(finished, tmp_pat
     printed = run_module("training.evaluate", out / "model", data)
     assert printed.returncode == 2
     assert "Class 'peony'" in printed.stderr and printed.stderr.count("\n") == 1
+
+
+def test_a_run_leaves_photos_and_labels_to_look_at(finished):
+    out, printed = finished
+    for name in ("worst.jpg", "doubtful.jpg", "suspects.csv"):
+        assert (out / name).stat().st_size and name in printed.stdout
+        assert not (out / "model" / name).exists()
+
+
+def test_a_run_says_where_its_time_went(finished):
+    out, printed = finished
+    made = FlowerClassifier.from_pretrained(out / "model").config.details["made_with"]
+    phases = {"start", "decoding", "probe", "training", "validation", "checkpoints"}
+    assert set(made["phases"]) == phases
+    assert sum(made["phases"].values()) == pytest.approx(60 * made["minutes"], abs=4)
+    assert "Where the time went: start" in printed.stdout
+
+
+def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, run_module):
+    out, _ = finished
+    words = small_run(dataset, tmp_path / "second", "--pretrained", str(out / "model"))
+    printed = run_module("training.train", *words, "--set", "probe=false", "--epochs", "1")
+    assert printed.returncode == 0, printed.stderr
+    details = FlowerClassifier.from_pretrained(tmp_path / "second" / "model").config.details
+    assert [run["recipe"] for run in details["earlier"]] == [details["recipe"]["name"]]
+    card = (tmp_path / "second" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "from the weights of an earlier round" in card

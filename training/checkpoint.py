@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ class Progress:
     best_epoch: int = -1
     """The epoch with the best held-out accuracy; 0 is the probe, -1 none yet."""
     best_accuracy: float = -1.0
-    run_seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds so far, as `training.clock.Clock` counts them."""
     metrics: tuple[dict[str, Any], ...] = ()
     """The rows of metrics.csv so far."""
 

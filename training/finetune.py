@@ -3,13 +3,11 @@
 import ctypes
 import math
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import tqdm
@@ -32,6 +30,7 @@ from training.checkpoint import (
     save_checkpoint,
     write_results,
 )
+from training.clock import Clock
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
 from training.forward import WORKERS, forward_shared
 from training.frozen import freeze, train_mode
@@ -46,8 +45,9 @@ def finetune(
     *,
     accelerator: Accelerator,
     bf16: bool,
+    clock: Clock,
     resume: bool,
-) -> tuple[nn.Module, float]:
+) -> nn.Module:
     """Trains the layers of `network` that are not frozen, for the recipe's epochs.
 
     After each epoch `run` holds last.safetensors (all that `resume` needs), best.safetensors (the
@@ -60,10 +60,11 @@ def finetune(
         run: Its folder.
         accelerator: Hugging Face Accelerate's, which knows device and processes.
         bf16: Whether validation runs in bf16.
+        clock: Of the run.
         resume: Go on from last.safetensors.
 
     Returns:
-        The network with the weights that `recipe.finetune.keep` names, and the run's seconds.
+        The network with the weights that `recipe.finetune.keep` names.
     """
     settings = recipe.finetune
     if settings.sync_batch_norm and accelerator.num_processes > 1:
@@ -98,30 +99,32 @@ def finetune(
     progress = Progress()
     if resume:
         progress = load_checkpoint(run, network, measured, optimizer)
+        clock.add(progress.phases)
         accelerator.print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
-        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, {})
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, clock, {})
     if accelerator.is_main_process:
         write_results(run, progress, measured)
     accelerator.gradient_accumulation_steps = settings.accumulate
     model, prepared_optimizer = accelerator.prepare(network, optimizer)
 
+    clock.lap("start")
     for epoch in range(progress.epoch, settings.epochs):
-        started = time.monotonic()
         size = settings.size_of(epoch)
         train = _train_epoch(
             model, average, prepared_optimizer, scheduler, photos, recipe, epoch, size, accelerator
         )
-        train |= {"image_size": size, "epoch_seconds": time.monotonic() - started}
+        train |= {"image_size": size, "epoch_seconds": clock.lap("training")}
         progress = replace(progress, epoch=epoch + 1)
-        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, train)
+        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, clock, train)
         if accelerator.is_main_process:
             save_checkpoint(run, progress, network, measured, optimizer)
+        clock.lap("checkpoints")
 
     accelerator.wait_for_everyone()
     if settings.keep == "best" and 0 <= progress.best_epoch < progress.epoch:
         load_best(run, measured)
-    return measured, progress.run_seconds
+    return measured
 
 
 def _train_epoch(
@@ -244,6 +247,7 @@ def _validate(
     recipe: Recipe,
     accelerator: Accelerator,
     bf16: bool,
+    clock: Clock,
     train: dict[str, Any],
 ) -> Progress:
     """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
@@ -258,9 +262,10 @@ def _validate(
     )
     accuracy = float((logits.argmax(1) == photos.val_targets).mean())
     loss = log_loss(logits, photos.val_targets)
-    progress = replace(progress, run_seconds=progress.run_seconds + seconds_since_last())
+    clock.lap("validation")
+    progress = replace(progress, phases=dict(clock.phases))
     row = {"epoch": progress.epoch, **train, "val_loss": loss, "val_accuracy": accuracy}
-    row["run_seconds"] = progress.run_seconds
+    row["run_seconds"] = clock.seconds
     if accelerator.is_main_process:
         shown = (
             f"train loss {row['train_loss']:.3f} accuracy {100 * row['train_accuracy']:.2f} %"
@@ -270,24 +275,14 @@ def _validate(
         print(
             f"epoch {progress.epoch:2d}/{recipe.finetune.epochs}  {shown}  "
             f"val loss {loss:.3f} accuracy {100 * accuracy:.2f} %  "
-            f"({progress.run_seconds:.0f} s since start)",
+            f"({clock.seconds:.0f} s since start)",
             flush=True,
         )
+    accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=progress.epoch)
     progress = replace(progress, metrics=(*progress.metrics, row))
     if accuracy > progress.best_accuracy:
         progress = replace(progress, best_epoch=progress.epoch, best_accuracy=accuracy)
     return progress
-
-
-_last_time = psutil.Process().create_time()
-
-
-def seconds_since_last() -> float:
-    """Seconds since the previous call, or since the process started."""
-    global _last_time
-    now = time.time()
-    seconds, _last_time = now - _last_time, now
-    return seconds
 
 
 def keep_freed_memory() -> None:

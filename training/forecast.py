@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from training.clock import Clock
 from training.data import DecodedPhotos, Photos, decode_photos, resize_side
 from training.finetune import finetune
 from training.forward import forward_photos
@@ -107,6 +108,7 @@ def _try(
             Path(folder),
             accelerator=accelerator,
             bf16=bf16,
+            clock=Clock(),
             resume=False,
         )
         rows = list(csv.DictReader((Path(folder) / "metrics.csv").open(encoding="utf-8")))

@@ -4,20 +4,25 @@ A head fitted before the other layers move keeps fine-tuning from wrecking the p
 features (linear probing, then fine-tuning: Kumar et al. 2022).
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from flower_model.files import atomic_path
 from training.data import Photos, class_weights
 from training.forward import forward_shared
 from training.recipe import Recipe
 
+FEATURES_FILE = "probe.npy"  # in a run's folder: what the probe saw
+
 
 def probe_head(
     network: nn.Module, photos: Photos, recipe: Recipe, *, device: torch.device, bf16: bool
-) -> None:
+) -> np.ndarray:
     """Sets the head of `network` from the features of the training photos.
 
     Args:
@@ -26,6 +31,9 @@ def probe_head(
         recipe: A run with a `probe` section.
         device: Where the network lies.
         bf16: Whether the pass runs in bf16.
+
+    Returns:
+        The features (photos, channels) float32.
     """
     assert recipe.probe
     size = recipe.probe.image_size
@@ -42,6 +50,19 @@ def probe_head(
     set_head(
         network, *fit_head(features, photos.train_targets, l2=recipe.probe.l2, balance=balance)
     )
+    return features
+
+
+def save_features(run: Path, features: np.ndarray) -> None:
+    """Writes the probe's features (photos, channels) into a run's folder, in 16 bits."""
+    with atomic_path(run / FEATURES_FILE) as temporary, temporary.open("wb") as file:
+        np.save(file, features.astype(np.float16))
+
+
+def load_features(run: Path) -> np.ndarray | None:
+    """The features (photos, channels) float32 that `save_features` wrote, or None if it did not."""
+    path = run / FEATURES_FILE
+    return np.load(path).astype(np.float32) if path.exists() else None
 
 
 def fit_head(

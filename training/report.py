@@ -1,8 +1,9 @@
 """What a model's config.json, and so its card, says about how the model came to be."""
 
+import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from training.recipe import Recipe
 from training.sources import fingerprint
 
 
-def provenance(recipe: Recipe, photos: Photos, seconds: float) -> dict[str, Any]:
+def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> dict[str, Any]:
     """The recipe, the photos and the machine, as plain JSON values; `calibrate` adds the figures.
 
     Args:
         recipe: The run.
         photos: What it was trained on and what was held out.
-        seconds: How long the run took.
+        phases: Seconds of each phase so far.
     """
+    earlier = _earlier(Path(recipe.model.pretrained))
+    minutes = sum(phases.values()) / 60
+    all_minutes = minutes + sum(run["minutes"] for run in earlier)
     cores = f"{os.cpu_count()} {platform.machine()} cores"
     return {
         "recipe": _published(recipe),
@@ -35,10 +39,24 @@ def provenance(recipe: Recipe, photos: Photos, seconds: float) -> dict[str, Any]
             "torch": torch.__version__,
             "timm": timm.__version__,
             "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else cores,
-            "minutes": round(seconds / 60, 1),
-            "emissions": _emissions(seconds),
+            "minutes": round(minutes, 1),
+            "phases": {phase: round(seconds, 1) for phase, seconds in phases.items()},
+            "emissions": _emissions(60 * all_minutes),
         },
+        **({"earlier": earlier} if earlier else {}),
     }
+
+
+def _earlier(pretrained: Path) -> list[dict[str, Any]]:
+    """The runs that made the first weights, if those were a run's: recipe, minutes and machine."""
+    try:
+        config = json.loads((pretrained / "config.json").read_text(encoding="utf-8"))
+        details = config["flower_model"]
+        run = {"recipe": details["recipe"]["name"]}
+        run |= {key: details["made_with"][key] for key in ("minutes", "machine")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [*details.get("earlier", []), run]
 
 
 def _emissions(seconds: float) -> dict[str, Any]:

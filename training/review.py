@@ -14,14 +14,39 @@ from sklearn.model_selection import StratifiedKFold
 
 from flower_model.confidence import probabilities
 from flower_model.files import atomic_path
-from training.data import DecodedPhotos
-from training.probe import fit_head
+from training.data import DecodedPhotos, Photos
+from training.probe import fit_head, load_features
+from training.recipe import Recipe
 
 SHOWN = 48  # photos of a contact sheet
 COLUMNS = 8
 TILE = 150  # pixels
 FOLDS = 5
 SUSPECTS = ["file", "filed_under", "rather", "probability", "probability_of_label"]
+
+
+def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None:
+    """Writes worst.jpg, doubtful.jpg and suspects.csv into a run's folder, and says so.
+
+    Args:
+        run: The run's folder.
+        photos: What it trained on and what it held out.
+        probs: (held-out photos, classes) of the finished model.
+        recipe: The run.
+    """
+    write_contact_sheets(run, photos.val, probs, photos.labels)
+    sets = [(photos.val, probs)]
+    features = load_features(run)
+    if recipe.probe and features is not None:
+        unseen = unseen_probabilities(
+            features, photos.train_targets, l2=recipe.probe.l2, balance=recipe.data.balance
+        )
+        sets.append((photos.train, unseen))
+    found = write_suspects(run, sets, photos.labels)
+    print(
+        f"To look at: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
+        f"({found} photos that are perhaps filed under a wrong label)."
+    )
 
 
 def write_contact_sheets(

@@ -79,23 +79,29 @@ def train(
     import torch
 
     from flower_model.classifier import FlowerClassifier
+    from flower_model.confidence import probabilities
     from flower_model.config import ModelConfig
     from flower_model.files import atomic_folder
     from training.calibration import calibrate, summary
+    from training.clock import Clock
     from training.data import load_photos, resize_side
     from training.figures import confusion_picture, training_curve
-    from training.finetune import finetune, keep_freed_memory, seconds_since_last
+    from training.finetune import finetune, keep_freed_memory
     from training.flowers102 import botanical_names
     from training.pretrained import create_network
-    from training.probe import probe_head
+    from training.probe import probe_head, save_features
     from training.report import provenance
+    from training.review import review
 
+    clock = Clock()
     keep_freed_memory()
     accelerator, bf16 = _accelerator(recipe)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
     # On each machine one process decodes, and says so; the others then find its pictures on disk.
     with accelerator.local_main_process_first(), only_main_speaks(accelerator):
+        clock.lap("start")
         photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
+    clock.lap("decoding")
 
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
@@ -105,10 +111,21 @@ def train(
     if accelerator.is_main_process:
         lock = open_run(run, recipe, resume=resume)
     accelerator.wait_for_everyone()
+    clock.lap("start")
     if recipe.probe and not resume:
-        probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
-    network, seconds = finetune(
-        network, photos, recipe, run, accelerator=accelerator, bf16=bf16, resume=resume
+        features = probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
+        if accelerator.is_main_process:
+            save_features(run, features)
+        clock.lap("probe")
+    network = finetune(
+        network,
+        photos,
+        recipe,
+        run,
+        accelerator=accelerator,
+        bf16=bf16,
+        clock=clock,
+        resume=resume,
     )
     if not accelerator.is_main_process:
         return  # what is left takes seconds and writes files
@@ -118,7 +135,7 @@ def train(
         architecture=recipe.model.architecture,
         labels=tuple(photos.labels),
         descriptions={label: botanical[label] for label in photos.labels if label in botanical},
-        details=provenance(recipe, photos, seconds),
+        details=provenance(recipe, photos, clock.phases),
     )
     model = FlowerClassifier(network, config, accelerator.device)
     answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
@@ -131,7 +148,9 @@ def train(
     )
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
-    print(f"Model saved in {run / 'model'} ({seconds_since_last():.0f} s after the last epoch).")
+    review(run, photos, probabilities(answers[0].logits, model.config.temperature), recipe)
+    clock.lap("calibration and report")
+    print(f"Model saved in {run / 'model'}. Where the time went: {clock}.")
     lock.release()
 
 
