@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 from PIL.JpegImagePlugin import MARKER
 
-MAX_READS = 300_000  # of a parser's small steps; a large PNG with chunks of 8 kB takes 50,000
+MAX_READS = 300_000  # of a parser's small steps; a large PNG takes 50,000
+MAX_BLOCKS = 8_000  # reads of a GIF, whose comments Pillow joins one by one
+MAX_CHUNKS = 50_000  # of a PNG
+MAX_TEXTS = 10_000_000  # bytes of a PNG's chunks that hold no pixels
 MAX_SEGMENTS = 2_000  # of a JPEG, 64 kB each; a phone's photo has some ten
 MAX_METADATA = 1_000_000  # bytes of a JPEG's EXIF, and of its Photoshop resources
 MAX_NUMBERS = 4_000_000  # bytes of a TIFF's lists of numbers, such as where its strips lie
@@ -30,14 +33,16 @@ class MeteredFile(io.BytesIO):
     minutes.
 
     Raises:
-        ValueError: On the read after `MAX_READS`.
+        ValueError: On the read after the last.
     """
 
-    reads = 0
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_BLOCKS if data.startswith(b"GIF8") else MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
+        self._left -= 1
+        if self._left < 0:
             raise ValueError("too many small parts")
         return super().read(size)
 
@@ -50,6 +55,8 @@ def check_header(data: bytes) -> None:
     """
     if data.startswith(b"\xff\xd8"):
         _check_jpeg(data)
+    elif data.startswith(b"\x89PNG"):
+        _check_png(data)
     else:
         check_tags(data)
 
@@ -98,6 +105,18 @@ def _check_jpeg(data: bytes) -> None:
         if number > MAX_SEGMENTS or max(len(exif), photoshop) > MAX_METADATA:
             raise ValueError("too much metadata")
     check_tags(bytes(exif))
+
+
+def _check_png(data: bytes) -> None:
+    at, chunks, texts = 8, 0, 0
+    while at < len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        chunks, texts = chunks + 1, texts + (0 if kind in (b"IDAT", b"fdAT") else length)
+        if chunks > MAX_CHUNKS or texts > MAX_TEXTS:
+            raise ValueError("too much besides the pixels")
+        at += length + 12
+        if kind == b"IEND":
+            return
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

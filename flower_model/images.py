@@ -19,6 +19,7 @@ MAX_PIXELS = 178_000_000  # just below where Pillow itself calls a picture a dec
 # seconds on one core of 2023. Of a JPEG it is its reduced size that counts, see `open_image`.
 MAX_DECODED = {"WEBP": 25_000_000, "AVIF": 25_000_000, "TIFF": 36_000_000}
 MAX_DECODED_ELSE = 50_000_000  # a phone's largest HEIC
+MAX_SIDE = 100_000  # pixels; a row of a single pixel takes twenty times its memory
 MAX_SCANNED = 1_000_000_000  # pixels of a progressive JPEG times its scans, each a pass over them
 
 # Tried in this order on what a file holds, never on its name; what Pillow imports at once comes
@@ -141,6 +142,8 @@ def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Imag
     limit = MAX_DECODED.get(picture.format, MAX_DECODED_ELSE) if picture.format else MAX_PIXELS
     if width * height > limit:
         raise _too_large(name, f"{limit // 1_000_000} megapixels")
+    if max(width, height) > MAX_SIDE:
+        raise _too_large(name, f"{MAX_SIDE:,} pixels along a side")
     if min(width, height) < 1:
         raise ImageError(f"{_sentence(name)} has no pixels: use another photo.")
     # The mean of whole blocks of pixels costs little where a resize's filter costs much; with

@@ -67,9 +67,9 @@ def _floats(picture: Image.Image) -> np.ndarray[Any, Any]:
 
 
 def _eight_bits(picture: Image.Image, brightest: float) -> np.ndarray[Any, Any]:
-    values = _floats(picture)
+    values = _floats(picture).clip(0)
     if picture.mode.startswith("I;16") or brightest > 255:
         values *= 255 / 65535
     elif picture.mode == "F" and brightest <= 1:
         values *= 255
-    return values.clip(0, 255).astype(np.uint8)
+    return values.clip(max=255).astype(np.uint8)
