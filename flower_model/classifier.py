@@ -11,8 +11,15 @@ import huggingface_hub
 import numpy as np
 
 from flower_model.confidence import probabilities
-from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
-from flower_model.errors import ConversionError, FlowerModelError, ImageError
+from flower_model.config import (
+    CONFIG_FILE,
+    PICTURES,
+    WEIGHTS_FILE,
+    ModelConfig,
+    read_config,
+    read_pictures,
+)
+from flower_model.errors import ConversionError, FlowerModelError, ImageError, ModelError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.prediction import Prediction
@@ -133,7 +140,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
                 offline=local_files_only,
             )
         config = read_config(folder / CONFIG_FILE)
-        pictures = {n: (folder / n).read_bytes() for n in PICTURES if (folder / n).is_file()}
+        pictures = read_pictures(folder)
         load = partial(_load_network, folder, config)
         if chosen == "openvino":
             from flower_model.openvino_runtime import load_openvino
@@ -227,6 +234,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
             >>> outputs.maps, model.read(outputs)[0].label
         """
+        if not np.isfinite(outputs.logits).all():
+            raise ModelError("The network's answer is no number: fetch the model again.")
         probs = probabilities(outputs.logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
         return [
