@@ -1,5 +1,6 @@
 """A file of answers, one row a photo, with which a run that was stopped or killed can go on."""
 
+import csv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -154,7 +155,7 @@ class AnswerFile:
         try:
             row = self._form.decode(record)
             self._check(row)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
             self._refuse("holds something else")
         self._count(row["error"])
         self._found[to_bytes(row["photo"]).decode()] += 1

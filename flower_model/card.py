@@ -1,6 +1,8 @@
 """The model card: README.md of a weights folder, written from what its config.json knows."""
 
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -23,6 +25,14 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
         name: "user/repo" on the Hub; "" for a folder, called weights in the card's code.
         pictures: Which of `PICTURES` lie beside the card.
     """
+    try:
+        return _card(config, name, pictures)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+        # A stranger's config.json may hold anything under these keys.
+        return _card(replace(config, details={}), name, pictures)
+
+
+def _card(config: ModelConfig, name: str, pictures: Collection[str]) -> str:
     details = config.details
     recipe = details.get("recipe", {})
     data = ModelCardData(
@@ -39,7 +49,7 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
     )
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        f"# Flower classifier: {config.architecture}, {len(config.labels)} classes",
+        f"# Flower classifier: {plain(config.architecture)}, {len(config.labels)} classes",
         _use(name),
         _training(details),
         _measured(details),
@@ -49,6 +59,12 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
         _classes(config),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def plain(text: object) -> str:
+    """A text as Markdown that shows it as it is: no link, picture, HTML or table comes of it."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)|^[#+-])", r"\\\1", line)
 
 
 def _base_model(recipe: Mapping[str, Any]) -> str | None:
@@ -124,25 +140,29 @@ def _training(details: Mapping[str, Any]) -> str:
         return ""
     recipe, held_out = details["recipe"], details["held_out"]
     finetune = recipe["finetune"]
-    trained_on = f"{details['train']['photos']} photos of {', '.join(details['train']['sources'])}"
-    held_out_text = f"{held_out['photos']} photos of {', '.join(held_out['sources'])}"
+    trained_on = f"{details['train']['photos']} photos of {_list(details['train']['sources'])}"
+    held_out_text = f"{held_out['photos']} photos of {_list(held_out['sources'])}"
     crops = ", ".join(map(str, finetune["image_sizes"]))
     schedule = f"{finetune['epochs']} epochs of {finetune['optimizer']}, crops of {crops} pixels"
     lines = [
         "## Training",
         "",
         f"- trained on: {trained_on}",
-        f"- held out: {held_out_text}, used for {held_out['used_for']}",
-        f"- recipe `{recipe['name']}`: {schedule}; every setting is in config.json",
+        f"- held out: {held_out_text}, used for {plain(held_out['used_for'])}",
+        f"- recipe {plain(recipe['name'])}: {plain(schedule)}; every setting is in config.json",
     ]
     if "made_with" in details:
         made = details["made_with"]
         versions = f"torch {made['torch']}, timm {made['timm']}"
-        lines.append(f"- {made['minutes']} minutes on {made['machine']}, {versions}")
+        lines.append("- " + plain(f"{made['minutes']} minutes on {made['machine']}, {versions}"))
         if "emissions" in made:
             grams, source = made["emissions"]["emissions"], made["emissions"]["source"]
-            lines.append(f"- about {grams:g} g of CO₂ equivalent ({source})")
+            lines.append(f"- about {grams:g} g of CO₂ equivalent ({plain(source)})")
     return "\n".join(lines)
+
+
+def _list(texts: Collection[str]) -> str:
+    return ", ".join(map(plain, texts))
 
 
 def _measured(details: Mapping[str, Any]) -> str:
@@ -156,7 +176,7 @@ def _measured(details: Mapping[str, Any]) -> str:
     rows.append(
         "| log loss | " + " | ".join(f"{c['log_loss']:.3f}" for c in columns.values()) + " |"
     )
-    head = [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    head = [f"| | {' | '.join(map(plain, columns))} |", "| --- |" + " --- |" * len(columns)]
     text = "The held-out photos fitted what is said above; the other sources chose nothing."
     return "\n".join(["## Measured", "", *head, *rows, *(["", text] if len(columns) > 1 else [])])
 
@@ -177,13 +197,17 @@ def _limits(config: ModelConfig) -> str:
 def _credits(recipe: Mapping[str, Any]) -> str:
     lines = recipe.get("data", {}).get("credits", [])
     return (
-        "\n".join(["## Data and licences", "", *(f"- {line}" for line in lines)]) if lines else ""
+        "\n".join(["## Data and licences", "", *(f"- {plain(line)}" for line in lines)])
+        if lines
+        else ""
     )
 
 
 def _classes(config: ModelConfig) -> str:
     names = [
-        f"{label} (*{config.descriptions[label]}*)" if label in config.descriptions else label
+        f"{plain(label)} (*{plain(config.descriptions[label])}*)"
+        if label in config.descriptions
+        else plain(label)
         for label in config.labels
     ]
     return "## Classes\n\n" + ", ".join(names) + "."
