@@ -36,17 +36,17 @@ def zip_attacks() -> Iterator[tuple[str, bytes]]:
     for name in ("../../out.jpg", "/out.jpg", "C:\\out.jpg", "a\0b.jpg", "CON.jpg", "x" * 60_000):
         yield f"zip with the name {name[:20]!r}", _zip({name: photo})
     yield "zip in a zip in a zip", _zip({"a.zip": _zip({"b.zip": _zip({"c.jpg": photo})})})
-    yield "zip bomb of zeros", _zip({f"{i}.jpg": bytes(50_000_000) for i in range(8)})
+    yield "zip bomb of zeros", _zip({f"{i}.jpg": bytes(30_000_000) for i in range(4)})
     yield (
-        "zip of 400,000 empty files",
-        _zip({f"{i}": b"" for i in range(400_000)}, zipfile.ZIP_STORED),
+        "zip of 60,000 empty files",
+        _zip({f"{i}": b"" for i in range(60_000)}, zipfile.ZIP_STORED),
     )
     yield "zip that overlaps itself", _overlapping(photo, 300)
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = 0o120777 << 16
     yield "zip with a link", _zip({link: b"/etc/passwd"})
     for kind in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        yield f"zip bomb, compression {kind}", _zip({"a.jpg": bytes(90_000_000)}, kind)
+        yield f"zip bomb, compression {kind}", _zip({"a.jpg": bytes(30_000_000)}, kind)
     small = _zip({"a.jpg": photo})
     for size in (0, 1, 2**31, 2**32 - 1):
         true, lie = struct.pack("<I", len(photo)), struct.pack("<I", size)
