@@ -78,7 +78,7 @@ def print_answers(model: "FlowerClassifier", options: argparse.Namespace) -> int
                 failed = True
                 complain(answer)
             elif not options.json:
-                _say(_table(photo, answer.top))
+                _say(_table(photo, answer))
             if options.json:
                 entries.append({"photo": photo} | _entry(answer))
     if options.json:
@@ -89,12 +89,19 @@ def print_answers(model: "FlowerClassifier", options: argparse.Namespace) -> int
 def _entry(answer: "Prediction | ImageError") -> dict[str, Any]:
     if isinstance(answer, ImageError):
         return {"error": str(answer)}
-    return {"top": [{"label": label, "probability": p} for label, p in answer.top]}
+    return {
+        "is_flower": answer.is_flower,
+        "flower_probability": answer.flower_probability,
+        "top": [{"label": label, "probability": p} for label, p in answer.top],
+    }
 
 
-def _table(photo: str, top: tuple[tuple[str, float], ...]) -> str:
-    width = max(len(name) for name, _ in top)
-    return "\n".join([photo, *(f"  {name:<{width}}  {p:7.2%}" for name, p in top)])
+def _table(photo: str, answer: "Prediction") -> str:
+    rows = answer.top
+    if answer.is_flower is False:  # what it would be if it were one, --json tells
+        rows = (("no flower here", 1 - (answer.flower_probability or 0.0)),)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([photo, *(f"  {name:<{width}}  {p:7.2%}" for name, p in rows)])
 
 
 def _say(text: str) -> None:

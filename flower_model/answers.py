@@ -155,10 +155,11 @@ class AnswerFile:
         try:
             row = self._form.decode(record)
             self._check(row)
+            photo, error = to_bytes(row["photo"]).decode(), row["error"]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
             self._refuse("holds something else")
-        self._count(row["error"])
-        self._found[to_bytes(row["photo"]).decode()] += 1
+        self._count(error)
+        self._found[photo] += 1
 
     def _check(self, row: Row) -> None:
         if row["model"] != self.model:

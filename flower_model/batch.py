@@ -13,6 +13,7 @@ from flower_model.classifier import FlowerClassifier
 from flower_model.cli import complain, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.folders import find_photos
+from flower_model.rejection import REJECTION_FILE
 
 
 def answer_to_file(
@@ -63,7 +64,8 @@ def _version(model: FlowerClassifier) -> str:
     """What tells a model from every other: its architecture and a hash of its files."""
     digest = hashlib.sha256()
     if model.folder:
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
+        rule = (REJECTION_FILE,) if model.rejection else ()
+        for name in (CONFIG_FILE, WEIGHTS_FILE, *rule):
             with (model.folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{model.config.architecture}-{digest.hexdigest()[:12]}"

@@ -105,7 +105,7 @@ from flower_model import FlowerClassifier
 
 model = FlowerClassifier.from_pretrained("{name or folder}")
 answer = model.predict("photo.jpg")
-print(answer.label, answer.probability)
+print(answer.is_flower, answer.label, answer.probability)
 ```
 
 With timm:
@@ -132,7 +132,8 @@ print(classifier("photo.jpg")[0])
 ```
 
 All three give the same logits. The first divides them by the temperature in config.json before the
-softmax, so that its probabilities are calibrated; the other two do not."""
+softmax, so that its probabilities are calibrated, and says whether there is a flower at all; the
+other two do neither."""
 
 
 def _training(details: Mapping[str, Any]) -> str:
@@ -177,8 +178,30 @@ def _measured(details: Mapping[str, Any]) -> str:
         "| log loss | " + " | ".join(f"{c['log_loss']:.3f}" for c in columns.values()) + " |"
     )
     head = [f"| | {' | '.join(map(plain, columns))} |", "| --- |" + " --- |" * len(columns)]
-    text = "The held-out photos fitted what is said above; the other sources chose nothing."
-    return "\n".join(["## Measured", "", *head, *rows, *(["", text] if len(columns) > 1 else [])])
+    paragraphs = [_calibrated(details), _flower_or_not(details.get("rejection", {}))]
+    text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+    return "\n".join(["## Measured", "", *head, *rows, *(["", text] if text else [])])
+
+
+def _calibrated(details: Mapping[str, Any]) -> str:
+    if "calibration" not in details:
+        return ""
+    found = details["calibration"]
+    return f"""The calibration error of all {found["photos"]} photos of {" and ".join(map(plain, found["sources"]))} is
+{100 * found["error_before"]:.2f} % before the temperature and {100 * found["error"]:.2f} % after it. Of so few photos exact probabilities would
+show {100 * found["error_by_chance"]:.2f} % by chance alone, and more than {100 * found["error_by_bad_luck"]:.2f} % in one case of twenty. These photos fitted the temperature,
+but none the one that it was measured with: that comes from the other four fifths."""
+
+
+def _flower_or_not(rule: Mapping[str, Any]) -> str:
+    if "flowers_kept" not in rule:
+        return ""
+    unseen = "each fifth judged by a rule that the other four fifths fitted"
+    if "others" not in rule:
+        return f"""Of {rule["flowers"]} held-out flowers {100 * rule["flowers_kept"]:.1f} % are called flowers, {unseen}. No photos of
+anything else were there to fit the rule to or to measure it by."""
+    return f"""Of {rule["flowers"]} held-out flowers {100 * rule["flowers_kept"]:.1f} % are called flowers, and so are {100 * rule["others_let_through"]:.1f} % of {rule["others"]} other
+photos (area under the ROC curve {rule["auroc"]:.4f}), {unseen}."""
 
 
 def _pictures(pictures: Collection[str]) -> str:
@@ -186,9 +209,13 @@ def _pictures(pictures: Collection[str]) -> str:
 
 
 def _limits(config: ModelConfig) -> str:
+    first = f"It knows {len(config.labels)} classes and answers with one of them whatever the photo shows."
+    if "rejection" in config.details:
+        first = f"""It knows {len(config.labels)} classes. That a photo shows no flower it says in `is_flower`, if not always;
+  a flower of any other kind gets one of its names all the same."""
     return f"""## Limits
 
-- It knows {len(config.labels)} classes and answers with one of them whatever the photo shows.
+- {first}
 - Its accuracy was measured on photos of the kind it was trained on, mostly close views of blossoms;
   on others it will be lower.
 - It names what a flower looks like: do not eat or handle a plant on its word."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from flower_model.errors import ConversionError, FlowerModelError, ImageError, M
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.prediction import Prediction
+from flower_model.rejection import REJECTION_FILE, Rejection, load_rejection, save_rejection
 from flower_model.runtime import Outputs, Runtime, choose_runtime
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
@@ -32,7 +34,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come wit
     from torch import nn
 
 CARD_FILE = "README.md"
-FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *PICTURES)  # all that a weights folder holds
+# All that a weights folder holds.
+FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
 
 
 class FlowerClassifier(huggingface_hub.ModelHubMixin):
@@ -51,6 +54,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         device: "str | torch.device | None" = None,
         *,
         runtime: Runtime | None = None,
+        rejection: Rejection | None = None,
         pictures: Mapping[str, bytes] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -61,10 +65,15 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             config: Labels, temperature and what else is known of it.
             device: "cpu", "cuda", "mps", …; by default the fastest there is.
             runtime: What runs the network; by default PyTorch on `device`.
+            rejection: The rule that says whether there is a flower at all.
             pictures: Of the model card: file name -> PNG.
             folder: The weights folder that all this comes from.
         """
+        if rejection is None and "rejection" in config.details:  # nor speaks of one, once saved
+            details = {k: v for k, v in config.details.items() if k != "rejection"}
+            config = replace(config, details=details)
         self.config = config
+        self.rejection = rejection
         self.pictures = dict(pictures or {})
         self.folder = folder
         self._network = network
@@ -127,31 +136,33 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             HubError: If the repository does not exist or can't be reached.
         """
         chosen = choose_runtime(runtime, device)
-        folder = Path(model)
-        if not folder.is_dir():
+        folder, on_hub = Path(model), not Path(model).is_dir()
+        if on_hub:
             from flower_model.hub import download
 
-            folder = download(
-                str(model),
-                (CONFIG_FILE, WEIGHTS_FILE),
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                offline=local_files_only,
+            fetch = partial(
+                download, str(model), token=token, cache_dir=cache_dir, offline=local_files_only
             )
+            folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
         config = read_config(folder / CONFIG_FILE)
+        rule = None
+        if "rejection" in config.details:
+            if on_hub:  # of the same commit, which is the folder's name
+                folder = fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)
+            rule = load_rejection(folder)
         pictures = read_pictures(folder)
+        known: dict[str, Any] = {"rejection": rule, "pictures": pictures, "folder": folder}
         load = partial(_load_network, folder, config)
         if chosen == "openvino":
             from flower_model.openvino_runtime import load_openvino
 
             try:
                 ready = load_openvino(folder, config)
-                return cls(load, config, runtime=ready, pictures=pictures, folder=folder)
+                return cls(load, config, runtime=ready, **known)
             except ConversionError:  # an unusual network
                 if runtime == "openvino":
                     raise
-        return cls(load(), config, device, pictures=pictures, folder=folder)
+        return cls(load(), config, device, **known)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins
@@ -238,10 +249,15 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             raise ModelError("The network's answer is no number: fetch the model again.")
         probs = probabilities(outputs.logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
-        return [
-            Prediction(tuple((self.config.labels[i], float(row[i])) for i in order))
+        tops = [
+            tuple((self.config.labels[i], float(row[i])) for i in order)
             for row, order in zip(probs, best, strict=True)
         ]
+        if self.rejection is None:
+            return [Prediction(top) for top in tops]
+        flower = self.rejection.flower_probability(outputs.features).tolist()  # one a photo
+        threshold = self.rejection.threshold
+        return [Prediction(top, p, p >= threshold) for top, p in zip(tops, flower, strict=True)]
 
     def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
         return self.read(self.runtime(pixels), top_k=top_k)
@@ -251,8 +267,9 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     ) -> None:
         """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
-        Matrices are stored in 16 bits, vectors (batch norm, biases) in 32. Each file replaces
-        its predecessor in one step; a README.md that is already there is kept.
+        With a rule for what is no flower, rejection.safetensors too. Matrices are stored in
+        16 bits, vectors (batch norm, biases) in 32. Each file replaces its predecessor in one
+        step; a README.md that is already there is kept.
 
         Args:
             save_directory: The folder; made if missing.
@@ -262,7 +279,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         from flower_model.network import save_network
 
         folder = Path(save_directory)
+        if self.rejection is not None:  # before the config.json that asks for it
+            save_rejection(self.rejection, folder)
         save_network(self.network, self.config, folder)
+        if self.rejection is None:  # of another model that lay here
+            (folder / REJECTION_FILE).unlink(missing_ok=True)
         for name, picture in self.pictures.items():
             with atomic_path(folder / name) as temporary:
                 temporary.write_bytes(picture)

@@ -44,10 +44,13 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 
 def _schema(top_k: int) -> pa.Schema:
-    return pa.schema(
-        (name, pa.float64() if "probability" in name else pa.string())
-        for name in flat_columns(top_k)
-    )
+    return pa.schema((name, _type(name)) for name in flat_columns(top_k))
+
+
+def _type(column: str) -> pa.DataType:
+    if column == "is_flower":
+        return pa.bool_()
+    return pa.float64() if "probability" in column else pa.string()
 
 
 def _utf8(text: str) -> str:

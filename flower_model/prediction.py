@@ -9,8 +9,10 @@ class Prediction:
 
     Attributes:
         top: (label, probability) pairs, best first; probabilities are calibrated, in [0, 1].
-        flower_probability: That there is a flower at all, in [0, 1]; None if the model can't tell.
-        is_flower: Whether there is one; None if the model can't tell.
+        flower_probability: That there is a flower at all, in [0, 1], were half of all photos of
+            flowers; None if the model can't tell.
+        is_flower: Whether it is high enough to call it one (the least depends on the model: it is
+            set so as to lose few flowers, and need not be a half); None if the model can't tell.
     """
 
     top: tuple[tuple[str, float], ...]

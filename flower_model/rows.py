@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 # What every row says of its photo, before the runners-up. A new one needs a place here and in to_row.
-COLUMNS = ("photo", "error", "label", "probability", "flower_probability", "model")
+COLUMNS = ("photo", "error", "label", "probability", "is_flower", "flower_probability", "model")
 
 
 def to_row(photo: str, answer: "Prediction | ImageError", model: str) -> Row:
@@ -24,6 +24,7 @@ def to_row(photo: str, answer: "Prediction | ImageError", model: str) -> Row:
         return row | {"error": str(answer)}
     top = [{"label": label, "probability": _short(p)} for label, p in answer.top]
     if answer.flower_probability is not None:
+        row["is_flower"] = answer.is_flower
         row["flower_probability"] = _short(answer.flower_probability)
     return row | top[0] | {"top": top}
 

@@ -10,7 +10,9 @@ import pytest
 from flower_model import FlowerModelError, ImageError, Prediction
 from flower_model.answers import AnswerFile, check_output
 
-ROSE = Prediction((("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9)
+ROSE = Prediction(
+    (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9, is_flower=True
+)
 TULIP = Prediction((("tulip", 0.5), ("rose", 0.25), ("daisy, white", 1.5e-7)))
 BAD = ImageError("'bad.jpg' is empty: copy or download it again.")
 PHOTOS = {
@@ -73,6 +75,7 @@ def test_csv_has_a_column_for_each_of_the_top_labels(tmp_path):
         "error": "",
         "label": "rose",
         "probability": "0.75",
+        "is_flower": "True",
         "flower_probability": "0.9",
         "model": "resnet50-0123",
         "label_2": "tulip",
@@ -88,7 +91,7 @@ def test_jsonl_has_a_list_of_the_top_labels(tmp_path):
     write_missing(path)
     rows = {row["photo"]: row for row in map(json.loads, path.read_text("utf-8").splitlines())}
     assert rows["a.jpg"]["label"] == "rose" and rows["a.jpg"]["probability"] == 0.75
-    assert rows["a.jpg"]["flower_probability"] == 0.9
+    assert rows["a.jpg"]["flower_probability"] == 0.9 and rows["a.jpg"]["is_flower"] is True
     assert rows["a.jpg"]["top"][2] == {"label": "daisy, white", "probability": 0.05}
     assert rows["a.jpg"]["error"] is None
     assert rows["bad.jpg"]["error"] == str(BAD) and rows["bad.jpg"]["top"] == []
@@ -100,7 +103,7 @@ def test_parquet_has_the_columns_of_csv_with_types(tmp_path):
     rows = {row["photo"]: row for row in pq.read_table(path).to_pylist()}
     assert rows["b, c.jpg"]["label_3"] == "daisy, white"
     assert rows["b, c.jpg"]["probability_3"] == 1.5e-7
-    assert rows["a.jpg"]["flower_probability"] == 0.9
+    assert rows["a.jpg"]["flower_probability"] == 0.9 and rows["a.jpg"]["is_flower"] is True
     assert rows["b, c.jpg"]["flower_probability"] is None
     assert rows["bad.jpg"]["error"] == str(BAD) and rows["bad.jpg"]["probability"] is None
     assert list(tmp_path.iterdir()) == [path]

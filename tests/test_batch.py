@@ -132,7 +132,8 @@ def test_the_rows_hold_what_the_model_predicts(small_album, tiny_folder, flower_
     rows = rows_of(output)
     assert [row["photo"] for row in rows] == [str(small_album / f"{n}.jpg") for n in (1, 2, 3)]
     assert list(rows[0]) == [
-        *("photo", "error", "label", "probability", "flower_probability", "model"),
+        *("photo", "error", "label", "probability"),
+        *("is_flower", "flower_probability", "model"),
         *("label_2", "probability_2"),
     ]
     for row in rows:

@@ -47,6 +47,29 @@ def test_it_tells_data_recipe_figures_limits_licences_and_classes():
     ]
 
 
+def test_it_tells_how_well_it_knows_what_is_no_flower_and_what_chance_alone_would_show():
+    calibration = {"photos": 20, "sources": ["mine:val"], "error_before": 0.2, "error": 0.03}
+    calibration |= {"error_by_chance": 0.025, "error_by_bad_luck": 0.04}
+    rule = {"flowers": 20, "flowers_kept": 0.95, "others": 40, "others_let_through": 0.1}
+    details = DETAILS | {"calibration": calibration, "rejection": rule | {"auroc": 0.9876}}
+    text = model_card(ModelConfig("resnet50", ("rose", "tulip"), details=details))
+    for part in (
+        "20.00 % before",
+        "3.00 % after",
+        "2.50 % by chance",
+        "95.0 %",
+        "10.0 %",
+        "0.9876",
+    ):
+        assert part in text
+    assert "whatever the photo shows" not in text
+
+
+def test_without_a_rule_it_says_that_everything_gets_a_name():
+    text = model_card(ModelConfig("resnet50", ("rose", "tulip"), details=DETAILS))
+    assert "answers with one of them whatever the photo shows" in text
+
+
 def test_a_model_that_knows_nothing_of_its_training_still_gets_a_card():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip")))
     assert "Measured" not in text and "rose, tulip" in text

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import timm
 from conftest import BOTANICAL, PHONE
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from flower_model.demo import TITLE
+from flower_model.rejection import Rejection, SupportVectors
 
 SIGNS = "Heat where the model sees signs of {}"
 DROP = """(element, [content, name]) => {
@@ -130,6 +132,45 @@ def test_choosing_a_runner_up_shows_what_speaks_for_it(page, flower_photo, label
     assert first.get_attribute("src") != second.get_attribute("src")
     expect(page.locator("#looked em")).to_have_text(other)
     expect(name(page)).to_have_text(label)
+
+
+@pytest.fixture
+def sees_no_flower(tiny_model):
+    """The model with a rule by which nothing is a flower: 12 % everywhere, and 20 % were needed."""
+    nothing = np.zeros((1, tiny_model.network.num_features), np.float32)
+    method = SupportVectors(nothing, np.zeros(1, np.float32), np.ones(1, np.float32))
+    rule = Rejection(method, slope=1.0, intercept=-2.0, threshold=0.2)
+    return FlowerClassifier(tiny_model.network, tiny_model.config, device="cpu", rejection=rule)
+
+
+def test_no_flower_is_said_first_and_the_guesses_only_on_request(
+    open_page, launch, sees_no_flower, flower_photo
+):
+    page = open_page(launch(sees_no_flower, "nothing"))
+    upload(page, flower_photo)
+    expect(name(page)).to_have_text("No flower here")
+    expect(page.locator("#answer b")).to_have_text("88%")
+    expect(page.locator("#top, #looked")).to_have_count(0)
+    page.get_by_role("button", name="Show its guesses anyway").click()
+    expect(page.locator("#top dt")).to_have_count(5)
+    expect(page.locator("#looked figure")).to_be_visible()
+    expect(name(page)).to_have_text("No flower here")
+    upload(page, flower_photo)  # the next photo's guesses are not shown either
+    expect(page.locator("#top")).to_have_count(0)
+
+
+def test_no_flower_is_said_among_many_photos_and_to_programs(
+    open_page, launch, sees_no_flower, flower_photo
+):
+    page = open_page(launch(sees_no_flower, "nothing"))
+    page.get_by_role("tab", name="Many photos").click()
+    page.set_input_files("#files input[type=file]", str(flower_photo))
+    expect(page.locator("#gallery .caption-label")).to_have_text("no flower")
+    expect(page.locator("#table td").nth(1)).to_have_text("no flower")
+    client = Client(page.url, verbose=False)
+    answer = client.predict(handle_file(flower_photo), api_name="/identify")
+    assert answer["is_flower"] is False
+    assert answer["flower_probability"] == pytest.approx(0.12, abs=0.01)
 
 
 def test_a_network_without_activation_maps_gets_no_heat(open_page, launch, flower_photo):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from conftest import ROOT
 from hub.cards import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
 from flower_model.images import open_image
 from flower_model.torch_runtime import TorchRuntime
 from training.evaluate import evaluate
+from training.negatives import drawn_pictures
 
 WEIGHTS = ROOT / "weights"
 
@@ -55,6 +58,45 @@ def test_its_config_leaves_out_the_two_keys_that_transformers_fails_on():
 
 def test_it_calls_the_sample_photo_a_dahlia(shipped, flower_photo):
     assert "dahlia" in shipped.predict(flower_photo).label
+
+
+def test_it_sees_no_flower_in_a_temple_and_one_in_a_dahlia(shipped, flower_photo):
+    temple = shipped.predict(load_sample_image("china.jpg"))
+    assert temple.is_flower is False and temple.flower_probability < 0.2
+    dahlia = shipped.predict(flower_photo)
+    assert dahlia.is_flower is True and dahlia.flower_probability > 0.5
+
+
+def test_it_sees_no_flower_in_what_was_drawn(shipped):
+    answers = shipped.predict(drawn_pictures(8, seed=99))  # other than those that the rule has seen
+    assert sum(answer.is_flower for answer in answers) <= 1
+
+
+def test_both_runtimes_find_the_same_flowers(shipped, flower_photo):
+    torch_one = FlowerClassifier.from_pretrained(WEIGHTS, runtime="torch")
+    photos = [open_image(flower_photo), load_sample_image("china.jpg")]
+    for ours, theirs in zip(shipped.predict(photos), torch_one.predict(photos), strict=True):
+        assert ours.is_flower is theirs.is_flower
+        assert ours.flower_probability == pytest.approx(theirs.flower_probability, abs=0.05)
+
+
+def test_its_rule_takes_a_fifth_of_a_millisecond_at_most(shipped):
+    features = np.abs(np.random.default_rng(0).normal(size=(64, 2048))).astype(np.float32)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        shipped.rejection.flower_probability(features)
+        times.append(time.perf_counter() - start)
+    assert min(times) / len(features) <= 0.2e-3
+
+
+def test_its_card_tells_how_well_it_knows_what_is_no_flower(shipped):
+    rule, calibration = (shipped.config.details[name] for name in ("rejection", "calibration"))
+    assert rule["flowers_kept"] >= 0.97 and rule["others_let_through"] <= 0.06
+    assert rule["auroc"] >= 0.99
+    assert calibration["error"] <= calibration["error_by_bad_luck"]
+    assert shipped.rejection.threshold == pytest.approx(rule["threshold"], abs=1e-4)
+    assert "are called flowers" in (WEIGHTS / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_files_name_no_path_of_the_machine_that_made_it():

@@ -11,9 +11,8 @@ from flower_model.cli import run_command
 from flower_model.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from flower_model import FlowerClassifier
+    from training.data import DecodedPhotos
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,29 +37,28 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     Raises:
         FlowerModelError: If model or data are no good, or a class is none of the model's labels.
     """
+    from training.forward import answer_photos
     from training.metrics import measure
 
-    logits, targets, skipped = answer_source(model, source, data_root)
+    decoded = decode_source(model, source, data_root)
+    logits, _ = answer_photos(model, decoded, title="evaluating")
+    targets = decoded.targets(model.labels)
     return {
         "photos": len(targets),
         "classes": len(set(targets.tolist())),
         "labels": len(model.labels),
         **measure(logits, targets, model.config.temperature),
-        "skipped": skipped,
+        "skipped": decoded.skipped,
     }
 
 
-def answer_source(
-    model: "FlowerClassifier", source: str, data_root: Path
-) -> tuple["np.ndarray", "np.ndarray", list[str]]:
-    """A model's answers to a source of labelled photos, as `evaluate` takes them.
+def decode_source(model: "FlowerClassifier", source: str, data_root: Path) -> "DecodedPhotos":
+    """The photos of a source, labelled as the model labels them; `evaluate` tells what a source is.
 
-    Returns:
-        Logits (photos, classes) float32, targets (photos,) int64, and a sentence for each photo
-        that does not open.
+    Raises:
+        DataError: If there is no such source, none of it opens, or the model lacks a label.
     """
     from training.data import decode_photos, resize_side
-    from training.forward import answer_photos
     from training.recipe import Data
     from training.sources import source_photos
 
@@ -79,8 +77,7 @@ def answer_source(
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
     if not len(decoded):
         raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
-    logits, _ = answer_photos(model, decoded, title="evaluating")
-    return logits, decoded.targets(model.labels), decoded.skipped
+    return decoded
 
 
 def _print(options: argparse.Namespace) -> int:

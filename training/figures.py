@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,30 @@ def confusion_picture(targets: np.ndarray, answers: np.ndarray, labels: Sequence
     axes.set(xlabel="answer", ylabel="label")
     if len(shown) < len(present):
         axes.set_title(f"of {len(present)} classes, the {len(shown)} with the most mistakes")
+    return _png(figure)
+
+
+def reliability_picture(
+    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]
+) -> bytes:
+    """How often answers were right against how sure they were, before and after the temperature.
+
+    Args:
+        before, after: As `training.metrics.reliability` gives them.
+    """
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="exactly right")
+    for bins, name, style in ((before, "before", "--"), (after, "after the temperature", "-")):
+        confidence = [b["confidence"] for b in bins]
+        accuracy = [b["accuracy"] for b in bins]
+        (line,) = axes.plot(confidence, accuracy, style, label=name)
+        # A point's area is its number of photos: those of a few photos mean little.
+        area = [max(4.0, 300 * b["photos"] / sum(c["photos"] for c in bins)) for b in bins]
+        axes.scatter(confidence, accuracy, area, color=line.get_color(), alpha=0.6)
+    axes.set(xlabel="probability of the answer", ylabel="share of answers that were right")
+    axes.grid(alpha=0.3)
+    axes.legend()
     return _png(figure)
 
 

@@ -36,6 +36,7 @@ from training.checkpoint import (
 )
 from training.data import BalancedSampler, Photos, TransformedPhotos
 from training.forward import WORKERS, forward_photos
+from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
 
@@ -49,7 +50,7 @@ def finetune(
     bf16: bool,
     resume: bool,
 ) -> tuple[nn.Module, float]:
-    """Trains every layer of `network` for the recipe's epochs.
+    """Trains the layers of `network` that are not frozen, for the recipe's epochs.
 
     After each epoch `run` holds metrics.csv, last.safetensors (all that `resume` needs) and
     best.safetensors (the averaged weights of the epoch with the best held-out accuracy).
@@ -67,6 +68,7 @@ def finetune(
         The network with the weights that `recipe.finetune.keep` names, and the run's seconds.
     """
     settings = recipe.finetune
+    freeze(network, settings.freeze)
     steps = max(1, len(photos.train) // settings.batch_size)
     optimizer = create_optimizer_v2(
         network,
@@ -103,7 +105,7 @@ def finetune(
 
     for epoch in range(progress.epoch, settings.epochs):
         started = time.monotonic()
-        size = settings.image_sizes[epoch * len(settings.image_sizes) // settings.epochs]
+        size = settings.size_of(epoch)
         train = _train_epoch(
             model, average, prepared_optimizer, scheduler, photos, recipe, epoch, size, accelerator
         )
@@ -153,7 +155,7 @@ def _train_epoch(
     steps = len(loader)
     loss_sum = correct = seen = 0.0
 
-    model.train()
+    train_mode(model)
     scheduler.step(epoch)
     with tqdm(total=len(dataset), desc=f"epoch {epoch + 1}", unit=" photos", leave=False) as bar:
         for step, (pixels, targets) in enumerate(loader):

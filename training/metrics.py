@@ -29,5 +29,54 @@ def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -
     }
 
 
+def reliability(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> list[dict[str, float]]:
+    """What a reliability plot draws: how often answers of about the same confidence were right.
+
+    Args:
+        probs: (photos, classes) probabilities.
+        targets: (photos,) int class indices.
+        bins: Number of equally wide bins of confidence, as in `calibration_error`.
+
+    Returns:
+        For every bin with photos in it: confidence (mean), accuracy and photos (their number).
+    """
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == targets
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(confidence[bin_of == b].mean()),
+            "accuracy": float(correct[bin_of == b].mean()),
+            "photos": int((bin_of == b).sum()),
+        }
+        for b in np.unique(bin_of)
+    ]
+
+
+def calibration_error_by_chance(
+    probs: np.ndarray, bins: int = 15, repeats: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The calibration error that chance alone shows, were these probabilities exactly right.
+
+    The fewer photos, the larger: a bin's accuracy strays from its confidence by the luck of the
+    draw, and the error counts every straying.
+
+    Args:
+        probs: (photos, classes) probabilities.
+        bins: As in `calibration_error`.
+        repeats: How often outcomes are drawn from them.
+        seed: Of the draws.
+
+    Returns:
+        The mean, and the value that 95 % of the draws stay below; both in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    confidence = probs.max(axis=1)
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    correct = rng.random((repeats, len(probs))) < confidence  # (repeats, photos)
+    gaps = (correct - confidence) @ np.eye(bins)[bin_of]  # (repeats, bins)
+    errors = np.abs(gaps).sum(axis=1) / len(probs)
+    return float(errors.mean()), float(np.quantile(errors, 0.95))
+
+
 def _mean_per_class(correct: np.ndarray, targets: np.ndarray) -> float:
     return float(np.mean([correct[targets == c].mean() for c in np.unique(targets)]))

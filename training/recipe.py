@@ -22,6 +22,8 @@ class Data(_Section):
     val: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = ()
     """Sources that the finished model is measured on, once; they choose nothing."""
+    calibrate: tuple[str, ...] = ()
+    """Sources, of test or others, that fit temperature and rejection rule together with val."""
     credits: tuple[str, ...] = ()
     """For the model card: what the photos are and under which licence."""
     datasets: tuple[str, ...] = ()
@@ -63,6 +65,9 @@ class Finetune(_Section):
     batch_size: int = Field(32, ge=1)
     image_sizes: tuple[int, ...] = Field((160,), min_length=1)
     """Sides in pixels of the training crops; the epochs are shared out among them in this order."""
+    freeze: int = Field(0, ge=0)
+    """How many of the network's first groups of layers stay as they are: of a ResNet the stem is 1,
+    the stem and its first two stages are 3."""
     augment: Literal["crop-flip-colour", "centre-crop-flip"] = "crop-flip-colour"
     min_crop: float = Field(0.35, gt=0, le=1)
     """Smallest share of a photo's area that a random crop may take."""
@@ -91,6 +96,10 @@ class Finetune(_Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     keep: Literal["best", "last"] = "best"
     """Which epoch becomes the model: the best on the held-out photos, or the last one."""
+
+    def size_of(self, epoch: int) -> int:
+        """Side in pixels of the training crops in an epoch, counted from 0."""
+        return self.image_sizes[epoch * len(self.image_sizes) // self.epochs]
 
 
 class Recipe(_Section):

@@ -14,18 +14,14 @@ from training.recipe import Recipe
 from training.sources import fingerprint
 
 
-def provenance(
-    recipe: Recipe, photos: Photos, metrics: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """The recipe, the photos, the figures and the machine, as plain JSON values.
+def provenance(recipe: Recipe, photos: Photos, seconds: float) -> dict[str, Any]:
+    """The recipe, the photos and the machine, as plain JSON values; `calibrate` adds the figures.
 
     Args:
         recipe: The run.
         photos: What it was trained on and what was held out.
-        metrics: Of the held-out photos, as `training.metrics.measure` gives them.
         seconds: How long the run took.
     """
-    uses = ["the temperature"] + ["the choice of the epoch"] * (recipe.finetune.keep == "best")
     cores = f"{os.cpu_count()} {platform.machine()} cores"
     return {
         "recipe": _published(recipe),
@@ -34,10 +30,7 @@ def provenance(
             "sources": _names(recipe.data.val),
             "photos": len(photos.val),
             "sha256": fingerprint(photos.val.photos),
-            "used_for": " and ".join(uses),
         },
-        "metrics": rounded(metrics),
-        "tests": {},
         "made_with": {
             "torch": torch.__version__,
             "timm": timm.__version__,
@@ -62,6 +55,11 @@ def _emissions(seconds: float) -> dict[str, Any]:
     }
 
 
+def published_name(source: str) -> str:
+    """A source of photos without the folders that it lies in."""
+    return source.rstrip("/").rsplit("/", 1)[-1]
+
+
 def rounded(metrics: dict[str, Any]) -> dict[str, Any]:
     """The figures alone, to five digits."""
     figures = (int, float)
@@ -71,11 +69,12 @@ def rounded(metrics: dict[str, Any]) -> dict[str, Any]:
 def _published(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the paths of the machine that ran it."""
     content = recipe.model_dump(mode="json")
-    content["data"] |= {key: _names(content["data"][key]) for key in ("train", "val", "test")}
+    for key in ("train", "val", "test", "calibrate"):
+        content["data"][key] = _names(content["data"][key])
     if Path(recipe.model.pretrained).is_dir():
         content["model"]["pretrained"] = Path(recipe.model.pretrained).name
     return content
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    return [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
+    return [published_name(source) for source in sources]

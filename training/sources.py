@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from flower_model.errors import DataError
@@ -36,8 +37,8 @@ def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]
     """
     train = [p for name in data.train for p in source_photos(name, root, data, seed)]
     val = [p for name in data.val for p in source_photos(name, root, data, seed)]
-    held_out = {_digest(photo.path) for photo in val}
-    unseen = [photo for photo in train if _digest(photo.path) not in held_out]
+    held_out = {digest(photo.path) for photo in val}
+    unseen = [photo for photo in train if digest(photo.path) not in held_out]
     if len(unseen) < len(train):
         print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
     check_classes(unseen, val)
@@ -122,14 +123,15 @@ def _own_split(photos: list[Photo], split: str, val_fraction: float, seed: int) 
         raise DataError(
             f"Class '{label}' has a single photo: at least two are needed to hold one out."
         )
-    groups = [_digest(photo.path) for photo in photos]
+    groups = [digest(photo.path) for photo in photos]
     labels = [photo.label for photo in photos]
     folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
     train, val = next(folder.split(photos, labels, groups))
     return [photos[index] for index in (val if split == "val" else train)]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; of one that can't be read, its name."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -138,4 +140,15 @@ def _digest(path: Path) -> str:
 
 def fingerprint(photos: Sequence[Photo]) -> str:
     """SHA-256 over the sorted SHA-256 sums of the files: says later which photos these were."""
-    return hashlib.sha256("\n".join(sorted(_digest(p.path) for p in photos)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(digest(p.path) for p in photos)).encode()).hexdigest()
+
+
+def folds(photos: Sequence[Photo], count: int) -> np.ndarray:
+    """Divides photos by the hash of their files: the same way every time, copies together.
+
+    Returns:
+        (photos,) int64, 0 to `count` - 1, as many of each as can be.
+    """
+    digests = [digest(photo.path) for photo in photos]
+    fold_of = {digest: rank % count for rank, digest in enumerate(sorted(set(digests)))}
+    return np.array([fold_of[digest] for digest in digests], dtype=np.int64)

@@ -16,7 +16,10 @@ from flower_model.prediction import Prediction
 
 THUMBNAIL_SIDE = 240  # pixels
 # The command line's, and the botanical name.
-COLUMNS = ("photo", "error", "label", "botanical_name", "probability", "flower_probability")
+COLUMNS = (
+    *("photo", "error", "label", "botanical_name", "probability"),
+    *("is_flower", "flower_probability"),
+)
 MORE_COLUMNS = ("label_2", "probability_2", "label_3", "probability_3")
 
 
@@ -90,6 +93,7 @@ def _cells(row: Row, descriptions: Mapping[str, str]) -> dict[str, str | float]:
         "probability": round(answer.probability, 6),
     }
     if answer.flower_probability is not None:
+        cells["is_flower"] = bool(answer.is_flower)
         cells["flower_probability"] = round(answer.flower_probability, 6)
     for place, (label, probability) in enumerate(answer.top[1:3], start=2):
         cells |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}

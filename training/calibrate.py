@@ -1,0 +1,140 @@
+"""python -m training.calibrate MODEL: the temperature, and the rule that says what is no flower."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flower_model.cli import run_command
+from flower_model.errors import DataError, ModelError
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
+    from flower_model import FlowerClassifier
+    from training.data import DecodedPhotos
+    from training.recipe import Recipe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _calibrate_folder(options))
+
+
+def add_not_flowers_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--not-flowers`."""
+    parser.add_argument(
+        "--not-flowers",
+        metavar="PATH",
+        help="photos that show no flower (default: DATA_ROOT/not-flowers if there is one)",
+    )
+
+
+def not_flowers_folder(options: argparse.Namespace, data_root: Path) -> Path | None:
+    """The folder that `--not-flowers` names, else the one under the data root, if there is one.
+
+    Raises:
+        DataError: If the one that was named does not exist.
+    """
+    folder = Path(options.not_flowers) if options.not_flowers else data_root / "not-flowers"
+    if options.not_flowers and not folder.is_dir():
+        raise DataError(f"There is no folder '{folder}': check --not-flowers.")
+    return folder if folder.is_dir() else None
+
+
+def photos_of_run(
+    model: "FlowerClassifier", folder: Path, data_root: Path
+) -> tuple["Recipe", "DecodedPhotos", "DecodedPhotos"]:
+    """A model's recipe, and the photos that trained it and that it has not seen.
+
+    Raises:
+        ModelError: If training.train did not make it.
+        DataError: If the photos are missing, or not the same as then.
+    """
+    from pydantic import ValidationError
+
+    from training.data import decode_photos, resize_side
+    from training.recipe import Recipe
+    from training.sources import fingerprint, gather
+
+    try:
+        recipe = Recipe.model_validate(model.config.details["recipe"])
+        expected = model.config.details["held_out"]["sha256"]
+    except (KeyError, TypeError, ValidationError):
+        raise ModelError(
+            f"'{folder}' does not say what it was trained on, and so not what it has never seen: "
+            "only a model that training.train made can be calibrated."
+        ) from None
+    train, held_out = gather(recipe.data, data_root, recipe.seed)
+    short_side = resize_side(model.image_size, model.crop)
+    decoded = decode_photos(held_out, short_side, "decoding")
+    if fingerprint(decoded.photos) != expected:
+        raise DataError(
+            f"The photos under '{data_root}' are not those that '{folder}' was trained on, so none "
+            "is known to be new to it: check --data-root."
+        )
+    return recipe, decode_photos(train, short_side, "decoding"), decoded
+
+
+def _calibrate_folder(options: argparse.Namespace) -> int:
+    from flower_model import FlowerClassifier
+    from training.calibration import calibrate, summary
+
+    folder, data_root = Path(options.model), Path(options.data_root)
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
+    not_flowers = not_flowers_folder(options, data_root)
+    model = FlowerClassifier.from_pretrained(folder)
+    recipe, train, held_out = photos_of_run(model, folder, data_root)
+    card_before = _card(model)
+    calibrate(model, recipe, train, held_out, data_root, not_flowers)
+    _write(model, folder, card_before)
+    print(summary(model))
+    return 0
+
+
+def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:
+    """Writes all but the weights; whenever it is cut off, the folder can be loaded."""
+    from flower_model.classifier import CARD_FILE
+    from flower_model.config import CONFIG_FILE
+    from flower_model.files import atomic_path
+    from flower_model.rejection import save_rejection
+
+    if model.rejection:  # before the config.json that asks for it
+        save_rejection(model.rejection, folder)
+    content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    content["flower_model"] = model.config.to_timm()["flower_model"]
+    with atomic_path(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    with atomic_path(folder / "reliability.png") as temporary:
+        temporary.write_bytes(model.pictures["reliability.png"])
+    card = folder / CARD_FILE
+    if not card.exists() or card.read_text(encoding="utf-8") == card_before:  # nobody edited it
+        with atomic_path(card) as temporary:
+            temporary.write_text(_card(model), encoding="utf-8")
+
+
+def _card(model: "FlowerClassifier") -> str:
+    from flower_model.card import model_card
+
+    return model_card(model.config, pictures=model.pictures)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.calibrate",
+        description="Fits a trained model's temperature and its rule for what is no flower anew.",
+    )
+    parser.add_argument("model", help="a weights folder that training.train made")
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the photos of its recipe lie (default: $FLOWER_DATA or data)",
+    )
+    add_not_flowers_argument(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What a run will do and what it will cost on this machine, from ten steps of it at each size."""
+
+import contextlib
+import csv
+import io
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from timm.data import create_transform, resolve_data_config
+from torch import nn
+
+from training.data import DecodedPhotos, Photos, decode_photos, resize_side
+from training.finetune import finetune
+from training.forward import forward_photos
+from training.pretrained import create_network
+from training.recipe import Recipe
+from training.sources import Photo, gather
+
+STEPS = 10
+VALIDATED = 64  # photos whose validation is timed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Seconds a photo, as tried.
+
+    Attributes:
+        decode: To open and shrink it.
+        probe: To compute its features at the probe's size; 0 without a probe.
+        steps: Size in pixels -> to train on it.
+        validate: To validate on it.
+    """
+
+    decode: float
+    probe: float
+    steps: dict[int, float]
+    validate: float
+
+
+def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16: bool) -> str:
+    """Describes a run in a few lines, with the time that each phase will take.
+
+    Args:
+        recipe: The run.
+        data_root: Folder that the recipe's sources lie in.
+        accelerator, bf16: As the run would have them.
+
+    Raises:
+        FlowerModelError: As the run itself would, if recipe, data or weights are no good.
+    """
+    train, val = gather(recipe.data, data_root, recipe.seed)
+    labels = sorted({photo.label for photo in train})
+    network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
+    trial = _try(network, recipe, train, val, labels, accelerator, bf16)
+    return "\n".join(_lines(recipe, train, val, network, trial))
+
+
+def _try(
+    network: nn.Module,
+    recipe: Recipe,
+    train: list[Photo],
+    val: list[Photo],
+    labels: list[str],
+    accelerator: Accelerator,
+    bf16: bool,
+) -> Trial:
+    settings = recipe.finetune
+    sizes = tuple(dict.fromkeys(settings.image_sizes))
+    side = resize_side(recipe.model.test_size, recipe.model.crop)
+    rng = np.random.default_rng(recipe.seed)
+
+    def sample(photos: list[Photo], count: int) -> DecodedPhotos:
+        drawn = rng.permutation(len(photos))[:count]
+        return decode_photos([photos[index] for index in drawn], side, "trying", keep=False)
+
+    started = time.monotonic()
+    some = sample(train, STEPS * settings.batch_size)
+    decode = (time.monotonic() - started) / len(some)
+    few = sample(val, VALIDATED)
+    photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
+
+    def forward_seconds(size: int) -> float:
+        data_config = resolve_data_config({"input_size": (3, size, size)}, model=network)
+        transform = create_transform(**data_config)
+        started = time.monotonic()
+        forward_photos(
+            network, few, transform, device=accelerator.device, bf16=bf16, title="trying"
+        )
+        return (time.monotonic() - started) / len(few)
+
+    probe = forward_seconds(recipe.probe.image_size) if recipe.probe else 0.0
+    validate = forward_seconds(recipe.model.test_size)
+    if not settings.epochs:
+        return Trial(decode, probe, {}, validate)
+    short = settings.model_copy(update={"epochs": len(sizes), "image_sizes": sizes})
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        finetune(
+            network,
+            photos,
+            recipe.model_copy(update={"finetune": short, "probe": False}),
+            Path(folder),
+            accelerator=accelerator,
+            bf16=bf16,
+            resume=False,
+        )
+        rows = list(csv.DictReader((Path(folder) / "metrics.csv").open(encoding="utf-8")))
+    steps = {int(row["image_size"]): float(row["epoch_seconds"]) / len(some) for row in rows}
+    return Trial(decode, probe, steps, validate)
+
+
+def _lines(
+    recipe: Recipe, train: list[Photo], val: list[Photo], network: nn.Module, trial: Trial
+) -> list[str]:
+    settings, model = recipe.finetune, recipe.model
+    counts = Counter(photo.label for photo in train)
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    weights = sum(p.numel() for p in network.parameters()) / 1e6
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
+    classes = f"{len(counts)} classes from {least} ({few}) to {most} ({many})"
+    lines = [
+        f"Recipe {recipe.name}",
+        _line("photos", f"{len(train)} to train on, {len(val)} held out; {classes}"),
+        _line("network", f"{model.architecture} from {model.pretrained or 'random weights'}"),
+        _line("", f"{weights:.1f} million weights, {trained:.1f} million of them fine-tuned"),
+    ]
+    seconds = trial.decode * (len(train) + len(val))
+    side = resize_side(model.test_size, model.crop)
+    lines.append(_line("decode", f"every photo once, to {side} pixels", seconds))
+    total = seconds
+    if recipe.probe:
+        seconds = trial.probe * len(train)
+        what = f"features at {recipe.probe.image_size} pixels; the fit of the head comes on top"
+        lines.append(_line("probe", what, seconds))
+        total += seconds
+    steps = _count(max(1, len(train) // settings.batch_size), "step")
+    for size, epochs in Counter(map(settings.size_of, range(settings.epochs))).items():
+        seconds = epochs * trial.steps[size] * len(train)
+        each = f"each {steps} of {settings.batch_size} photos, {1000 * trial.steps[size]:.0f} ms"
+        what = f"{_count(epochs, 'epoch')} at {size} pixels, {each} a photo"
+        lines.append(_line("fine-tune", what, seconds))
+        total += seconds
+    validations = settings.epochs + bool(recipe.probe)
+    seconds = validations * trial.validate * len(val)
+    what = f"{_count(validations, 'time')} at {model.test_size} pixels"
+    lines.append(_line("validate", what, seconds))
+    how = f"on this machine, by a trial of {STEPS} steps at each size"
+    return [*lines, _line("in all", how, total + seconds)]
+
+
+def _line(name: str, what: str, seconds: float | None = None) -> str:
+    return f"  {name:<10}{what}" + ("" if seconds is None else f": {_duration(seconds)}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
