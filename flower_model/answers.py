@@ -163,7 +163,9 @@ class AnswerFile:
 
     def _check(self, row: Row) -> None:
         if row["model"] != self.model:
-            self._refuse(f"was begun with another model, {row['model']}")
+            self._refuse(
+                f"was begun with another model, {' '.join(str(row['model']).split())[:80]}"
+            )
         if not row["error"] and len(row["top"]) != self._form.top_k:
             self._refuse(f"was begun with --top-k {len(row['top'])}")
 
