@@ -9,7 +9,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flower_model.cli import add_model_argument, complain, run_command
+from flower_model.cli import add_model_argument, complain, printable, run_command
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.folders import find_photos
 
@@ -107,7 +107,8 @@ def _table(photo: str, answer: "Prediction") -> str:
 def _say(text: str) -> None:
     # A file name need not be valid text in the terminal's encoding; that must not stop the answer.
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

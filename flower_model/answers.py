@@ -1,5 +1,6 @@
 """A file of answers, one row a photo, with which a run that was stopped or killed can go on."""
 
+import csv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -154,14 +155,17 @@ class AnswerFile:
         try:
             row = self._form.decode(record)
             self._check(row)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            photo, error = to_bytes(row["photo"]).decode(), row["error"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
             self._refuse("holds something else")
-        self._count(row["error"])
-        self._found[to_bytes(row["photo"]).decode()] += 1
+        self._count(error)
+        self._found[photo] += 1
 
     def _check(self, row: Row) -> None:
         if row["model"] != self.model:
-            self._refuse(f"was begun with another model, {row['model']}")
+            self._refuse(
+                f"was begun with another model, {' '.join(str(row['model']).split())[:80]}"
+            )
         if not row["error"] and len(row["top"]) != self._form.top_k:
             self._refuse(f"was begun with --top-k {len(row['top'])}")
 

@@ -1,6 +1,8 @@
 """The model card: README.md of a weights folder, written from what its config.json knows."""
 
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -23,6 +25,14 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
         name: "user/repo" on the Hub; "" for a folder, called weights in the card's code.
         pictures: Which of `PICTURES` lie beside the card.
     """
+    try:
+        return _card(config, name, pictures)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+        # A stranger's config.json may hold anything under these keys.
+        return _card(replace(config, details={}), name, pictures)
+
+
+def _card(config: ModelConfig, name: str, pictures: Collection[str]) -> str:
     details = config.details
     recipe = details.get("recipe", {})
     data = ModelCardData(
@@ -39,7 +49,7 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
     )
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        f"# Flower classifier: {config.architecture}, {len(config.labels)} classes",
+        f"# Flower classifier: {plain(config.architecture)}, {len(config.labels)} classes",
         _use(name),
         _training(details),
         _measured(details),
@@ -49,6 +59,12 @@ def model_card(config: ModelConfig, name: str = "", pictures: Collection[str] = 
         _classes(config),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def plain(text: object) -> str:
+    """A text as Markdown that shows it as it is: no link, picture, HTML or table comes of it."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)|^[#+-])", r"\\\1", line)
 
 
 def _base_model(recipe: Mapping[str, Any]) -> str | None:
@@ -125,31 +141,35 @@ def _training(details: Mapping[str, Any]) -> str:
         return ""
     recipe, held_out = details["recipe"], details["held_out"]
     finetune = recipe["finetune"]
-    trained_on = f"{details['train']['photos']} photos of {', '.join(details['train']['sources'])}"
-    held_out_text = f"{held_out['photos']} photos of {', '.join(held_out['sources'])}"
+    trained_on = f"{details['train']['photos']} photos of {_list(details['train']['sources'])}"
+    held_out_text = f"{held_out['photos']} photos of {_list(held_out['sources'])}"
     crops = ", ".join(map(str, finetune["image_sizes"]))
     schedule = f"{finetune['epochs']} epochs of {finetune['optimizer']}, crops of {crops} pixels"
     lines = [
         "## Training",
         "",
         f"- trained on: {trained_on}",
-        f"- held out: {held_out_text}, used for {held_out['used_for']}",
-        f"- recipe `{recipe['name']}`: {schedule}; every setting is in config.json",
+        f"- held out: {held_out_text}, used for {plain(held_out['used_for'])}",
+        f"- recipe {plain(recipe['name'])}: {plain(schedule)}; every setting is in config.json",
     ]
     if "made_with" in details:
         made = details["made_with"]
         versions = f"torch {made['torch']}, timm {made['timm']}"
         for run in details.get("earlier", []):
-            before = f"recipe `{run['recipe']}`, {run['minutes']} minutes on {run['machine']}"
-            lines.append(f"- from the weights of an earlier round: {before}")
-        lines.append(f"- {made['minutes']} minutes on {made['machine']}, {versions}")
+            before = f"recipe {run['recipe']}, {run['minutes']} minutes on {run['machine']}"
+            lines.append(f"- from the weights of an earlier round: {plain(before)}")
+        lines.append("- " + plain(f"{made['minutes']} minutes on {made['machine']}, {versions}"))
         if "phases" in made:
             phases = (f"{phase} {seconds:.0f} s" for phase, seconds in made["phases"].items())
-            lines.append(f"- where they went: {', '.join(phases)}")
+            lines.append(f"- where they went: {plain(', '.join(phases))}")
         if "emissions" in made:
             grams, source = made["emissions"]["emissions"], made["emissions"]["source"]
-            lines.append(f"- about {grams:g} g of CO₂ equivalent ({source})")
+            lines.append(f"- about {grams:g} g of CO₂ equivalent ({plain(source)})")
     return "\n".join(lines)
+
+
+def _list(texts: Collection[str]) -> str:
+    return ", ".join(map(plain, texts))
 
 
 def _measured(details: Mapping[str, Any]) -> str:
@@ -163,7 +183,7 @@ def _measured(details: Mapping[str, Any]) -> str:
     rows.append(
         "| log loss | " + " | ".join(f"{c['log_loss']:.3f}" for c in columns.values()) + " |"
     )
-    head = [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    head = [f"| | {' | '.join(map(plain, columns))} |", "| --- |" + " --- |" * len(columns)]
     paragraphs = [_calibrated(details), _flower_or_not(details.get("rejection", {}))]
     text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
     return "\n".join(["## Measured", "", *head, *rows, *(["", text] if text else [])])
@@ -173,7 +193,7 @@ def _calibrated(details: Mapping[str, Any]) -> str:
     if "calibration" not in details:
         return ""
     found = details["calibration"]
-    return f"""The calibration error of all {found["photos"]} photos of {" and ".join(found["sources"])} is
+    return f"""The calibration error of all {found["photos"]} photos of {" and ".join(map(plain, found["sources"]))} is
 {100 * found["error_before"]:.2f} % before the temperature and {100 * found["error"]:.2f} % after it. Of so few photos exact probabilities would
 show {100 * found["error_by_chance"]:.2f} % by chance alone, and more than {100 * found["error_by_bad_luck"]:.2f} % in one case of twenty. These photos fitted the temperature,
 but none the one that it was measured with: that comes from the other four fifths."""
@@ -210,13 +230,17 @@ def _limits(config: ModelConfig) -> str:
 def _credits(recipe: Mapping[str, Any]) -> str:
     lines = recipe.get("data", {}).get("credits", [])
     return (
-        "\n".join(["## Data and licences", "", *(f"- {line}" for line in lines)]) if lines else ""
+        "\n".join(["## Data and licences", "", *(f"- {plain(line)}" for line in lines)])
+        if lines
+        else ""
     )
 
 
 def _classes(config: ModelConfig) -> str:
     names = [
-        f"{label} (*{config.descriptions[label]}*)" if label in config.descriptions else label
+        f"{plain(label)} (*{plain(config.descriptions[label])}*)"
+        if label in config.descriptions
+        else plain(label)
         for label in config.labels
     ]
     return "## Classes\n\n" + ", ".join(names) + "."

@@ -12,8 +12,15 @@ import huggingface_hub
 import numpy as np
 
 from flower_model.confidence import probabilities
-from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
-from flower_model.errors import ConversionError, FlowerModelError, ImageError
+from flower_model.config import (
+    CONFIG_FILE,
+    PICTURES,
+    WEIGHTS_FILE,
+    ModelConfig,
+    read_config,
+    read_pictures,
+)
+from flower_model.errors import ConversionError, FlowerModelError, ImageError, ModelError
 from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.prediction import Prediction
@@ -143,7 +150,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             if on_hub:  # of the same commit, which is the folder's name
                 folder = fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)
             rule = load_rejection(folder)
-        pictures = {n: (folder / n).read_bytes() for n in PICTURES if (folder / n).is_file()}
+        pictures = read_pictures(folder)
         known: dict[str, Any] = {"rejection": rule, "pictures": pictures, "folder": folder}
         load = partial(_load_network, folder, config)
         if chosen == "openvino":
@@ -238,6 +245,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
             >>> outputs.maps, model.read(outputs)[0].label
         """
+        if not np.isfinite(outputs.logits).all():
+            raise ModelError("The network's answer is no number: fetch the model again.")
         probs = probabilities(outputs.logits, self.config.temperature)
         best = (-probs).argsort(axis=1)[:, :top_k]
         tops = [

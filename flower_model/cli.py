@@ -80,4 +80,9 @@ def stop_signals() -> Iterator[list[int]]:
 
 def complain(error: FlowerModelError | str) -> None:
     """Prints an error on stderr, on one line whatever its message quotes."""
-    print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+    print(printable(" ".join(str(error).split())), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey, in a file's name for instance, as \x1b and the like."""
+    return "".join(c if c.isprintable() or c in "\n" else ascii(c)[1:-1] for c in text)

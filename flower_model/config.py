@@ -1,16 +1,20 @@
 """config.json of a weights folder as a checked dataclass."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import ModelError
+from flower_model.errors import ImageError, ModelError
+from flower_model.images import open_image
 
 CONFIG_FILE = "config.json"
+MAX_BYTES = 10_000_000  # of config.json; with ImageNet's 21,841 labels it has two
+MAX_LABEL, MAX_DESCRIPTION = 200, 1000  # characters
+TEMPERATURES = (0.001, 1000.0)
 WEIGHTS_FILE = "model.safetensors"
 PICTURES = {  # of the model card, beside it
     "training-curve.png": "Loss and accuracy of the held-out photos by epoch",
@@ -53,11 +57,14 @@ def read_config(path: Path | str) -> ModelConfig:
         ModelError: If it is missing, no JSON, or its parts do not fit together.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_content(path)
     labels = _labels(content, path)
     descriptions = content.get("label_descriptions") or {}
-    if not isinstance(descriptions, dict):
-        raise ModelError(f"label_descriptions in '{path}' must map labels to texts.")
+    if not isinstance(descriptions, dict) or not all(map(_is_description, descriptions.values())):
+        raise ModelError(
+            f"label_descriptions in '{path}' must map labels to texts of at most "
+            f"{MAX_DESCRIPTION} printable characters."
+        )
     details = content.get("flower_model") or {}
     if not isinstance(details, dict):
         raise ModelError(f"flower_model in '{path}' must be a JSON object.")
@@ -65,19 +72,31 @@ def read_config(path: Path | str) -> ModelConfig:
     if not isinstance(details.get("rejection", {}), dict):
         raise ModelError(f"flower_model.rejection in '{path}' must be a JSON object.")
     temperature = details.pop("temperature", 1.0)
-    if (
-        not isinstance(temperature, int | float)
-        or not math.isfinite(temperature)
-        or temperature <= 0
-    ):
-        raise ModelError(f"The temperature in '{path}' must be a number above 0.")
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+        raise ModelError(
+            f"The temperature in '{path}' must be a number above 0, between "
+            f"{TEMPERATURES[0]:g} and {TEMPERATURES[1]:g}."
+        )
     return ModelConfig(
         architecture=_architecture(content, path),
         labels=labels,
-        descriptions={str(label): str(text) for label, text in descriptions.items()},
+        descriptions=dict(descriptions),
         temperature=float(temperature),
         details=details,
     )
+
+
+def read_pictures(folder: Path) -> dict[str, bytes]:
+    """The model card's pictures that lie in a weights folder: name -> PNG; what is none is left out."""
+    found = {}
+    for name in PICTURES:
+        with suppress(OSError, ImageError), (folder / name).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+            open_image(content)
+            if content.startswith(b"\x89PNG") and len(content) <= MAX_BYTES:
+                found[name] = content
+    return found
 
 
 def read_architecture(path: Path | str) -> str:
@@ -86,15 +105,24 @@ def read_architecture(path: Path | str) -> str:
     Raises:
         ModelError: If it is missing, no JSON or names none.
     """
-    return _architecture(_read(Path(path)), Path(path))
+    return _architecture(read_content(Path(path)), Path(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_content(path: Path) -> dict[str, Any]:
+    """A config.json as it is, nothing in it checked.
+
+    Raises:
+        ModelError: If it is missing, larger than any, or no JSON object.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ModelError(f"'{path}' has more than {MAX_BYTES // 1_000_000} megabytes.")
+        content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"'{path.parent}' holds no config.json: it is no model folder.") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last of a thousand brackets
         raise ModelError(f"'{path}' is not readable JSON: fetch the model again.") from None
     if not isinstance(content, dict):
         raise ModelError(f"'{path}' must hold a JSON object: fetch the model again.")
@@ -103,13 +131,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _architecture(content: dict[str, Any], path: Path) -> str:
     architecture = content.get("architecture")
-    if not isinstance(architecture, str) or not architecture:
+    if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
         raise ModelError(f"'{path}' names no architecture: it must be in timm's Hub layout.")
     return architecture
 
 
 def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = content.get("label_names", (content.get("pretrained_cfg") or {}).get("label_names"))
+    inner = content.get("pretrained_cfg")
+    inner = inner if isinstance(inner, dict) else {}
+    names = content.get("label_names", inner.get("label_names"))
     if names is None:
         names = _imagenet_labels(content.get("num_classes"))
     if isinstance(names, dict):  # timm also allows {"0": name, …}
@@ -119,19 +149,33 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
             raise ModelError(f"label_names in '{path}' has gaps in its numbering.") from None
     if not isinstance(names, list) or not names:
         raise ModelError(f"'{path}' has no label_names, so its answers would have no names.")
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise ModelError(f"label_names in '{path}' must be texts that differ from each other.")
+    if not all(map(_is_label, names)) or len(set(names)) < len(names):
+        raise ModelError(
+            f"label_names in '{path}' must be texts that differ from each other, of at most "
+            f"{MAX_LABEL} printable characters."
+        )
     num_classes = content.get("num_classes", len(names))
     if num_classes != len(names):
         raise ModelError(
-            f"'{path}' has {len(names)} label_names but num_classes is {num_classes}: "
+            f"'{path}' has {len(names)} label_names but num_classes is {str(num_classes)[:20]}: "
             "they must be the same."
         )
     return tuple(names)
 
 
+def _is_label(name: Any) -> bool:
+    # Printable: a terminal that prints an answer would obey what is not.
+    return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and name.isprintable()
+
+
+def _is_description(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_DESCRIPTION and text.isprintable()
+
+
 def _imagenet_labels(num_classes: Any) -> list[str] | None:
     """timm's ImageNet models leave their labels out, since timm knows them by their number."""
+    if not isinstance(num_classes, int):
+        return None
     from timm.data import ImageNetInfo, infer_imagenet_subset  # seconds, and rarely needed
 
     subset = infer_imagenet_subset({"num_classes": num_classes})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 # What the name of a folder's photo ends in. Once it is opened, only what it holds matters.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
-    *(".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
 )
 
 

@@ -1,7 +1,5 @@
 """The one place where a photo that nobody has checked is opened."""
 
-import io
-import os
 import threading
 import warnings
 from pathlib import Path
@@ -11,16 +9,24 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from flower_model.errors import ImageError
+from flower_model.headers import MAX_SCANS, START_OF_SCAN, MeteredFile, check_header, check_tags
 from flower_model.rgb import to_rgb
 
+MAX_BYTES = 100_000_000  # of a file, which is read whole
 MAX_PIXELS = 178_000_000  # just below where Pillow itself calls a picture a decompression bomb
-MAX_BYTES = 1_000_000_000  # a file is read whole; no photo within MAX_PIXELS needs more
-MAX_SCANS = 100  # a progressive JPEG has some ten, and each costs a pass over all its pixels
-START_OF_SCAN = b"\xff\xda\x00"  # with the first byte of its length, which is below 256
+
+# How many pixels are decoded, by what their decoders cost: at most some 500 MB of memory, and two
+# seconds on one core of 2023. Of a JPEG it is its reduced size that counts, see `open_image`.
+MAX_DECODED = {"WEBP": 25_000_000, "AVIF": 25_000_000, "TIFF": 36_000_000}
+MAX_DECODED_ELSE = 50_000_000  # a phone's largest HEIC
+MAX_SIDE = 100_000  # pixels; a row of a single pixel takes twenty times its memory
+MAX_SCANNED = 1_000_000_000  # pixels of a progressive JPEG times its scans, each a pass over them
 
 # Tried in this order on what a file holds, never on its name; what Pillow imports at once comes
-# first. It knows more, but a stranger's file should not reach all of them: EPS is run by Ghostscript.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF", "JPEG2000", "HEIF")
+# first. It knows more, but a stranger's file should not reach all of them: EPS is run by
+# Ghostscript, and JPEG 2000 takes minutes for what no camera writes.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF", "HEIF")
+SLOW = ("lzma", "webp", "tiff_sgilog", "tiff_sgilog24")  # in a TIFF, where no camera puts them
 
 # EXIF orientation -> what turns the picture upright.
 UPRIGHT = {
@@ -81,9 +87,7 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise _too_large(f"'{path}'", f"{MAX_BYTES // 1_000_000} megabytes")
-            return file.read()
+            return file.read(MAX_BYTES + 1)  # a device's size is not known before
     except FileNotFoundError:
         raise ImageError(f"There is no file '{path}': check the path.") from None
     except IsADirectoryError:
@@ -97,12 +101,15 @@ def _identify(data: bytes, name: str, short_side: int | None) -> Image.Image:
     """The picture as its header describes it, nothing decoded yet."""
     if not data:
         raise ImageError(f"{_sentence(name)} is empty: copy or download it again.")
+    if len(data) > MAX_BYTES:
+        raise _too_large(name, f"{MAX_BYTES // 1_000_000} megabytes")
     if data[4:8] == b"ftyp":  # the container of both HEIC and AVIF
         from pillow_heif import register_heif_opener  # some 15 ms, which no other photo needs
 
         register_heif_opener()
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        check_header(data)
+        picture = Image.open(MeteredFile(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(name, f"{MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception:  # noqa: BLE001  # Pillow's parsers raise whatever a damaged header makes them raise
@@ -110,33 +117,53 @@ def _identify(data: bytes, name: str, short_side: int | None) -> Image.Image:
             f"{_sentence(name)} is not a photo that can be opened: "
             "use a JPEG, PNG, WebP, AVIF or HEIC file."
         ) from None
+    # Decoders that Pillow has in Python only, for rare kinds of BMP and PPM, take seconds a megapixel.
+    slow = any(tile.codec_name in Image.DECODERS for tile in picture.tile)
+    if slow or (picture.format == "TIFF" and picture.info.get("compression") in SLOW):
+        raise ImageError(f"{_sentence(name)} is of a rare kind: save it as a JPEG or PNG file.")
     if picture.format in ("JPEG", "MPO"):
-        if data.count(START_OF_SCAN) > MAX_SCANS:
-            raise ImageError(f"{_sentence(name)} has more than {MAX_SCANS} scans: save it anew.")
+        _check_scans(data, picture, name)
         if short_side is not None:
             picture.draft(None, (short_side, short_side))
     return picture
 
 
+def _check_scans(data: bytes, picture: Image.Image, name: str) -> None:
+    scans, pixels = data.count(START_OF_SCAN), picture.width * picture.height
+    if scans > MAX_SCANS or (scans > 1 and scans * pixels > MAX_SCANNED):
+        raise ImageError(f"{_sentence(name)} has {scans} scans, which are too many: save it anew.")
+    if picture.info.get("progressive") and pixels > MAX_DECODED_ELSE:  # is decoded whole
+        raise _too_large(name, f"{MAX_DECODED_ELSE // 1_000_000} megapixels")
+
+
 def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Image:
     """Decodes a picture whose size was checked, as far as it isn't decoded yet."""
     width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{MAX_PIXELS // 1_000_000} megapixels")
+    limit = MAX_DECODED.get(picture.format, MAX_DECODED_ELSE) if picture.format else MAX_PIXELS
+    if width * height > limit:
+        raise _too_large(name, f"{limit // 1_000_000} megapixels")
+    if max(width, height) > MAX_SIDE:
+        raise _too_large(name, f"{MAX_SIDE:,} pixels along a side")
     if min(width, height) < 1:
         raise ImageError(f"{_sentence(name)} has no pixels: use another photo.")
+    # The mean of whole blocks of pixels costs little where a resize's filter costs much; with
+    # three times the asked-for pixels left the result is the same to three grey levels of 256.
+    factor = max(min(width, height) // (3 * short_side), 1) if short_side is not None else 1
     try:
         picture.load()
-        turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-        upright = to_rgb(picture) if turn is None else to_rgb(picture).transpose(turn)
+        turn = UPRIGHT.get(_orientation(picture))
+        return to_rgb(picture, factor) if turn is None else to_rgb(picture, factor).transpose(turn)
     except Exception:  # noqa: BLE001  # a truncated or damaged file fails anywhere in its decoder
         raise ImageError(
             f"{_sentence(name)} is damaged or cut short: copy or download it again."
         ) from None
-    # The mean of whole blocks of pixels costs little where a resize's filter costs much; with
-    # three times the asked-for pixels left the result is the same to three grey levels of 256.
-    factor = min(upright.size) // (3 * short_side) if short_side is not None else 1
-    return upright.reduce(factor) if factor > 1 else upright
+
+
+def _orientation(picture: Image.Image) -> int:
+    # ImageMagick puts EXIF into a PNG's text, which has no check of its own; a camera doesn't.
+    picture.info.pop("Raw profile type exif", None)
+    check_tags(picture.info.get("exif") or b"")
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:

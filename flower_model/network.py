@@ -7,14 +7,17 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
+from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, read_content
 from flower_model.errors import ModelError
 from flower_model.files import atomic_path
+from flower_model.timm_config import model_args, pretrained_cfg
+
+FLOATS, INTEGERS = ("F16", "BF16", "F32", "F64"), ("I64", "I32")  # of stored tensors
 
 logging.getLogger("timm").setLevel(logging.WARNING)  # "Loading pretrained weights…" is no news
 
@@ -36,30 +39,55 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
             f"'{folder}' asks for the architecture '{config.architecture}', "
             f"which timm {timm.__version__} does not have."
         )
+    found = _read_header(weights, folder)
+    with torch.device("meta"):  # takes no memory, however large
+        expected = _create(folder, config).state_dict()
+    for name, tensor in expected.items():
+        shape, kind = found.pop(name, (None, ""))
+        if shape != list(tensor.shape):
+            raise ModelError(
+                f"'{weights}' does not fit its config.json, which asks for {config.architecture} "
+                f"with {len(config.labels)} labels: '{name}' should be {list(tensor.shape)} and is "
+                f"{shape or 'nothing'}."
+            )
+        if kind not in (FLOATS if tensor.is_floating_point() else INTEGERS):
+            raise ModelError(f"'{weights}' holds '{name}' as {kind}: fetch the model again.")
+    if found:
+        name = repr(min(found))[:100]
+        raise ModelError(f"'{weights}' holds {name}, unknown to {config.architecture}.")
+
+    tensors = load_file(weights)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelError(f"'{weights}' holds '{name}' with numbers that are none.")
+    network = _create(folder, config)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _read_header(weights: Path, folder: Path) -> dict[str, tuple[list[int], str]]:
+    """Name -> shape and type of each tensor; the library checks that the file is as long as they are."""
     try:
-        tensors = load_file(weights)
+        with safe_open(weights, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # is no dict
+            return {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
     except FileNotFoundError:
         raise ModelError(f"'{folder}' holds no {WEIGHTS_FILE}: fetch the model again.") from None
     except (SafetensorError, OSError):
         raise ModelError(f"'{weights}' is damaged or cut short: fetch the model again.") from None
-    try:
-        network = timm.create_model(f"local-dir:{folder}", pretrained=False)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(f"timm can't build the model of '{folder}' ({error}).") from None
 
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors or tensors[name].shape != tensor.shape:
-            found = list(tensors[name].shape) if name in tensors else "nothing"
-            raise ModelError(
-                f"'{weights}' does not fit its config.json, which asks for {config.architecture} with "
-                f"{len(config.labels)} labels: '{name}' should be {list(tensor.shape)} and is {found}."
-            )
-    unknown = sorted(set(tensors) - set(expected))
-    if unknown:
-        raise ModelError(f"'{weights}' holds '{unknown[0]}', unknown to {config.architecture}.")
-    network.load_state_dict(tensors)
-    return network
+
+def _create(folder: Path, config: ModelConfig) -> nn.Module:
+    """The network with random weights; timm is given nothing of a config.json that was not checked."""
+    content = read_content(folder / CONFIG_FILE)
+    arguments = {"pretrained_cfg": pretrained_cfg(content), **model_args(content)}
+    try:
+        return timm.create_model(
+            config.architecture, pretrained=False, num_classes=len(config.labels), **arguments
+        )
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ModelError(f"timm can't build the model of '{folder}' ({reason}).") from None
 
 
 def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:

@@ -33,14 +33,14 @@ def read_parquet(path: Path) -> Iterator[Row]:
     """
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowInvalid:
+        with file:
+            top_k = (len(file.schema_arrow) - len(COLUMNS)) // 2 + 1
+            if file.schema_arrow != _schema(top_k):
+                raise _foreign(path)
+            for batch in file.iter_batches(ROWS):
+                yield from (unflatten(row, top_k) for row in batch.to_pylist())
+    except (pa.ArrowException, ValueError, OSError):  # damaged, or of something else
         raise _foreign(path) from None
-    with file:
-        top_k = (len(file.schema_arrow) - len(COLUMNS)) // 2 + 1
-        if file.schema_arrow != _schema(top_k):
-            raise _foreign(path)
-        for batch in file.iter_batches(ROWS):
-            yield from (unflatten(row, top_k) for row in batch.to_pylist())
 
 
 def _schema(top_k: int) -> pa.Schema:

@@ -95,7 +95,7 @@ class PhotoTransform:
         if self.crop_mode == "border" or fit_height != fit_width:
             pick = max if self.crop_mode == "border" else min
             ratio = pick(height / fit_height, width / fit_width)
-            return round(width / ratio), round(height / ratio)
+            return max(round(width / ratio), 1), max(round(height / ratio), 1)
         short = min(width, height)  # torchvision rounds down where timm rounds to the nearest
         return int(fit_width * width / short), int(fit_height * height / short)
 

@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from flower_model import ImageError
-from flower_model.images import MAX_BYTES, MAX_SCANS, START_OF_SCAN, open_image
+from flower_model.headers import MAX_SCANS, START_OF_SCAN
+from flower_model.images import MAX_BYTES, open_image
 
 pillow_heif.register_heif_opener()  # to write HEIC files here
 

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from torch import nn
 
-from flower_model.config import read_architecture
-from flower_model.errors import HubError, ModelError, RecipeError
+from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_architecture, read_content
+from flower_model.errors import FlowerModelError, HubError, ModelError, RecipeError
+from flower_model.hub import download
+from flower_model.timm_config import model_args, pretrained_cfg
 from training.recipe import Model
 
 
@@ -32,7 +33,7 @@ def create_network(model: Model, num_classes: int) -> nn.Module:
     if not model.pretrained:
         network = timm.create_model(name, num_classes=num_classes)
     elif Path(model.pretrained).is_dir():
-        network = _from_folder(model, num_classes)
+        network = _from_folder(model, Path(model.pretrained), num_classes)
     else:
         network = _from_hub(model, num_classes)
     # timm, transformers and ourselves read from here how a photo becomes the network's input.
@@ -46,31 +47,51 @@ def create_network(model: Model, num_classes: int) -> nn.Module:
     return network
 
 
-def _from_folder(model: Model, num_classes: int) -> nn.Module:
-    folder = Path(model.pretrained)
-    _check_architecture(read_architecture(folder / "config.json"), model)
+def _from_folder(model: Model, folder: Path, num_classes: int) -> nn.Module:
+    """timm adapts the weights to the task; where they come from is said here, never by a config.json."""
+    content = read_content(folder / CONFIG_FILE)
+    _check_architecture(read_architecture(folder / CONFIG_FILE), model)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise ModelError(f"'{folder}' holds no {WEIGHTS_FILE}, and a pickle is not opened.")
+    source = pretrained_cfg(content)
+    classes = content.get("num_classes", (content.get("pretrained_cfg") or {}).get("num_classes"))
+    if isinstance(classes, int):
+        source["num_classes"] = classes
     try:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=num_classes)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        return timm.create_model(
+            model.architecture,
+            pretrained=True,
+            pretrained_cfg={**source, "file": str(weights)},
+            num_classes=num_classes,
+            **model_args(content),
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         raise ModelError(f"The weights in '{folder}' can't be loaded ({_first(error)}).") from None
 
 
 def _from_hub(model: Model, num_classes: int) -> nn.Module:
     source = model.pretrained
-    try:
-        if "/" in source:
-            network: Any = timm.create_model(
-                f"hf-hub:{source}", pretrained=True, num_classes=num_classes
-            )
-            _check_architecture(network.pretrained_cfg["architecture"], model)
-            return network
+    if "/" not in source:  # timm's own name of weights, which timm keeps on the Hub
         _check_architecture(source.partition(".")[0], model)
-        return timm.create_model(source, pretrained=True, num_classes=num_classes)
-    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError) as error:
+        known = timm.get_pretrained_cfg(source)
+        source = known.hf_hub_id if known and known.hf_hub_id else f"timm/{source}"
+    repo, _, revision = source.partition("@")
+    try:
+        folder = download(
+            repo,
+            (CONFIG_FILE, WEIGHTS_FILE),
+            revision=revision or None,
+            token=None,
+            cache_dir=None,
+            offline=False,
+        )
+    except FlowerModelError as error:
         raise HubError(
-            f"The pretrained weights '{source}' are no folder and can't be fetched from the Hub "
-            f"({_first(error)}): name a folder with --pretrained or check the network."
+            f"The pretrained weights '{model.pretrained}' are no folder and can't be fetched from "
+            f"the Hub ({str(error).rstrip('.')}): name a folder with --pretrained or check the network."
         ) from None
+    return _from_folder(model, folder, num_classes)
 
 
 def _check_architecture(found: str, model: Model) -> None:

@@ -47,7 +47,7 @@ def _or_nothing(tell: Callable[..., str]) -> Callable[..., str]:
     def told(*args: Any) -> str:
         try:
             return tell(*args)
-        except (LookupError, TypeError, AttributeError, ValueError):
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
             return ""
 
     return told

@@ -1,6 +1,7 @@
 """Files that visitors send: photos, and zips of photos, read in memory and never trusted."""
 
 import base64
+import io
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from flower_model.errors import FlowerModelError, ImageError
 
 MAX_PHOTOS = 500  # in one go
 MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip
+MAX_ZIP_LIST = 2_000_000  # bytes of a zip's list of what it holds: 500 photos need a tenth
 MAX_ZIP_BYTES = 1_000_000_000  # of all that a zip unpacks to
 
 
@@ -68,7 +70,8 @@ def read_upload(file: Any) -> bytes:
         ImageError: If it is not there, or is not one that came through Gradio's upload.
     """
     try:
-        return Path(_checked(file).path).read_bytes()
+        with Path(_checked(file).path).open("rb") as content:
+            return content.read(MAX_PHOTO_BYTES + 1)  # which open_image refuses
     except (OSError, ValueError):
         raise _not_arrived() from None
 
@@ -113,9 +116,11 @@ def notice(error: FlowerModelError) -> gr.Error:
 
 def _zipped(name: str, path: str, archives: ExitStack) -> list[Upload]:
     try:
-        archive = archives.enter_context(zipfile.ZipFile(path))
+        file = archives.enter_context(_ZipFile(path))
+        archive = archives.enter_context(zipfile.ZipFile(file))
+        file.most = None
         members = [member for member in archive.infolist() if _is_file(member)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except Exception:  # noqa: BLE001  # zipfile raises whatever a damaged list makes it raise
         error = ImageError(f"'{name}' is damaged or no zip file: make it again.")
         return [_refused(name, error)]
     if sum(member.file_size for member in members) > MAX_ZIP_BYTES:
@@ -127,6 +132,20 @@ def _zipped(name: str, path: str, archives: ExitStack) -> list[Upload]:
     return [Upload(member.filename, partial(_unpack, archive, member)) for member in members]
 
 
+class _ZipFile(io.FileIO):
+    """A zip whose list of members is not read if it is longer than any of `MAX_PHOTOS` photos.
+
+    Python makes an object of each, which takes a second for 50,000.
+    """
+
+    most: int | None = MAX_ZIP_LIST  # bytes in one read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.most is not None and size is not None and size > self.most:
+            raise zipfile.BadZipFile("too long a list")
+        return super().read(size) or b""
+
+
 def _is_file(member: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the zip was not made on Unix
     parts = member.filename.split("/")
@@ -135,17 +154,25 @@ def _is_file(member: zipfile.ZipInfo) -> bool:
     return not member.is_dir() and kind in (0, stat.S_IFREG) and not hidden
 
 
+def _shown(name: str) -> str:
+    # A zip's names may have 65,535 letters, and lines.
+    line = " ".join(name.split())
+    return line if len(line) <= 200 else f"…{line[-200:]}"
+
+
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(member) as file:
             data = file.read(MAX_PHOTO_BYTES + 1)  # its header may lie about its size
     except Exception:  # noqa: BLE001  # a password, a bad checksum, an unknown or broken compression
         raise ImageError(
-            f"'{member.filename}' can't be unpacked: it is damaged or has a password."
+            f"'{_shown(member.filename)}' can't be unpacked: it is damaged or has a password."
         ) from None
     if len(data) > MAX_PHOTO_BYTES:
         limit = MAX_PHOTO_BYTES // 1_000_000
-        raise ImageError(f"'{member.filename}' is larger than {limit} MB: make it smaller first.")
+        raise ImageError(
+            f"'{_shown(member.filename)}' is larger than {limit} MB: make it smaller first."
+        )
     return data
 
 

@@ -1,0 +1,74 @@
+"""Whole files of each kind that `fuzz.py` damages."""
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from benchmarks.fuzz_attacks import _zip as make_zip
+from benchmarks.fuzz_seeds import draw, encoded, seeds
+
+
+@cache
+def samples(kind: str) -> dict[str, bytes]:
+    """What it is -> the file."""
+    if kind == "photo":
+        return seeds()
+    if kind == "zip":
+        photo = encoded(draw(), "JPEG")
+        members = {f"{i}.jpg": photo for i in range(3)}
+        return {f"zip, compression {how}": make_zip(members, how) for how in (0, 8, 12, 14)}
+    if kind == "answers":
+        return _answers()
+    return _weights()
+
+
+def unpack_weights(folder: Path, file: bytes = b"") -> Path:
+    """Puts a weights folder, one file of which may be another, into a folder; returns a photo's path."""
+    for name, content in _weights().items():
+        path = folder / "weights" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    if file:
+        name = "config.json" if file[:1] in b'{["' else "model.safetensors"
+        (folder / "weights" / name).write_bytes(file)
+    photo = folder / "photo.png"
+    if not photo.exists():
+        photo.write_bytes(encoded(draw(), "PNG"))
+    return photo
+
+
+def _answers() -> dict[str, bytes]:
+    from flower_model.answers import AnswerFile
+    from flower_model.prediction import Prediction
+
+    made = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".csv", ".jsonl", ".parquet"):
+            path = Path(folder) / f"answers{suffix}"
+            with AnswerFile(path, model="resnet50-0123", top_k=2) as answers:
+                for number in range(5):
+                    answers.write(f"{number}.jpg", Prediction((("rose", 0.9), ("tulip", 0.1))))
+                answers.finish()
+            made[f"answers{suffix}"] = path.read_bytes()
+    return made
+
+
+@cache
+def _weights() -> dict[str, bytes]:
+    """A weights folder of a small network, as we write it."""
+    import timm
+    import torch
+
+    from flower_model import FlowerClassifier
+    from flower_model.config import ModelConfig
+
+    torch.manual_seed(0)
+    labels = ("daisy", "rose", "tulip")
+    network = timm.create_model("test_resnet", num_classes=len(labels))
+    model = FlowerClassifier(network, ModelConfig("test_resnet", labels), device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        config = json.loads((Path(folder) / "config.json").read_text())
+        weights = (Path(folder) / "model.safetensors").read_bytes()
+    return {"config.json": json.dumps(config).encode(), "model.safetensors": weights}

@@ -1,0 +1,116 @@
+"""What a config.json may ask of timm: how photos become input, and little else, within bounds."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flower_model.errors import ModelError
+
+MAX_SIDE = 1024  # pixels of the network's input; timm's largest networks take 800
+
+# Left out is all that says where weights come from (url, file, hf_hub_id, state_dict, custom_load):
+# timm would fetch them from anywhere, or unpickle them.
+SIZES = ("input_size", "test_input_size", "min_input_size")  # (channels, height, width)
+POOLS = ("pool_size", "test_pool_size")
+SHARES = ("crop_pct", "test_crop_pct")
+TEXTS = (
+    *("interpolation", "crop_mode", "tag", "license", "description"),
+    *("origin_url", "paper_name", "paper_ids"),
+)
+LAYERS = ("first_conv", "classifier")
+
+# What leaves a network about as large as its architecture is.
+MODEL_ARGS = (
+    *("num_classes", "in_chans", "img_size", "global_pool", "class_token", "dynamic_img_size"),
+    *("dynamic_img_pad", "drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"),
+)
+
+
+def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's `pretrained_cfg` out of a config.json, without what is not known to be harmless.
+
+    Raises:
+        ModelError: If a value is not of its kind or out of its bounds.
+    """
+    given = content.get("pretrained_cfg") or {}
+    if not isinstance(given, dict):
+        raise ModelError("config.json's pretrained_cfg must be a JSON object.")
+    checks = {
+        **dict.fromkeys(SIZES, _is_size),
+        **dict.fromkeys(POOLS, lambda value: _is_list(value, 2, 1, MAX_SIDE, int)),
+        **dict.fromkeys(SHARES, lambda value: _is_number(value, 0.1, 1)),
+        "mean": lambda value: _is_list(value, 3, -10, 10),
+        "std": lambda value: _is_list(value, 3, 1e-3, 1000),
+        **dict.fromkeys(TEXTS, _is_text),
+        **dict.fromkeys(LAYERS, lambda value: _is_text(value) or _is_texts(value)),
+        "fixed_input_size": lambda value: isinstance(value, bool),
+    }
+    known = {key: value for key, value in given.items() if key in checks and value is not None}
+    for key, value in known.items():
+        if not checks[key](value):
+            raise ModelError(
+                f"config.json's pretrained_cfg has a {key} that can't be: {_short(value)}."
+            )
+    return known
+
+
+def model_args(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of timm's `create_model` that a config.json asks for.
+
+    Raises:
+        ModelError: If one could make the network something else than its architecture.
+    """
+    given = content.get("model_args") or {}
+    if not isinstance(given, dict):
+        raise ModelError("config.json's model_args must be a JSON object.")
+    for key, value in given.items():
+        if key not in MODEL_ARGS or not _fits(key, value):
+            raise ModelError(
+                f"config.json's model_args ask for {_short(key)} = {_short(value)}, "
+                "which is not allowed."
+            )
+    return {
+        k: v for k, v in given.items() if k not in ("num_classes", "in_chans") and v is not None
+    }
+
+
+def _fits(key: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return True
+    if key == "global_pool":
+        return _is_text(value)
+    if key == "img_size":
+        return _is_number(value, 1, MAX_SIDE) or _is_list(value, 2, 1, MAX_SIDE, int)
+    low, high = {"in_chans": (3, 3), "num_classes": (1, 1_000_000)}.get(key, (0, 1))
+    return _is_number(value, low, high)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_list(value, 3, 1, MAX_SIDE, int)
+
+
+def _is_list(value: Any, length: int, low: float, high: float, kind: type = object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == length
+        and all(isinstance(x, kind) and _is_number(x, low, high) for x in value)
+    )
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return low <= value <= high and (isinstance(value, int) or math.isfinite(value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1000
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= 10 and all(map(_is_text, value))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
