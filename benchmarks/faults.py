@@ -272,8 +272,9 @@ asker sees; *lost*: nothing for {PATIENCE:.0f} s, or cut off with no cause. Time
 
 - Steady visitors waited {times[len(times) // 2]:.2f} s (median), {times[int(0.95 * len(times))]:.2f} s (95 %), at
   most {times[-1]:.2f} s, crowds included.
-- Killed in the middle and started again, it answered after {self.restarted:.1f} s. Folders of uploads left by
-  the kill: {self.left}; after the start: {self.left_after}, its own.
+- Killed in the middle and started again, it answered after {self.restarted:.1f} s. Folders of uploads, of all pages on
+  this computer, left by
+  the kill: {self.left}; after the start: {self.left_after}, one of them new.
 - Asked to stop with 100 questions waiting, it ended after {self.stopped:.1f} s with exit code {self.code} and
   {self.left_at_end} folders left.
 - Memory (MB): {lives}.
