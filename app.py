@@ -8,11 +8,11 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from flower_model.cli import add_model_argument, run_command
 from flower_model.errors import FlowerModelError
+from flower_model.upload_folder import upload_folder
 
 # Read by Gradio when it is imported: nothing is told to its makers, and no statistics are kept of the
 # requests, which would cost a pandas table for each.
@@ -32,21 +32,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Loads the model and serves its page until interrupted."""
-    launch_options = _launch_options(options)
+    launch_options, limits = _launch_options(options), _limits(options)
     _check_address(options.host, options.port)
+    if "SPACE_ID" in os.environ:  # there only the Hub's proxy reaches us, and says who asks
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
 
-    # A folder for uploads of its own, gone at the end: a page that stops, or sweeps up, would
-    # otherwise delete the photos of another on the same machine.
-    with TemporaryDirectory(prefix="flower-page-") as uploads:
+    # A page that stops, or sweeps up, would otherwise delete the photos of another on this machine.
+    with upload_folder() as uploads:
         os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=uploads)
         from flower_model.classifier import FlowerClassifier  # seconds: after what can fail at once
 
         model = FlowerClassifier.from_pretrained(options.model)
-        from flower_model.demo import PAGE, build_demo, serve_until_stopped
+        from flower_model import demo
 
-        folder = Path(options.model)
-        demo = build_demo(model, folder.resolve().name if folder.is_dir() else options.model)
-        serve_until_stopped(demo, **{**PAGE, **launch_options})
+        folder, find = Path(options.model), demo.Finder(model)
+        name = folder.resolve().name if folder.is_dir() else options.model
+        page = demo.build_demo(model, name, find)
+        gate, guarded = demo.guard(page, find, demo.Limits(**limits))
+        demo.serve_until_stopped(page, gate, **{**demo.PAGE, **launch_options, **guarded})
     return 0
 
 
@@ -79,6 +82,19 @@ def _parser() -> argparse.ArgumentParser:
         "--max-size", metavar="SIZE", default="100mb", help="largest upload (default: %(default)s)"
     )
     parser.add_argument(
+        "--max-queue",
+        metavar="N",
+        type=int,
+        default=200,
+        help="how many questions may wait; more are refused (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="N/TIME",
+        help="how often one visitor may ask, such as 60/minute, or off "
+        "(default: 600/minute, as often as he likes on this computer)",
+    )
+    parser.add_argument(
         "--mcp", action="store_true", help="be an MCP server too, with the API as its tools"
     )
     return parser
@@ -97,6 +113,32 @@ def _launch_options(options: argparse.Namespace) -> dict[str, Any]:
         "max_file_size": _size(options.max_size),
         "mcp_server": options.mcp or None,
     }
+
+
+def _limits(options: argparse.Namespace) -> dict[str, Any]:
+    """What flower_model.demo.Limits is told, checked."""
+    if options.max_queue < 1:
+        raise FlowerModelError(f"--max-queue must be at least 1, not {options.max_queue}.")
+    digits, unit = options.max_size[:-2], options.max_size[-2:].lower()
+    largest = int(digits) * {"kb": 10**3, "mb": 10**6, "gb": 10**9}[unit]
+    limits = {"queue": options.max_queue, "max_bytes": 10 * largest}
+    if options.rate is not None:
+        limits |= {"rate": _rate(options.rate), "everyone": True}
+    return limits
+
+
+def _rate(text: str) -> Any:
+    if text == "off":
+        return None
+    from limits import parse
+
+    try:
+        rate = parse(text)
+    except ValueError:
+        rate = None
+    if rate is None or rate.amount < 1:
+        raise FlowerModelError(f"--rate must be such as 60/minute, or off, not '{text}'.")
+    return rate
 
 
 def _credentials(text: str | None) -> tuple[str, str] | None:

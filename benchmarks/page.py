@@ -92,7 +92,9 @@ def start_app(model: str) -> tuple[subprocess.Popen[str], str, float]:
         port = listener.getsockname()[1]
     command = [sys.executable, "app.py", "--model", model, "--port", str(port)]
     begun = time.perf_counter()
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert server.stdout
     server.stdout.readline()
     return server, f"http://127.0.0.1:{port}/", time.perf_counter() - begun

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -53,17 +54,17 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
             )
         memory = [server.memory_info().rss]
         times: list[float] = []
-        wrong, failed = 0, 0
+        wrong, failures = 0, Counter[str]()
         end = time.perf_counter() + seconds
 
         async def visit(photo: bytes, expected: dict[str, float]) -> None:
-            nonlocal wrong, failed
+            nonlocal wrong
             while time.perf_counter() < end:
                 start = time.perf_counter()
                 try:
                     answer = await ask(client, photo)
-                except (httpx.HTTPError, ValueError):
-                    failed += 1
+                except (httpx.HTTPError, ValueError) as error:
+                    failures[f"{type(error).__name__}: {error}"] += 1
                     continue
                 times.append(time.perf_counter() - start)
                 wrong += not same(answer, expected)
@@ -80,7 +81,10 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
     print(
         f"{visitors} visitors, {took:.0f} s: {len(times)} answers, {len(times) / took:.1f} a second"
     )
+    failed = failures.total()
     print(f"errors: {failed}; answers to somebody else's photo: {wrong}")
+    for failure, times_seen in failures.most_common(5):
+        print(f"  {times_seen} x {failure}")
     print(f"p50 {p50:.2f} s, p95 {p95:.2f} s, slowest {max(times):.2f} s")
     told = ", ".join(f"{rss / 1e6:.0f}" for rss in memory)
     print(f"memory of the server before and at every sixth of the time: {told} MB")
@@ -99,10 +103,10 @@ async def ask(client: httpx.AsyncClient, photo: bytes) -> dict[str, float]:
     called = await client.post("gradio_api/call/identify", json={"data": data})
     event = called.raise_for_status().json()["event_id"]
     said = (await client.get(f"gradio_api/call/identify/{event}")).raise_for_status().text
-    kind, _, rest = said.partition("\n")
+    kind, data = said.splitlines()[-3:-1]  # the last event; heartbeats may come before it
     if kind != "event: complete":
-        raise ValueError(said)
-    (answer,) = json.loads(rest.partition("\n")[0].removeprefix("data: "))
+        raise ValueError(data)
+    (answer,) = json.loads(data.removeprefix("data: "))
     return {guess["label"]: guess["probability"] for guess in answer["top"]}
 
 
@@ -129,13 +133,16 @@ def draw(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def start_app(model: str) -> tuple[subprocess.Popen[str], str]:
+def start_app(model: str, port: int | None = None) -> tuple[subprocess.Popen[str], str]:
     """Starts the app and waits until it says that it serves; returns its process and address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    if port is None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
     command = [sys.executable, "app.py", "--model", model, "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert server.stdout
     server.stdout.readline()
     return server, f"http://127.0.0.1:{port}/"

@@ -1,12 +1,15 @@
 """What several test modules share: a small model, a photo, and commands run as a user runs them."""
 
+import asyncio
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,8 @@ os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
 import timm
 import torch
 from hub import HubServer
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
@@ -166,6 +171,51 @@ def launch() -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
+def find(tiny_model):
+    """Asks `tiny_model`, and can be held up by `find.go_on.clear()`, or made to fail by `find.error`."""
+    from flower_model.demo import Finder
+
+    class Gated(Finder):
+        def __init__(self, model):
+            super().__init__(model)
+            self.go_on, self.error = threading.Event(), None
+            self.go_on.set()
+
+        def __call__(self, photo):
+            assert self.go_on.wait(60)
+            if self.error:
+                raise self.error
+            return super().__call__(photo)
+
+    finder = Gated(tiny_model)
+    yield finder
+    finder.go_on.set()
+
+
+@pytest.fixture
+def open_page_under(find, tmp_path, monkeypatch):
+    """`open_page_under(queue=1)` serves a page with these limits; returns its address and folder."""
+    from flower_model.demo import PAGE, Limits, build_demo, guard
+
+    pages = []
+
+    def open_page_under(**limits):
+        folder = tmp_path / "uploads"
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+        page = build_demo(find.model, "tiny", find)
+        _, options = guard(page, find, Limits(**limits))
+        page.launch(
+            server_port=free_port(), prevent_thread_lock=True, quiet=True, **PAGE, **options
+        )
+        pages.append(page)
+        return page.local_url, folder
+
+    yield open_page_under
+    for page in pages:
+        page.close(verbose=False)
+
+
+@pytest.fixture
 def page(open_page) -> Page:
     """The page as a new visitor sees it, on a laptop's screen."""
     return open_page()
@@ -186,13 +236,15 @@ class Served:
 
     def __init__(self, *words: object, env: dict[str, str]) -> None:
         self.url = f"http://127.0.0.1:{free_port()}/"
+        # No pipe: nobody reads it while the page runs, and its log would fill it.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--port", self.url.split(":")[2][:-1], *map(str, words)],
             cwd=ROOT,
             env=os.environ | env,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
         )
         self.lines: list[str] = []
         assert self.process.stdout
@@ -211,11 +263,9 @@ class Served:
         """Ends it as a service manager would; returns its exit code and its stderr."""
         if self.process.poll() is None:
             self.process.terminate()
-        try:
-            _, errors = self.process.communicate(timeout=60)
-        except ValueError:  # stopped before, and read to the end
-            return self.process.returncode, ""
-        return self.process.returncode, errors
+        self.process.wait(60)
+        self._errors.seek(0)
+        return self.process.returncode, self._errors.read()
 
 
 def assert_one_sentence(result, *parts):
@@ -226,6 +276,21 @@ def assert_one_sentence(result, *parts):
     assert "Traceback" not in result.stderr
     for part in parts:
         assert str(part) in result.stderr
+
+
+def call_tool(served, name, **arguments):
+    """The tools that an MCP client finds, and what one of them says."""
+
+    async def call():
+        async with (
+            streamable_http_client(served.url + "gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return await session.list_tools(), await session.call_tool(name, arguments)
+
+    with ThreadPoolExecutor(1) as thread:  # in this one Playwright may have a loop of its own
+        return thread.submit(asyncio.run, call()).result()
 
 
 def free_port() -> int:

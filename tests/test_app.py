@@ -75,6 +75,9 @@ def test_a_larger_upload_than_max_size_is_refused(guarded):
         (["--max-size", "20"], ["--max-size", "20mb", "'20'"]),
         (["--max-size", "0mb"], ["--max-size", "'0mb'"]),
         (["--max-size", "-1mb"], ["--max-size"]),
+        (["--max-queue", "0"], ["--max-queue"]),
+        (["--rate", "often"], ["--rate", "60/minute", "'often'"]),
+        (["--rate", "0/minute"], ["--rate"]),
     ],
 )
 def test_a_bad_option_is_told_in_one_sentence(run_script, words, parts):
@@ -149,8 +152,9 @@ def assert_served_without_a_link(served, flower_photo):
     assert answer["label"]
     code, errors = served.stop()
     assert code == 0
-    assert len(errors.splitlines()) == 1 and "There is no public link" in errors
-    assert "training.publish MODEL user/repo --space user/demo" in errors
+    (told,) = (line for line in errors.splitlines() if not line.startswith("{"))  # no log line
+    assert "There is no public link" in told
+    assert "training.publish MODEL user/repo --space user/demo" in told
 
 
 def test_a_link_that_is_refused_is_told_and_the_page_served(

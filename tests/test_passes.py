@@ -28,7 +28,7 @@ def test_who_comes_during_a_pass_shares_the_next_one():
         results = [threads.submit(ask, 0)]
         assert first_runs.wait(10)
         results += [threads.submit(ask, item) for item in range(1, 7)]
-        while len(ask._arrived) < 6:
+        while ask._arrived.qsize() < 6:
             pass
         go_on.set()
         assert [result.result(10) for result in results] == list(range(7))

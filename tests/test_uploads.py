@@ -131,7 +131,7 @@ def test_an_address_of_this_computer_is_not_asked():
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         found = contents(f"http://127.0.0.1:{server.server_port}/secret.jpg")
-    assert "did not arrive" in found["photo 1"] and asked == []
+    assert "nothing is fetched from an address" in found["photo 1"] and asked == []
 
 
 def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(

@@ -9,17 +9,19 @@ from flower_model.demo.finding import Finder
 from flower_model.demo.identify import identify_tab
 from flower_model.demo.look import PAGE, TITLE
 from flower_model.demo.many import many_tab
+from flower_model.demo.service import Limits, guard
 from flower_model.demo.serving import serve_until_stopped
 
-__all__ = ["PAGE", "TITLE", "build_demo", "serve_until_stopped"]
+__all__ = ["PAGE", "TITLE", "Finder", "Limits", "build_demo", "guard", "serve_until_stopped"]
 
 
-def build_demo(model: FlowerClassifier, name: str) -> gr.Blocks:
+def build_demo(model: FlowerClassifier, name: str, find: Finder | None = None) -> gr.Blocks:
     """Builds the page and its API endpoints `/identify` and `/identify_many`.
 
     Args:
         model: The model that answers.
         name: What the page calls it, also in the code that loads it: a folder or a Hub repository.
+        find: What asks it, if somebody else asks it the same way.
 
     Returns:
         A page to be launched with `**PAGE`.
@@ -27,8 +29,8 @@ def build_demo(model: FlowerClassifier, name: str) -> gr.Blocks:
     Example:
         >>> build_demo(FlowerClassifier.from_pretrained("weights"), "weights").launch(**PAGE)
     """
-    find = Finder(model)
-    # An hour after it came, a photo is deleted from the server.
+    find = find or Finder(model)
+    # An hour after it came, a photo is deleted from the server; by `guard` after minutes.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         gr.HTML(
             f"<h1>{TITLE}</h1><p>Show it a photo. It knows {len(model.labels)} kinds of flower.</p>",

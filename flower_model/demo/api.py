@@ -6,6 +6,7 @@ import gradio as gr
 
 from flower_model.demo.finding import Finder
 from flower_model.demo.identify import AT_ONCE
+from flower_model.demo.log import answering
 from flower_model.demo.rows import name_all
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
@@ -51,10 +52,9 @@ def add_endpoints(find: Finder) -> None:
         Returns:
             The most probable name, its calibrated probability, and the five most probable names.
         """
-        try:
+        with answering("/identify", _refusal) as asked:
+            asked.photos = 1
             return as_answer(find(read_upload(photo)).answer)
-        except FlowerModelError as error:
-            raise _refusal(error) from None
 
     def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
         """Names the flower in each of several photos.
@@ -65,16 +65,14 @@ def add_endpoints(find: Finder) -> None:
         Returns:
             For each photo its file's name and its answer, or the reason why it has none.
         """
-        try:
-            with open_uploads(photos) as uploads:
-                return [
-                    {"photo": row.name, "answer": None, "error": str(row.answer)}
-                    if isinstance(row.answer, ImageError)
-                    else {"photo": row.name, "answer": as_answer(row.answer), "error": None}
-                    for row in name_all(model, uploads)
-                ]
-        except FlowerModelError as error:
-            raise _refusal(error) from None
+        with answering("/identify_many", _refusal) as asked, open_uploads(photos) as uploads:
+            asked.photos = len(uploads)
+            return [
+                {"photo": row.name, "answer": None, "error": str(row.answer)}
+                if isinstance(row.answer, ImageError)
+                else {"photo": row.name, "answer": as_answer(row.answer), "error": None}
+                for row in name_all(model, uploads)
+            ]
 
     def as_answer(prediction: Prediction) -> Answer:
         return {

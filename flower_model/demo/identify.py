@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from flower_model.demo.finding import TOP_K, Finder
+from flower_model.demo.log import answering
 from flower_model.demo.looked import looked_at
 from flower_model.demo.uploads import notice, read_upload
 from flower_model.demo.words import headline, no_flower
-from flower_model.errors import FlowerModelError
 
 WAITING = "<p class='waiting'>Its name will appear here.</p>"
 AT_ONCE = 16  # visitors whose photos are opened and answered at the same time
@@ -58,11 +58,12 @@ def identify_tab(find: Finder) -> None:
     def show_answer(upload: Any) -> dict[Any, Any]:
         if upload is None:  # the photo was taken away again
             return {answer: WAITING, anyway: HIDDEN, top: HIDDEN, looked: HIDDEN}
-        try:
-            data = read_upload(upload)
-            found = find(data)
-        except FlowerModelError as error:
-            raise notice(error) from None
+        with answering("page: identify", notice) as asked:
+            asked.photos = 1
+            return answered(read_upload(upload))
+
+    def answered(data: bytes) -> dict[Any, Any]:
+        found = find(data)
         says_no = found.answer.is_flower is False
         words = (
             no_flower(found.answer)
@@ -78,7 +79,7 @@ def identify_tab(find: Finder) -> None:
         }
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    asked = photo.change(
+    shown = photo.change(
         show_answer,
         photo,
         [answer, anyway, top, looked],
@@ -89,7 +90,7 @@ def identify_tab(find: Finder) -> None:
         show_progress_on=answer,
     )
     # A file that can't be opened goes, and takes the last photo's answer with it.
-    asked.failure(lambda: None, None, photo, **quiet)
+    shown.failure(lambda: None, None, photo, **quiet)
     anyway.click(lambda: (HIDDEN, SHOWN, SHOWN), None, [anyway, top, looked], **quiet)
 
 

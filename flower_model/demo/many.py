@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
+from flower_model.demo.log import answering
 from flower_model.demo.rows import Row, csv_text, name_all
 from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
 from flower_model.demo.words import percent
-from flower_model.errors import FlowerModelError, ImageError
+from flower_model.errors import ImageError
 
 HEADINGS = ("File", "Name", "Botanical name", "Sure", "Or else")
 
@@ -44,13 +45,11 @@ def many_tab(model: FlowerClassifier) -> None:
         if not uploads:
             return {summary: "", results: gr.update(visible=False)}
         rows: list[Row] = []
-        try:
-            with open_uploads(uploads) as photos:
-                for row in name_all(model, photos, thumbnails=True):
-                    rows.append(row)
-                    progress((len(rows), len(photos)), desc="Naming", unit="photos")
-        except FlowerModelError as error:
-            raise notice(error) from None
+        with answering("page: many", notice) as asked, open_uploads(uploads) as photos:
+            asked.photos = len(photos)
+            for row in name_all(model, photos, thumbnails=True):
+                rows.append(row)
+                progress((len(rows), len(photos)), desc="Naming", unit="photos")
         return {
             summary: _summary(rows),
             results: gr.update(visible=True),

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
 
+from flower_model.demo.gate import Gate
 from flower_model.errors import FlowerModelError
 
 NO_LINK = (
@@ -22,11 +23,20 @@ NO_LINK = (
 )
 
 
-def serve_until_stopped(demo: gr.Blocks, *, share: bool = False, **launch_options: Any) -> None:
+GRACE = 25.0  # seconds to answer what was asked; Kubernetes kills after 30
+
+
+def serve_until_stopped(
+    demo: gr.Blocks, gate: Gate, *, share: bool = False, **launch_options: Any
+) -> None:
     """Launches a page, tells its addresses, and returns after Ctrl-C or SIGTERM.
+
+    What was asked before the signal is answered, what comes after it refused. A second signal ends
+    it at once.
 
     Args:
         demo: The page.
+        gate: What stands before it.
         share: Ask Gradio for a public link too; that there is none is told, and no error.
         launch_options: More of what `demo.launch` takes.
 
@@ -42,6 +52,10 @@ def serve_until_stopped(demo: gr.Blocks, *, share: bool = False, **launch_option
         _launch(demo, asked_to_stop, {"share": share, **launch_options})
         while not asked_to_stop:
             time.sleep(0.1)
+        gate.stopping = True
+        latest = time.monotonic() + GRACE
+        while gate.busy() and time.monotonic() < latest and len(asked_to_stop) == 1:
+            time.sleep(0.05)
     finally:
         with redirect_stdout(StringIO()):  # Gradio tells that it ends a tunnel
             demo.close(verbose=False)

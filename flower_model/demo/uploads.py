@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_url_to_cache
 
 from flower_model.errors import FlowerModelError, ImageError
 
@@ -78,7 +76,7 @@ def read_upload(file: Any) -> bytes:
 
 def _uploads(sent: Any, number: str, archives: ExitStack) -> list[Upload]:
     if isinstance(sent, str):
-        return [Upload(number, partial(_fetch, sent))]
+        return [Upload(number, partial(_decode, sent))]
     try:
         file = _checked(sent)
     except ValueError:
@@ -94,14 +92,16 @@ def _checked(sent: Any) -> FileData:
     return FileData.model_validate(sent, context={"validate_meta": True})
 
 
-def _fetch(address: str) -> bytes:
-    """What an MCP client means by a text; for a single file, but not in a list, Gradio does it."""
+def _decode(address: str) -> bytes:
+    """What an MCP client means by a text; for a single file, but not in a list, Gradio reads it."""
+    start, _, content = address.partition(",")
+    if "://" in start:
+        raise ImageError("Send the photo itself: nothing is fetched from an address.")
+    if not start.startswith("data:"):
+        raise _not_arrived()
     try:
-        if address.startswith("data:"):
-            return base64.b64decode(address.partition(",")[2], validate=True)
-        with TemporaryDirectory() as folder:
-            return Path(save_url_to_cache(address, folder)).read_bytes()  # public addresses only
-    except Exception:  # noqa: BLE001  # a stranger's address can fail anywhere on the way
+        return base64.b64decode(content, validate=True)
+    except ValueError:
         raise _not_arrived() from None
 
 

@@ -1,0 +1,36 @@
+"""Asking a page as curl does: upload, call, result."""
+
+import json
+
+import httpx
+
+
+def upload(url, content, name="photo.jpg", **options):
+    return httpx.post(f"{url}gradio_api/upload", files={"files": (name, content)}, **options)
+
+
+def file(path):
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+
+
+def call(url, *data, endpoint="identify", **options):
+    return httpx.post(
+        f"{url}gradio_api/call/{endpoint}", json={"data": list(data)}, timeout=60, **options
+    )
+
+
+def result(url, event, endpoint="identify"):
+    """("complete", [answer]) or ("error", {"error": sentence, …})."""
+    got = httpx.get(f"{url}gradio_api/call/{endpoint}/{event}", timeout=60)
+    if got.status_code != 200:
+        return "error", got.json()
+    said = got.text
+    lines = [line for line in said.splitlines() if line and "heartbeat" not in line]
+    kind, data = lines[-2:]
+    return kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def ask(url, content, **options):
+    """The result for a photo's bytes, all three steps."""
+    (path,) = upload(url, content, **options).json()
+    return result(url, call(url, file(path), **options).json()["event_id"])

@@ -1,0 +1,108 @@
+"""What a page refuses, so that it goes on answering: in one sentence, with when to try again."""
+
+import httpx
+import pytest
+from asking import ask, call, file, result, upload
+from gradio_client import Client, handle_file
+from gradio_client.utils import QueueError
+from limits import parse
+
+
+@pytest.fixture
+def photo(flower_photo):
+    return flower_photo.read_bytes()
+
+
+def test_a_full_queue_refuses_politely_and_goes_on(open_page_under, find, photo):
+    url, _ = open_page_under(queue=2)
+    (path,) = upload(url, photo).json()
+    client = Client(url, verbose=False)
+    find.go_on.clear()
+    taken = []
+    while (called := call(url, file(path))).status_code == 200:
+        taken.append(called.json()["event_id"])
+        assert len(taken) < 50
+    assert called.status_code == 503 and int(called.headers["Retry-After"]) > 0
+    assert called.json() == {
+        "detail": "Too many people are asking just now: try again in a few seconds."
+    }
+    with pytest.raises(QueueError, match="Queue is full! Please try again."):
+        client.predict(handle_file("README.md"), api_name="/identify")
+    find.go_on.set()
+    assert {result(url, event)[0] for event in taken} == {"complete"}
+    assert ask(url, photo)[0] == "complete"
+
+
+def test_a_full_queue_is_told_on_the_page(open_page_under, find, open_page, flower_photo):
+    url, _ = open_page_under(queue=1)
+    (path,) = upload(url, flower_photo.read_bytes()).json()
+    page = open_page(url)
+    find.go_on.clear()
+    while call(url, file(path)).status_code == 200:
+        pass
+    page.set_input_files("#photo input[type=file]", str(flower_photo))
+    page.get_by_text("This application is currently busy. Please try again.").first.wait_for()
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(open_page_under, photo):
+    url, _ = open_page_under(rate=parse("3/minute"), everyone=True)
+    one, other = {"X-Forwarded-For": "198.51.100.1"}, {"X-Forwarded-For": "198.51.100.2"}
+    for _ in range(3):
+        assert ask(url, photo, headers=one)[0] == "complete"
+    refused = upload(url, photo, headers=one)
+    wait = int(refused.headers["Retry-After"])
+    assert refused.status_code == 429 and 1 <= wait <= 120
+    sentence = f"You ask faster than this page can answer everybody: try again in {wait} s."
+    assert refused.text == sentence
+    refused = call(url, None, headers=one)
+    assert refused.status_code == 429 and "try again in" in refused.json()["detail"]
+    assert ask(url, photo, headers=other)[0] == "complete"
+
+
+def test_the_page_tells_who_asks_too_often(open_page_under, open_page, flower_photo):
+    url, _ = open_page_under(rate=parse("1/hour"), everyone=True)
+    page = open_page(url)
+    page.set_input_files("#photo input[type=file]", str(flower_photo))
+    page.locator("#answer h2").wait_for()
+    page.get_by_label("Remove Image").click()
+    page.get_by_text("You ask faster than this page can answer everybody").first.wait_for()
+
+
+def test_by_default_this_computer_may_ask_as_often_as_it_likes(open_page_under, photo):
+    url, _ = open_page_under(rate=parse("1/hour"))
+    assert [ask(url, photo)[0] for _ in range(3)] == ["complete"] * 3
+    far = {"X-Forwarded-For": "2001:db8::1"}
+    assert ask(url, photo, headers=far)[0] == "complete"
+    neighbour = {"X-Forwarded-For": "2001:db8::2"}  # of the same visitor
+    assert upload(url, photo, headers=neighbour).status_code == 429
+
+
+def test_too_much_in_one_go_is_refused_and_not_kept(open_page_under, photo):
+    url, folder = open_page_under(max_bytes=300_000)
+
+    def in_chunks():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        for _ in range(10):
+            yield b"x" * 100_000
+
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for refused in (
+        upload(url, b"x" * 400_000),
+        httpx.post(f"{url}gradio_api/upload", content=in_chunks(), headers=kind),
+    ):
+        assert refused.status_code == 413
+        assert refused.text == (
+            "This is over the maximum allowed size of 0.3 MB in one go: send it in parts."
+        )
+    assert [path for path in folder.rglob("*") if b"x" * 99 in _bytes(path)] == []
+
+
+def test_a_question_of_many_megabytes_is_refused(served):
+    for route in ("call/identify", "queue/join", "cancel", "mcp/"):
+        refused = httpx.post(f"{served.url}gradio_api/{route}", content=b" " * 41_000_000)
+        assert refused.status_code == 413, route
+        assert refused.json() == {"detail": "The question is too long: send photos by the upload."}
+
+
+def _bytes(path):
+    return path.read_bytes() if path.is_file() else b""
