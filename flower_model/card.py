@@ -54,6 +54,7 @@ def _card(config: ModelConfig, name: str, pictures: Collection[str]) -> str:
         _training(details),
         _measured(details),
         _pictures(pictures),
+        _per_class(details.get("per_class", {})),
         _limits(config),
         _credits(recipe),
         _classes(config),
@@ -212,6 +213,26 @@ photos (area under the ROC curve {rule["auroc"]:.4f}), {unseen}."""
 
 def _pictures(pictures: Collection[str]) -> str:
     return "\n\n".join(f"![{text}]({file})" for file, text in PICTURES.items() if file in pictures)
+
+
+def _per_class(classes: Mapping[str, Mapping[str, float]]) -> str:
+    """A table that can be opened, the worst class first."""
+    if not classes:
+        return ""
+    order = sorted(classes.items(), key=lambda item: (item[1]["recall"], item[1]["precision"]))
+    rows = "\n".join(
+        f"| {plain(label)} | {c['photos']} | {100 * c['recall']:.0f} % | {100 * c['precision']:.0f} % |"
+        for label, c in order
+    )
+    return f"""<details><summary>By class</summary>
+
+Recall is the share of a class's photos that got its name, precision how often the name was right.
+
+| class | photos | recall | precision |
+| --- | ---: | ---: | ---: |
+{rows}
+
+</details>"""
 
 
 def _limits(config: ModelConfig) -> str:

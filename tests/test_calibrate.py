@@ -16,7 +16,7 @@ from flower_model.confidence import calibration_error
 from flower_model.rejection import REJECTION_FILE
 from training import calibrate, train
 from training.data import decode_photos
-from training.metrics import calibration_error_by_chance, reliability
+from training.metrics import calibration_error_by_chance, per_class, reliability
 from training.negatives import drawn_pictures, foliage
 from training.sources import Photo, folds
 
@@ -171,6 +171,22 @@ def test_foliage_is_cut_from_where_a_photo_is_green_and_nothing_else(tmp_path):
 
 
 # How good it says it is
+
+
+def test_recall_and_precision_of_each_class_that_occurs():
+    answers, targets = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
+    assert per_class(answers, targets, ["a", "b", "c", "d"]) == {
+        "a": {"photos": 2, "recall": 0.5, "precision": 0.5},
+        "b": {"photos": 3, "recall": 0.6667, "precision": 1.0},
+    }
+
+
+def test_the_card_has_a_row_for_every_class(trained):
+    card = (trained / "README.md").read_text(encoding="utf-8")
+    rows = [
+        line for line in card.splitlines() if line.startswith(tuple(f"| {c} " for c in COLOURS))
+    ]
+    assert len(rows) == len(COLOURS) and all(row.count("%") == 2 for row in rows)
 
 
 def test_reliability_is_what_the_calibration_error_sums_up():

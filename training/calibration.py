@@ -16,7 +16,7 @@ from training.data import DecodedPhotos, decode_photos, resize_side
 from training.evaluate import decode_source
 from training.figures import reliability_picture
 from training.forward import answer_photos
-from training.metrics import calibration_error_by_chance, measure, reliability
+from training.metrics import calibration_error_by_chance, measure, per_class, reliability
 from training.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.recipe import Recipe
 from training.rejection import FOLDS, fit_rejection, measure_rejection
@@ -85,6 +85,12 @@ def calibrate(
         | _measure(answers, [temperature] * FOLDS if source in only_measured else of_fold)
         for source, answers in measured.items()
     }
+    everything = [fitting[0], *measured.values()]
+    details["per_class"] = per_class(
+        np.concatenate([answers.logits.argmax(1) for answers in everything]),
+        np.concatenate([answers.targets for answers in everything]),
+        model.labels,
+    )
     sources = [*details["held_out"]["sources"], *map(published_name, recipe.data.calibrate)]
     found = _measure_calibration(fitting, of_fold)
     details["calibration"] = {"sources": sources, **found}
@@ -98,7 +104,7 @@ def calibrate(
     uses += ["the choice of the epoch"] * (recipe.finetune.keep == "best")
     details["held_out"] = {**details["held_out"], "used_for": " and ".join(uses)}
     model.config = replace(model.config, temperature=temperature, details=details)
-    return [fitting[0], *measured.values()]
+    return everything
 
 
 def summary(model: FlowerClassifier) -> str:

@@ -1,6 +1,9 @@
 """The figures that describe a classifier on labelled photos."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
 
 from flower_model.confidence import calibration_error, log_loss, probabilities
 
@@ -26,6 +29,30 @@ def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -
         "mean_per_class": float(_mean_per_class(hits[:, 0], targets)),
         "log_loss": log_loss(logits, targets, temperature),
         "calibration_error": calibration_error(probs, targets),
+    }
+
+
+def per_class(
+    answers: np.ndarray, targets: np.ndarray, labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """How well each class is told, for the classes that occur.
+
+    Args:
+        answers, targets: (photos,) int class indices.
+        labels: Class names in the order of the classes.
+
+    Returns:
+        Class name -> photos (their number), recall (the share of them that was named) and precision
+        (how often the name was right where it was given; 0 where it never was), in [0, 1].
+    """
+    classes = np.unique(targets)
+    precision, recall, _, photos = precision_recall_fscore_support(
+        targets, answers, labels=classes, zero_division=0.0
+    )
+    rows = zip(classes, photos, recall, precision, strict=True)
+    return {
+        labels[c]: {"photos": int(n), "recall": round(float(r), 4), "precision": round(float(p), 4)}
+        for c, n, r, p in rows
     }
 
 

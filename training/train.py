@@ -1,6 +1,7 @@
 """python -m training.train RECIPE: photos in, a weights folder out."""
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from flower_model.errors import HubError, RecipeError
 from training.calibrate import add_not_flowers_argument, not_flowers_folder
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
 from training.run_folder import check_run, open_run
+
+TRACKERS = ("tensorboard", "trackio")
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
     from accelerate import Accelerator
@@ -41,7 +44,7 @@ def run_training(options: argparse.Namespace) -> int:
     if options.resume and (run / "model").is_dir():  # written last, and in one step
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
-        train(recipe, run, data_root, not_flowers, resume=options.resume)
+        train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
     return 0
@@ -58,7 +61,13 @@ def explain(recipe: Recipe, data_root: Path) -> str:
 
 
 def train(
-    recipe: Recipe, run: Path, data_root: Path, not_flowers: Path | None, *, resume: bool = False
+    recipe: Recipe,
+    run: Path,
+    data_root: Path,
+    not_flowers: Path | None,
+    *,
+    resume: bool = False,
+    track: str | None = None,
 ) -> None:
     """A whole run, from the photos to the weights folder `run`/model.
 
@@ -69,6 +78,7 @@ def train(
         data_root: Folder that the recipe's sources lie in.
         not_flowers: Folder of photos that show no flower; None if there is none.
         resume: Go on from the run's last epoch.
+        track: What shows the figures of each epoch while it runs: one of Accelerate's trackers.
 
     Raises:
         FlowerModelError: If the data, the pretrained weights or the run folder are no good, or the
@@ -95,7 +105,7 @@ def train(
 
     clock = Clock()
     keep_freed_memory()
-    accelerator, bf16 = _accelerator(recipe)
+    accelerator, bf16 = _accelerator(recipe, track, run)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
     # On each machine one process decodes, and says so; the others then find its pictures on disk.
     with accelerator.local_main_process_first(), only_main_speaks(accelerator):
@@ -111,6 +121,7 @@ def train(
     if accelerator.is_main_process:
         lock = open_run(run, recipe, resume=resume)
     accelerator.wait_for_everyone()
+    accelerator.init_trackers(recipe.name)  # that `track` names, if any
     clock.lap("start")
     if recipe.probe and not resume:
         features = probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
@@ -127,6 +138,7 @@ def train(
         clock=clock,
         resume=resume,
     )
+    accelerator.end_training()
     if not accelerator.is_main_process:
         return  # what is left takes seconds and writes files
 
@@ -154,7 +166,9 @@ def train(
     lock.release()
 
 
-def _accelerator(recipe: Recipe) -> tuple["Accelerator", bool]:
+def _accelerator(
+    recipe: Recipe, track: str | None = None, run: Path | None = None
+) -> tuple["Accelerator", bool]:
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 
@@ -163,10 +177,14 @@ def _accelerator(recipe: Recipe) -> tuple["Accelerator", bool]:
     bf16 = recipe.finetune.precision == "bf16" or (
         recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
     )
+    if track and not importlib.util.find_spec(track):
+        raise RecipeError(f"{track} is not here: pip install {track}, or leave out --track.")
     accelerator = Accelerator(
         mixed_precision="bf16" if bf16 else "no",
         # a batch is divided among the processes: the recipe means the same with any number of them
         dataloader_config=DataLoaderConfiguration(split_batches=True),
+        log_with=track,
+        project_dir=run,
     )
     settings, processes = recipe.finetune, accelerator.num_processes
     if settings.batch_size % (settings.accumulate * processes):
@@ -287,6 +305,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
+        "--track",
+        choices=TRACKERS,
+        help="show the figures of each epoch in TensorBoard (OUT/NAME) or Trackio (its own page)",
+    )
     parser.add_argument(
         "--push-to-hub", metavar="user/repo", help="publish the finished model on the Hub"
     )

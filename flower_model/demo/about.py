@@ -108,13 +108,19 @@ def _names(config: ModelConfig) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{escape(label)}</th>"
         + (f"<td><i>{escape(config.descriptions.get(label, ''))}</i></td>" if botanical else "")
-        + "</tr>"
+        + f"<td>{_named(config.details, label)}</td></tr>"
         for label in config.labels
     )
     heading = f"The {len(config.labels)} names it knows"
     return f"""<h3>{heading}</h3>
 <label>Search <input type="search"></label>
 <div class="long" tabindex="0" role="region" aria-label="{heading}"><table>{rows}</table></div>"""
+
+
+@_or_nothing
+def _named(details: Mapping[str, Any], label: str) -> str:
+    found = details["per_class"][label]
+    return f"{round(found['recall'] * found['photos'])} of {found['photos']} photos named"
 
 
 def _code(name: str) -> str:
