@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ def run_command(command: Callable[[], int]) -> int:
         What `command` returned, 2 after a FlowerModelError, or 130 after Ctrl-C.
     """
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries are not our one line
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata that nothing depends on
     try:
         return command()
     except FlowerModelError as error:

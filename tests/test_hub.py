@@ -14,6 +14,7 @@ from flower_model.cli import WEIGHTS
 from flower_model.config import read_config
 
 REPO = "flora/meadow"
+NEEDED = ("config.json", "model.safetensors", "rejection.safetensors")
 PICTURE = b"\x89PNG\r\n\x1a\n of a curve"
 
 
@@ -145,7 +146,7 @@ def test_the_examples_of_the_card_run(
     assert result.returncode == 0, result.stderr
     ours, timms, transformers = result.stdout.splitlines()
     label = tiny_model.predict(flower_photo).label
-    assert ours.startswith(label) and timms == label and f"'{label}'" in transformers
+    assert label in ours and timms == label and f"'{label}'" in transformers
 
 
 # Pull
@@ -265,7 +266,7 @@ def test_a_file_cut_short_on_the_way_is_refused_and_fetched_again(
 
 
 def test_a_download_that_was_cut_goes_on_where_it_stopped(hub, run_module, flower_photo, tmp_path):
-    files = {name: (WEIGHTS / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    files = {name: (WEIGHTS / name).read_bytes() for name in NEEDED}
     hub.add_repo(REPO, files)
     hub.cut("GET", "model.safetensors", after=25_000_000)
     hub.cut("GET", "model.safetensors", after=0, times=50)
@@ -274,7 +275,7 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub, run_module, flowe
     hub.mend()
     answer = name_photo(run_module, flower_photo, hub, tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert hub.downloads()[-1].first_byte >= 20_000_000  # the client keeps whole 10 MB
+    assert max(d.first_byte for d in hub.downloads()) >= 20_000_000  # the client keeps whole 10 MB
 
 
 def test_a_hub_that_is_down_is_told(repo, run_module, flower_photo, tmp_path):

@@ -35,7 +35,7 @@ BRIEF = [
     "finetune.keep='last'",
 ]
 BRIEF = [word for setting in BRIEF for word in ("--set", setting)]
-KILLS, POWER_CUTS = (int(n) for n in os.environ.get("FLOWER_KILLS", "20 4").split())
+KILLS, POWER_CUTS = (int(n) for n in os.environ.get("FLOWER_KILLS", "8 2").split())
 
 
 @pytest.fixture(scope="module")

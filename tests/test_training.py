@@ -2,14 +2,10 @@
 
 import csv
 import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from drawn import COLOURS, draw_dataset, draw_photo
 
 from flower_model import FlowerClassifier
@@ -91,35 +87,6 @@ def test_the_models_config_says_what_was_held_out_and_no_local_path(finished, da
     assert held_out["photos"] > 0
     assert held_out["sources"] == ["discs:val"]
     assert str(dataset.parent) not in (out / "model" / "config.json").read_text()
-
-
-def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
-    finished, dataset, tmp_path, run_module
-):
-    out, _ = finished
-    command = small_run(dataset, tmp_path / "killed")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training.train", *command],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    checkpoint = tmp_path / "killed" / "last.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "model").exists()
-
-    resumed = run_module("training.train", *command, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Going on after epoch" in resumed.stdout
-    weights = "model/model.safetensors"
-    assert (tmp_path / "killed" / weights).read_bytes() == (out / weights).read_bytes()
-    rows = list(csv.DictReader((tmp_path / "killed" / "metrics.csv").open()))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4"]
 
 
 def test_evaluate_agrees_with_predict(finished, tmp_path, run_module):
