@@ -44,7 +44,9 @@ def serve(options: argparse.Namespace) -> int:
 
         model = FlowerClassifier.from_pretrained(options.model)
         from flower_model import demo
+        from flower_model.memory import share_arenas
 
+        share_arenas()
         folder, find = Path(options.model), demo.Finder(model)
         name = folder.resolve().name if folder.is_dir() else options.model
         page = demo.build_demo(model, name, find)

@@ -1,8 +1,6 @@
 """The epochs: all layers move, their running average is validated, and a kill costs one epoch."""
 
-import ctypes
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -283,12 +281,3 @@ def _validate(
     if accuracy > progress.best_accuracy:
         progress = replace(progress, best_epoch=progress.epoch, best_accuracy=accuracy)
     return progress
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc reuse freed memory: returning it after every step cost 11 % of the step's time."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap does not shrink

@@ -52,7 +52,7 @@ def run_training(options: argparse.Namespace) -> int:
 
 def explain(recipe: Recipe, data_root: Path) -> str:
     """What `train` would do with the same arguments, and how long each phase would take."""
-    from training.finetune import keep_freed_memory
+    from flower_model.memory import keep_freed_memory
     from training.forecast import forecast
 
     keep_freed_memory()
@@ -92,11 +92,12 @@ def train(
     from flower_model.confidence import probabilities
     from flower_model.config import ModelConfig
     from flower_model.files import atomic_folder
+    from flower_model.memory import keep_freed_memory
     from training.calibration import calibrate, summary
     from training.clock import Clock
     from training.data import load_photos, resize_side
     from training.figures import confusion_picture, training_curve
-    from training.finetune import finetune, keep_freed_memory
+    from training.finetune import finetune
     from training.flowers102 import botanical_names
     from training.pretrained import create_network
     from training.probe import probe_head, save_features
