@@ -12,30 +12,19 @@ import huggingface_hub
 import numpy as np
 
 from flower_model.confidence import probabilities
-from flower_model.config import (
-    CONFIG_FILE,
-    PICTURES,
-    WEIGHTS_FILE,
-    ModelConfig,
-    read_config,
-    read_pictures,
-)
+from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
 from flower_model.errors import ConversionError, FlowerModelError, ImageError, ModelError
-from flower_model.files import atomic_path
 from flower_model.images import PhotoSource, open_image
 from flower_model.prediction import Prediction
-from flower_model.rejection import REJECTION_FILE, Rejection, load_rejection, save_rejection
+from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtime import Outputs, Runtime, choose_runtime
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
+from flower_model.weights_folder import fetch_folder, write_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
     import torch
     from torch import nn
-
-CARD_FILE = "README.md"
-# All that a weights folder holds.
-FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
 
 
 class FlowerClassifier(huggingface_hub.ModelHubMixin):
@@ -136,22 +125,21 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             HubError: If the repository does not exist or can't be reached.
         """
         chosen = choose_runtime(runtime, device)
-        folder, on_hub = Path(model), not Path(model).is_dir()
-        if on_hub:
-            from flower_model.hub import download
-
-            fetch = partial(
-                download, str(model), token=token, cache_dir=cache_dir, offline=local_files_only
+        folder = Path(model)
+        if not folder.is_dir():
+            folder = fetch_folder(
+                str(model),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                offline=local_files_only,
             )
-            folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
         config = read_config(folder / CONFIG_FILE)
-        rule = None
-        if "rejection" in config.details:
-            if on_hub:  # of the same commit, which is the folder's name
-                folder = fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)
-            rule = load_rejection(folder)
-        pictures = read_pictures(folder)
-        known: dict[str, Any] = {"rejection": rule, "pictures": pictures, "folder": folder}
+        known: dict[str, Any] = {
+            "rejection": load_rejection(folder) if "rejection" in config.details else None,
+            "pictures": read_pictures(folder),
+            "folder": folder,
+        }
         load = partial(_load_network, folder, config)
         if chosen == "openvino":
             from flower_model.openvino_runtime import load_openvino
@@ -275,22 +263,14 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             save_directory: The folder; made if missing.
             repo_id: What the card's examples load, if the folder is on its way to the Hub.
         """
-        from flower_model.card import model_card
-        from flower_model.network import save_network
-
-        folder = Path(save_directory)
-        if self.rejection is not None:  # before the config.json that asks for it
-            save_rejection(self.rejection, folder)
-        save_network(self.network, self.config, folder)
-        if self.rejection is None:  # of another model that lay here
-            (folder / REJECTION_FILE).unlink(missing_ok=True)
-        for name, picture in self.pictures.items():
-            with atomic_path(folder / name) as temporary:
-                temporary.write_bytes(picture)
-        if not (folder / CARD_FILE).exists():
-            with atomic_path(folder / CARD_FILE) as temporary:
-                card = model_card(self.config, repo_id, self.pictures)
-                temporary.write_text(card, encoding="utf-8")
+        write_folder(
+            Path(save_directory),
+            self.network,
+            self.config,
+            rejection=self.rejection,
+            pictures=self.pictures,
+            repo_id=repo_id,
+        )
 
     def push_to_hub(  # type: ignore[override]  # the mixin's own options have no meaning here
         self,

@@ -7,6 +7,7 @@ from drawn import draw_dataset
 from test_training import small_run
 
 from training import train
+from training.options import chosen_recipe, parser
 from training.recipe import Recipe
 
 
@@ -43,8 +44,8 @@ def test_explain_trains_nothing(explained):
 
 def recipe_of(*arguments: str) -> Recipe:
     """The recipe that the command makes of its arguments."""
-    options: argparse.Namespace = train._parser().parse_args(["flowers5", *arguments])
-    return train._recipe(options)
+    options: argparse.Namespace = parser().parse_args(["flowers5", *arguments])
+    return chosen_recipe(options)
 
 
 def test_short_options_change_the_recipe():

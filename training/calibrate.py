@@ -96,10 +96,10 @@ def _calibrate_folder(options: argparse.Namespace) -> int:
 
 def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:
     """Writes all but the weights; whenever it is cut off, the folder can be loaded."""
-    from flower_model.classifier import CARD_FILE
     from flower_model.config import CONFIG_FILE
     from flower_model.files import atomic_path
     from flower_model.rejection import save_rejection
+    from flower_model.weights_folder import CARD_FILE
 
     if model.rejection:  # before the config.json that asks for it
         save_rejection(model.rejection, folder)

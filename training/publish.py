@@ -72,8 +72,9 @@ def publish_model(
         HubError: If the Hub refuses or can't be reached; then nothing is published.
     """
     from flower_model.card import model_card
-    from flower_model.classifier import CARD_FILE, FOLDER_FILES, FlowerClassifier
+    from flower_model.classifier import FlowerClassifier
     from flower_model.hub_upload import upload
+    from flower_model.weights_folder import CARD_FILE, FOLDER_FILES
 
     if not folder.is_dir():
         raise ModelError(f"There is no model folder '{folder}': check the path.")

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flower_model.cli import run_command
 from flower_model.errors import HubError, RecipeError
-from training.calibrate import add_not_flowers_argument, not_flowers_folder
-from training.recipe import RECIPES, Recipe, load_recipe, parse_change
+from training.calibrate import not_flowers_folder
+from training.options import chosen_recipe, parser
+from training.recipe import Recipe
 from training.run_folder import check_run, open_run
-
-TRACKERS = ("tensorboard", "trackio")
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
     from accelerate import Accelerator
@@ -23,13 +22,13 @@ if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return run_command(lambda: run_training(options))
 
 
 def run_training(options: argparse.Namespace) -> int:
     """Checks what was asked for, then trains."""
-    recipe = _recipe(options)
+    recipe = chosen_recipe(options)
     if options.explain:
         print(explain(recipe, Path(options.data_root)))
         return 0
@@ -224,104 +223,6 @@ def push(folder: Path, repo_id: str) -> None:
             f"{error} The model is safe in '{folder}'; to push it later: "
             f"python -m training.publish {folder} {repo_id}"
         ) from None
-
-
-def _recipe(options: argparse.Namespace) -> Recipe:
-    changes: dict[str, Any] = {}
-    for text in options.set:
-        for section, values in parse_change(text).items():
-            if isinstance(values, dict):
-                changes.setdefault(section, {}).update(values)
-            else:
-                changes[section] = values
-    for section, values in _shorthands(options).items():
-        changes.setdefault(section, {}).update(values)
-    if options.pretrained is None and "pretrained" not in changes.get("model", {}):
-        options.pretrained = os.environ.get("FLOWER_PRETRAINED")
-    if options.pretrained is not None:
-        changes.setdefault("model", {})["pretrained"] = options.pretrained
-    if options.data:
-        hub = options.data.startswith("hf://datasets/")
-        folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
-        changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
-        changes.setdefault("name", Path(folder).name)
-    elif not options.recipe:
-        raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
-    return load_recipe(options.recipe or "default", changes)
-
-
-def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The settings that have an option of their own, as changes to a recipe."""
-    finetune = {"epochs": options.epochs, "freeze": options.freeze}
-    changes: dict[str, dict[str, Any]] = {
-        "finetune": {key: value for key, value in finetune.items() if value is not None},
-        "model": {},
-    }
-    if options.model:
-        # its own default weights on the Hub: the recipe's are another network's
-        changes["model"] |= {"architecture": options.model, "pretrained": options.model}
-    if options.image_size is not None:
-        changes["finetune"]["image_sizes"] = [options.image_size]
-        changes["model"]["test_size"] = options.image_size
-    return changes
-
-
-def _parser() -> argparse.ArgumentParser:
-    recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train", description="Trains a flower classifier."
-    )
-    parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
-    parser.add_argument(
-        "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
-    )
-    parser.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
-    )
-    add_not_flowers_argument(parser)
-    parser.add_argument(
-        "--pretrained",
-        help="first weights: a timm tag, a Hub repository or a folder "
-        "(default: $FLOWER_PRETRAINED or what the recipe says)",
-    )
-    parser.add_argument(
-        "--explain",
-        action="store_true",
-        help="train nothing; say what would happen and what it would cost on this machine",
-    )
-    parser.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
-    parser.add_argument("--model", metavar="NAME", help="a timm architecture, such as resnet101")
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the photos")
-    parser.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="train and test at this one size"
-    )
-    parser.add_argument(
-        "--freeze",
-        type=int,
-        metavar="N",
-        help="leave the first groups of layers as they are; a ResNet: 1 the stem, 2 and its "
-        "first stage, …, 5 all but the head",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on after the last epoch")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
-    parser.add_argument(
-        "--track",
-        choices=TRACKERS,
-        help="show the figures of each epoch in TensorBoard (OUT/NAME) or Trackio (its own page)",
-    )
-    parser.add_argument(
-        "--push-to-hub", metavar="user/repo", help="publish the finished model on the Hub"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the recipe, such as finetune.epochs=2",
-    )
-    return parser
 
 
 if __name__ == "__main__":

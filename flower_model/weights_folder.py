@@ -1,0 +1,76 @@
+"""The files of a weights folder: fetched from the Hub, or written."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
+from flower_model.files import atomic_path
+from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
+
+CARD_FILE = "README.md"
+# All that a weights folder holds.
+FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
+
+
+def fetch_folder(
+    repo_id: str,
+    *,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    offline: bool,
+) -> Path:
+    """Fetches what answers need of a Hub repository, or finds it in the cache.
+
+    Args, Raises: As for `flower_model.hub.download`.
+
+    Returns:
+        The folder of the cache that it lies in.
+    """
+    from flower_model.hub import download
+
+    fetch = partial(download, repo_id, token=token, cache_dir=cache_dir, offline=offline)
+    folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
+    if "rejection" in read_config(folder / CONFIG_FILE).details:
+        fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)  # of the same commit
+    return folder
+
+
+def write_folder(
+    folder: Path,
+    network: "nn.Module",
+    config: ModelConfig,
+    *,
+    rejection: Rejection | None,
+    pictures: Mapping[str, bytes],
+    repo_id: str,
+) -> None:
+    """Writes a weights folder; whenever it is cut off, what is there loads.
+
+    Args:
+        folder: The folder; made if missing.
+        network: A timm network.
+        config: Labels, temperature and what else is known of it.
+        rejection: The rule that says whether there is a flower at all, if there is one.
+        pictures: Of the model card: file name -> PNG.
+        repo_id: What the card's examples load, if the folder is on its way to the Hub.
+    """
+    from flower_model.card import model_card
+    from flower_model.network import save_network
+
+    if rejection is not None:  # before the config.json that asks for it
+        save_rejection(rejection, folder)
+    save_network(network, config, folder)
+    if rejection is None:  # of another model that lay here
+        (folder / REJECTION_FILE).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(picture)
+    if not (folder / CARD_FILE).exists():
+        with atomic_path(folder / CARD_FILE) as temporary:
+            temporary.write_text(model_card(config, repo_id, pictures), encoding="utf-8")

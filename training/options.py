@@ -1,0 +1,116 @@
+"""What python -m training.train may be told, and the recipe that this makes."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from flower_model.errors import RecipeError
+from training.calibrate import add_not_flowers_argument
+from training.recipe import RECIPES, Recipe, load_recipe, parse_change
+
+TRACKERS = ("tensorboard", "trackio")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of `python -m training.train`."""
+    recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    options = argparse.ArgumentParser(
+        prog="python -m training.train", description="Trains a flower classifier."
+    )
+    options.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
+    options.add_argument(
+        "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
+    )
+    options.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
+    )
+    add_not_flowers_argument(options)
+    options.add_argument(
+        "--pretrained",
+        help="first weights: a timm tag, a Hub repository or a folder "
+        "(default: $FLOWER_PRETRAINED or what the recipe says)",
+    )
+    options.add_argument(
+        "--explain",
+        action="store_true",
+        help="train nothing; say what would happen and what it would cost on this machine",
+    )
+    options.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
+    options.add_argument("--model", metavar="NAME", help="a timm architecture, such as resnet101")
+    options.add_argument("--epochs", type=int, metavar="N", help="passes over the photos")
+    options.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="train and test at this one size"
+    )
+    options.add_argument(
+        "--freeze",
+        type=int,
+        metavar="N",
+        help="leave the first groups of layers as they are; a ResNet: 1 the stem, 2 and its "
+        "first stage, …, 5 all but the head",
+    )
+    options.add_argument("--resume", action="store_true", help="go on after the last epoch")
+    options.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    options.add_argument(
+        "--track",
+        choices=TRACKERS,
+        help="show the figures of each epoch in TensorBoard (OUT/NAME) or Trackio (its own page)",
+    )
+    options.add_argument(
+        "--push-to-hub", metavar="user/repo", help="publish the finished model on the Hub"
+    )
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe, such as finetune.epochs=2",
+    )
+    return options
+
+
+def chosen_recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe that the arguments name, with what else they say put in.
+
+    Raises:
+        RecipeError: If there is no such recipe, or a value is no good.
+    """
+    changes: dict[str, Any] = {}
+    for text in options.set:
+        for section, values in parse_change(text).items():
+            if isinstance(values, dict):
+                changes.setdefault(section, {}).update(values)
+            else:
+                changes[section] = values
+    for section, values in _shorthands(options).items():
+        changes.setdefault(section, {}).update(values)
+    if options.pretrained is None and "pretrained" not in changes.get("model", {}):
+        options.pretrained = os.environ.get("FLOWER_PRETRAINED")
+    if options.pretrained is not None:
+        changes.setdefault("model", {})["pretrained"] = options.pretrained
+    if options.data:
+        hub = options.data.startswith("hf://datasets/")
+        folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
+        changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
+        changes.setdefault("name", Path(folder).name)
+    elif not options.recipe:
+        raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
+    return load_recipe(options.recipe or "default", changes)
+
+
+def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings that have an option of their own, as changes to a recipe."""
+    finetune = {"epochs": options.epochs, "freeze": options.freeze}
+    changes: dict[str, dict[str, Any]] = {
+        "finetune": {key: value for key, value in finetune.items() if value is not None},
+        "model": {},
+    }
+    if options.model:
+        # its own default weights on the Hub: the recipe's are another network's
+        changes["model"] |= {"architecture": options.model, "pretrained": options.model}
+    if options.image_size is not None:
+        changes["finetune"]["image_sizes"] = [options.image_size]
+        changes["model"]["test_size"] = options.image_size
+    return changes
