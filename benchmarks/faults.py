@@ -119,7 +119,8 @@ class Run:
 
     async def broken_photo(self) -> str:
         kind, said = await self.result(self.photos[0][: 200 + int(time.time()) % 20_000])
-        return "right" if kind == "error" and "damaged or cut short" in str(said) else "wrong"
+        told = "damaged or cut short" in str(said) or "not a photo" in str(said)
+        return "right" if kind == "error" and told else "wrong"
 
     async def crowds(self) -> None:
         """More questions at once than the queue takes, about every 40 seconds."""

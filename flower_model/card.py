@@ -159,6 +159,10 @@ def _training(details: Mapping[str, Any]) -> str:
         for run in details.get("earlier", []):
             before = f"recipe {run['recipe']}, {run['minutes']} minutes on {run['machine']}"
             lines.append(f"- from the weights of an earlier round: {plain(before)}")
+        if "averaged" in details:
+            lines.append(
+                f"- its weights are the mean of these rounds: {_list(details['averaged'])}"
+            )
         lines.append("- " + plain(f"{made['minutes']} minutes on {made['machine']}, {versions}"))
         if "phases" in made:
             phases = (f"{phase} {seconds:.0f} s" for phase, seconds in made["phases"].items())

@@ -77,20 +77,38 @@ def photos_of_run(
     return recipe, decode_photos(train, short_side, "decoding"), decoded
 
 
-def _calibrate_folder(options: argparse.Namespace) -> int:
+def calibrated_as_its_run(folder: Path, data_root: Path, not_flowers: Path | None) -> str:
+    """Fits a weights folder's temperature and rule to the photos that its run held out.
+
+    Args:
+        folder: The weights folder; all but its weights is written anew.
+        data_root: Folder that the recipe's sources lie in.
+        not_flowers: Folder of photos that show no flower; None if there is none.
+
+    Returns:
+        What was found, for people to read.
+
+    Raises:
+        ModelError: If training.train did not make it.
+        DataError: If the photos are missing, or not the same as then.
+    """
     from flower_model import FlowerClassifier
     from training.calibration import calibrate, summary
 
-    folder, data_root = Path(options.model), Path(options.data_root)
-    if not folder.is_dir():
-        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
-    not_flowers = not_flowers_folder(options, data_root)
     model = FlowerClassifier.from_pretrained(folder)
     recipe, train, held_out = photos_of_run(model, folder, data_root)
     card_before = _card(model)
     calibrate(model, recipe, train, held_out, data_root, not_flowers)
     _write(model, folder, card_before)
-    print(summary(model))
+    return summary(model)
+
+
+def _calibrate_folder(options: argparse.Namespace) -> int:
+    folder, data_root = Path(options.model), Path(options.data_root)
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
+    not_flowers = not_flowers_folder(options, data_root)
+    print(calibrated_as_its_run(folder, data_root, not_flowers))
     return 0
 
 
@@ -107,8 +125,9 @@ def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:
     content["flower_model"] = model.config.to_timm()["flower_model"]
     with atomic_path(folder / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    with atomic_path(folder / "reliability.png") as temporary:
-        temporary.write_bytes(model.pictures["reliability.png"])
+    for name in ("reliability.png", "confusion-matrix.png"):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(model.pictures[name])
     card = folder / CARD_FILE
     if not card.exists() or card.read_text(encoding="utf-8") == card_before:  # nobody edited it
         with atomic_path(card) as temporary:

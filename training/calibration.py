@@ -14,7 +14,7 @@ from flower_model.errors import DataError
 from flower_model.rejection import Rejection
 from training.data import DecodedPhotos, decode_photos, resize_side
 from training.evaluate import decode_source
-from training.figures import reliability_picture
+from training.figures import confusion_picture, reliability_picture
 from training.forward import answer_photos
 from training.metrics import calibration_error_by_chance, measure, per_class, reliability
 from training.negatives import as_photos, drawn_pictures, foliage, not_flowers
@@ -86,11 +86,10 @@ def calibrate(
         for source, answers in measured.items()
     }
     everything = [fitting[0], *measured.values()]
-    details["per_class"] = per_class(
-        np.concatenate([answers.logits.argmax(1) for answers in everything]),
-        np.concatenate([answers.targets for answers in everything]),
-        model.labels,
-    )
+    named = np.concatenate([answers.logits.argmax(1) for answers in everything])
+    targets = np.concatenate([answers.targets for answers in everything])
+    details["per_class"] = per_class(named, targets, model.labels)
+    model.pictures["confusion-matrix.png"] = confusion_picture(targets, named, model.labels)
     sources = [*details["held_out"]["sources"], *map(published_name, recipe.data.calibrate)]
     found = _measure_calibration(fitting, of_fold)
     details["calibration"] = {"sources": sources, **found}

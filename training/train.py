@@ -84,7 +84,6 @@ def train(
             disk is full; then the run goes on from its last epoch when it is resumed.
     """
     # Imported here so that `--help` and a mistyped recipe answer at once.
-    import numpy as np
     import torch
 
     from flower_model.classifier import FlowerClassifier
@@ -95,7 +94,7 @@ def train(
     from training.calibration import calibrate, summary
     from training.clock import Clock
     from training.data import load_photos, resize_side
-    from training.figures import confusion_picture, training_curve
+    from training.figures import training_curve
     from training.finetune import finetune
     from training.flowers102 import botanical_names
     from training.pretrained import create_network
@@ -153,11 +152,6 @@ def train(
     answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
     print(summary(model), flush=True)
     model.pictures["training-curve.png"] = training_curve(run / "metrics.csv")
-    model.pictures["confusion-matrix.png"] = confusion_picture(
-        np.concatenate([a.targets for a in answers]),
-        np.concatenate([a.logits.argmax(1) for a in answers]),
-        photos.labels,
-    )
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
     review(run, photos, probabilities(answers[0].logits, model.config.temperature), recipe)

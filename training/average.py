@@ -1,0 +1,117 @@
+"""python -m training.average --out FOLDER FIRST SECOND: the mean of the weights of several rounds.
+
+Rounds that began one with the weights of the other lie in one valley, and the middle of it is often
+better than either, most of all on photos unlike those of the training (Wortsman et al. 2022).
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flower_model.cli import run_command
+from flower_model.errors import ModelError
+from training.calibrate import add_not_flowers_argument, calibrated_as_its_run, not_flowers_folder
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
+    from flower_model import FlowerClassifier
+
+FITTED = (
+    "metrics",
+    "tests",
+    "per_class",
+    "calibration",
+    "rejection",
+)  # of the last round's network
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _average(options))
+
+
+def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifier":
+    """The mean of the weights of several weights folders, not calibrated yet.
+
+    Args:
+        folders: At least two, of one architecture and with the same labels; what is known of the
+            run is taken from the last.
+        shares: How much each counts, one for each folder, above 0.
+
+    Raises:
+        ModelError: If a folder is no good, or they do not fit together.
+    """
+    import torch
+
+    from flower_model import FlowerClassifier
+
+    models = [FlowerClassifier.from_pretrained(f, runtime="torch", device="cpu") for f in folders]
+    last = models[-1]
+    for folder, model in zip(folders, models, strict=True):
+        if (model.config.architecture, model.labels) != (last.config.architecture, last.labels):
+            raise ModelError(
+                f"'{folder}' and '{folders[-1]}' differ in architecture or labels: average rounds "
+                "of one model."
+            )
+    states = [model.network.state_dict() for model in models]
+    parts = [share / sum(shares) for share in shares]
+    mean = {
+        name: torch.stack([p * s[name] for p, s in zip(parts, states, strict=True)]).sum(dim=0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in states[-1].items()
+    }
+    last.network.load_state_dict(mean)
+    names = [model.config.details.get("recipe", {}).get("name", "") for model in models]
+    averaged = [f"{part:.0%} {name}" for part, name in zip(parts, names, strict=True)]
+    details = {k: v for k, v in last.config.details.items() if k not in FITTED}
+    last.config = replace(last.config, details={**details, "averaged": averaged})
+    last.rejection = None
+    return last
+
+
+def _average(options: argparse.Namespace) -> int:
+    from flower_model.files import atomic_folder
+
+    folders, out = [Path(name) for name in options.models], Path(options.out)
+    if len(folders) < 2:
+        raise ModelError("Name at least two weights folders.")
+    shares = options.shares or [1.0] * len(folders)
+    if len(shares) != len(folders) or min(shares) <= 0:
+        raise ModelError(f"--shares must be {len(folders)} numbers above 0, one for each folder.")
+    if out.exists():
+        raise ModelError(f"'{out}' exists: name a new folder with --out.")
+    data_root = Path(options.data_root)
+    not_flowers = not_flowers_folder(options, data_root)
+    with atomic_folder(out) as folder:
+        average(folders, shares).save_pretrained(folder)
+        print(calibrated_as_its_run(folder, data_root, not_flowers))
+    print(f"Model saved in {out}.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.average",
+        description="Averages the weights of several rounds of one model, and calibrates the mean.",
+    )
+    parser.add_argument("models", nargs="+", help="weights folders that training.train made")
+    parser.add_argument(
+        "--shares", nargs="+", type=float, metavar="N", help="how much each counts (default: equal)"
+    )
+    parser.add_argument("--out", required=True, help="a new folder for the averaged model")
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the photos of their recipe lie (default: $FLOWER_DATA or data)",
+    )
+    add_not_flowers_argument(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
