@@ -1,4 +1,4 @@
-"""python benchmarks/rejection.py: ways to tell that a photo shows no flower, side by side.
+"""python -m benchmarks.rejection: ways to tell that a photo shows no flower, side by side.
 
 On the features and logits of the shipped model: each way is fitted to one half of the held-out
 flowers and of other photos and measured on the other half, for several random halves. Then the
@@ -246,7 +246,7 @@ def report(
     cores = f"{os.cpu_count()} cores of {processor()}"
     text = f"""# Is there a flower at all?
 
-Made by `python benchmarks/rejection.py` on {cores}: {flowers} flower photos that the shipped network
+Made by `python -m benchmarks.rejection` on {cores}: {flowers} flower photos that the shipped network
 was not trained on and {others} photos of other things. Each way is fitted to one half of both (and to
 {TRAINED} training photos and {made} drawn pictures and pieces of foliage) and measured on the other half,
 for {DRAWS} random divisions both ways round. "Let through" is the share of other photos that score above
