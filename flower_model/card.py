@@ -189,7 +189,7 @@ def _measured(details: Mapping[str, Any]) -> str:
         "| log loss | " + " | ".join(f"{c['log_loss']:.3f}" for c in columns.values()) + " |"
     )
     head = [f"| | {' | '.join(map(plain, columns))} |", "| --- |" + " --- |" * len(columns)]
-    paragraphs = [_calibrated(details), _flower_or_not(details.get("rejection", {}))]
+    paragraphs = [_calibrated(details), flower_or_not(details.get("rejection", {}))]
     text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
     return "\n".join(["## Measured", "", *head, *rows, *(["", text] if text else [])])
 
@@ -204,7 +204,8 @@ show {100 * found["error_by_chance"]:.2f} % by chance alone, and more than {100 
 but none the one that it was measured with: that comes from the other four fifths."""
 
 
-def _flower_or_not(rule: Mapping[str, Any]) -> str:
+def flower_or_not(rule: Mapping[str, Any]) -> str:
+    """How well it tells whether there is a flower at all; "" where that was not measured."""
     if "flowers_kept" not in rule:
         return ""
     unseen = "each fifth judged by a rule that the other four fifths fitted"

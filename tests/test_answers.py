@@ -186,6 +186,13 @@ def test_another_model_is_refused(path):
     assert photos_in(path) == expected_photos(path)
 
 
+def test_a_model_named_in_several_lines_is_refused_in_one(path):
+    write_missing(path, model="resnet50\nTraceback: no\r\nmodel")
+    with pytest.raises(FlowerModelError) as caught:
+        opened(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_another_top_k_is_refused(path):
     write_missing(path)
     with pytest.raises(FlowerModelError, match="begun with --top-k 3"):

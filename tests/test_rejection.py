@@ -1,6 +1,7 @@
 """Is there a flower at all: what the rule says, that it travels with the weights, what it refuses."""
 
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -199,6 +200,25 @@ def test_a_file_cut_short_is_refused(tmp_path, bytes_left):
     (tmp_path / REJECTION_FILE).write_bytes(whole[:bytes_left])
     with pytest.raises(ModelError, match="damaged or cut short"):
         load_rejection(tmp_path)
+
+
+def test_a_damaged_file_is_read_or_refused_in_one_sentence(tmp_path):
+    save_rejection(Rejection(support_vectors(), 1.0, 0.0, 0.5), tmp_path)
+    path = tmp_path / REJECTION_FILE
+    whole, rng = path.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            rule = load_rejection(tmp_path)
+            assert 0 <= rule.flower_probability(np.ones((1, CHANNELS)))[0] <= 1
+        except ModelError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1
+    assert 0 < refused < 2000
 
 
 def test_numbers_of_a_kind_that_numpy_has_not_are_refused(tmp_path):

@@ -82,6 +82,8 @@ FOUND = (
     "BMP of endless lines",
     "PPM of 16 bits",
     "GIF with a comment of 90 MB",
+    "PNG of 50 megapixels, RGBA",
+    "WebP of 25 megapixels, RGBA",
 )
 
 
@@ -97,6 +99,12 @@ def test_a_hostile_file_takes_no_more_than_two_seconds_and_500_mb(name, opener):
     seen = opener.open(fuzz_attacks._PHOTOS[name]())
     assert seen["outcome"] in ("answer", "refused")
     assert seen["cpu"] <= 2 and seen["megabytes"] <= 500 and seen["left"] == []
+
+
+def test_jpeg_2000_is_not_opened():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    with pytest.raises(ImageError, match="JPEG"):
+        open_image(encoded(Image.fromarray(noise), "JPEG2000"))
 
 
 @pytest.mark.parametrize("name", fuzz_attacks._OTHERS)

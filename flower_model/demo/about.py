@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.card import FIGURES, PICTURES
+from flower_model.card import FIGURES, PICTURES, flower_or_not
 from flower_model.classifier import FlowerClassifier
 from flower_model.config import ModelConfig
 
@@ -80,6 +80,7 @@ def _measured(details: Mapping[str, Any]) -> str:
     return (
         "<h3>How good it is</h3><div class='wide'><table>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<p>{escape(flower_or_not(details.get('rejection', {})))}</p>"
     )
 
 
