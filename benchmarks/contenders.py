@@ -26,7 +26,7 @@ def ours(folder: str, runtime: str) -> Answer:
     """This project."""
     from flower_model import FlowerClassifier
 
-    model = FlowerClassifier.from_pretrained(folder, runtime=runtime)  # type: ignore[arg-type]
+    model = FlowerClassifier.from_pretrained(folder, runtime=runtime)  # type: ignore[arg-type]  # one of the two names, from main
     return lambda paths: (
         [model.predict(paths[0]).label]
         if len(paths) == 1

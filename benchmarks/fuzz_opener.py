@@ -47,7 +47,7 @@ def _photo(folder: Path) -> Callable[[], object]:
     from flower_model.transform import PhotoTransform
 
     register_heif_opener()  # once, or the first HEIC would be charged for it
-    transform = PhotoTransform((224, 224), 0.95, "center", 3, (0, 0, 0))  # type: ignore[arg-type]
+    transform = PhotoTransform((224, 224), 0.95, "center", 3, (0, 0, 0))  # type: ignore[arg-type]  # 3 is bicubic
     photo = folder / "file"
     return lambda: transform.to_pixels(
         open_image(photo.read_bytes(), short_side=transform.short_side)

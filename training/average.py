@@ -5,7 +5,6 @@ better than either, most of all on photos unlike those of the training (Wortsman
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli import run_command
 from flower_model.errors import ModelError
-from training.calibrate import add_not_flowers_argument, calibrated_as_its_run, not_flowers_folder
+from training.calibrate import add_photos_arguments, calibrated_as_its_run, not_flowers_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
     from flower_model import FlowerClassifier
@@ -104,12 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--shares", nargs="+", type=float, metavar="N", help="how much each counts (default: equal)"
     )
     parser.add_argument("--out", required=True, help="a new folder for the averaged model")
-    parser.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="where the photos of their recipe lie (default: $FLOWER_DATA or data)",
-    )
-    add_not_flowers_argument(parser)
+    add_photos_arguments(parser)
     return parser
 
 

@@ -22,8 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(lambda: _calibrate_folder(options))
 
 
-def add_not_flowers_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--not-flowers`."""
+def add_photos_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--data-root` and `--not-flowers`."""
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
+    )
     parser.add_argument(
         "--not-flowers",
         metavar="PATH",
@@ -146,12 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Fits a trained model's temperature and its rule for what is no flower anew.",
     )
     parser.add_argument("model", help="a weights folder that training.train made")
-    parser.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="where the photos of its recipe lie (default: $FLOWER_DATA or data)",
-    )
-    add_not_flowers_argument(parser)
+    add_photos_arguments(parser)
     return parser
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flower_model.errors import RecipeError
-from training.calibrate import add_not_flowers_argument
+from training.calibrate import add_photos_arguments
 from training.recipe import RECIPES, Recipe, load_recipe, parse_change
 
 TRACKERS = ("tensorboard", "trackio")
@@ -22,12 +22,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
     )
-    options.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
-    )
-    add_not_flowers_argument(options)
+    add_photos_arguments(options)
     options.add_argument(
         "--pretrained",
         help="first weights: a timm tag, a Hub repository or a folder "
