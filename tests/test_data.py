@@ -17,7 +17,7 @@ from training.sources import class_folders, gather, source_photos
 def test_train_and_val_folders_are_used_as_they_are(tmp_path):
     draw_dataset(tmp_path / "set" / "train", 3)
     draw_dataset(tmp_path / "set" / "val", 2, offset=100)
-    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
     assert len(train) == 9 and len(val) == 6
     assert all(photo.path.parts[-3] == "val" for photo in val)
 
@@ -25,11 +25,11 @@ def test_train_and_val_folders_are_used_as_they_are(tmp_path):
 def test_a_folder_without_a_split_is_divided_by_class_and_by_seed(tmp_path):
     draw_dataset(tmp_path / "set", 20)
     data = Data(train=("set:train",), val=("set:val",))
-    train, val = gather(data, tmp_path, seed=0)
+    train, val = gather(data, tmp_path)
     assert Counter(photo.label for photo in val) == dict.fromkeys(COLOURS, 4)
     assert not {photo.path for photo in train} & {photo.path for photo in val}
-    assert gather(data, tmp_path, seed=0) == (train, val)
-    assert gather(data, tmp_path, seed=1)[1] != val
+    assert gather(data, tmp_path) == (train, val)
+    assert gather(data.model_copy(update={"split_seed": 1}), tmp_path)[1] != val
 
 
 def test_exact_duplicates_stay_on_one_side(tmp_path):
@@ -37,7 +37,7 @@ def test_exact_duplicates_stay_on_one_side(tmp_path):
     for label in COLOURS:
         for number in range(10):
             shutil.copy(folder / label / f"{number:03}.png", folder / label / f"copy{number}.png")
-    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
     contents = {photo.path.read_bytes() for photo in train}
     assert not any(photo.path.read_bytes() in contents for photo in val)
     assert len(train) + len(val) == 60
@@ -46,7 +46,7 @@ def test_exact_duplicates_stay_on_one_side(tmp_path):
 def test_a_training_photo_that_is_also_held_out_is_left_out(tmp_path, capsys):
     draw_dataset(tmp_path / "set" / "train", 3)
     draw_dataset(tmp_path / "set" / "val", 1)  # the same seeds: the same photos
-    train, _ = gather(Data(train=("set:train",), val=("set:val",)), tmp_path, seed=0)
+    train, _ = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
     assert len(train) == 6
     assert "3 training photos are also held out" in capsys.readouterr().out
 

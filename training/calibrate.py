@@ -71,7 +71,7 @@ def photos_of_run(
             f"'{folder}' does not say what it was trained on, and so not what it has never seen: "
             "only a model that training.train made can be calibrated."
         ) from None
-    train, held_out = gather(recipe.data, data_root, recipe.seed)
+    train, held_out = gather(recipe.data, data_root)
     short_side = resize_side(model.image_size, model.crop)
     decoded = decode_photos(held_out, short_side, "decoding")
     if fingerprint(decoded.photos) != expected:

@@ -153,13 +153,13 @@ class Photos:
     val_targets: np.ndarray
 
 
-def load_photos(data: Data, root: Path, short_side: int, seed: int) -> Photos:
+def load_photos(data: Data, root: Path, short_side: int) -> Photos:
     """Gathers and decodes a recipe's photos; prints what was found and what was skipped.
 
     Raises:
         DataError: As `gather` does; also if the readable photos leave a class empty.
     """
-    train, val = gather(data, root, seed)
+    train, val = gather(data, root)
     decoded_train = decode_photos(train, short_side, "decoding")
     decoded_val = decode_photos(val, short_side, "decoding")
     check_classes(decoded_train.photos, decoded_val.photos)

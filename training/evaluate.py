@@ -64,10 +64,14 @@ def decode_source(model: "FlowerClassifier", source: str, data_root: Path) -> "D
 
     recipe = model.config.details.get("recipe", {})
     # The model's own renames, and its own division of what it was trained and held out from.
-    own = {k: v for k, v in recipe.get("data", {}).items() if k in ("rename", "val_fraction")}
+    own = {
+        k: v
+        for k, v in recipe.get("data", {}).items()
+        if k in ("rename", "val_fraction", "split_seed")
+    }
     root = Path() if Path(source.partition(":")[0]).is_dir() else data_root
     data = Data(train=(source,), val=(source,), **own)
-    photos = source_photos(source, root, data, recipe.get("seed", 0))
+    photos = source_photos(source, root, data)
     unknown = sorted({photo.label for photo in photos} - set(model.labels))
     if unknown:
         raise DataError(

@@ -55,7 +55,7 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
     Raises:
         FlowerModelError: As the run itself would, if recipe, data or weights are no good.
     """
-    train, val = gather(recipe.data, data_root, recipe.seed)
+    train, val = gather(recipe.data, data_root)
     labels = sorted({photo.label for photo in train})
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
     trial = _try(network, recipe, train, val, labels, accelerator, bf16)

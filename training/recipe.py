@@ -34,6 +34,9 @@ class Data(_Section):
     """A photo is drawn as often as (size of its class) ** -balance says: 0 as counted, 1 all classes equal."""
     val_fraction: float = Field(0.2, gt=0, lt=1)
     """Share held out of flowers102-all and of a folder that has no train/ and val/ inside."""
+    split_seed: int = 0
+    """Chooses what is held out there. Runs that differ in the recipe's seed alone, which draws all the
+    rest, hold out the same photos, so that they can be compared and averaged."""
 
 
 class Model(_Section):

@@ -23,7 +23,7 @@ class Photo:
     label: str
 
 
-def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]:
+def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
     """The training and the held-out photos of a recipe.
 
     Training photos whose file is byte for byte a held-out one are left out.
@@ -31,13 +31,12 @@ def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]
     Args:
         data: The recipe's sources.
         root: Folder that relative sources lie in.
-        seed: Of the split of folders that have no train/ and val/.
 
     Raises:
         DataError: If a source is missing, a class is empty or there are fewer than two.
     """
-    train = [p for name in data.train for p in source_photos(name, root, data, seed)]
-    val = [p for name in data.val for p in source_photos(name, root, data, seed)]
+    train = [p for name in data.train for p in source_photos(name, root, data)]
+    val = [p for name in data.val for p in source_photos(name, root, data)]
     held_out = {digest(photo.path) for photo in val}
     unseen = [photo for photo in train if digest(photo.path) not in held_out]
     if len(unseen) < len(train):
@@ -46,7 +45,7 @@ def gather(data: Data, root: Path, seed: int) -> tuple[list[Photo], list[Photo]]
     return unseen, val
 
 
-def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Photo]:
+def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
     """The photos of one source with renamed labels.
 
     Args:
@@ -55,8 +54,7 @@ def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Ph
             the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it;
             "hf://datasets/user/name:train" is a dataset of the Hub.
         root: Folder that relative sources lie in.
-        data: Renames and val_fraction.
-        seed: Of the division.
+        data: Renames, val_fraction and split_seed.
 
     Raises:
         DataError: If the source is missing, is no folder of class folders or has an empty class.
@@ -68,12 +66,12 @@ def source_photos(source: str, root: Path, data: Data, seed: int = 0) -> list[Ph
         photos = _flowers102(root, split or "test")
     elif name == "flowers102-all" and split in ("train", "val"):
         labelled = _flowers102(root, "train") + _flowers102(root, "val")
-        photos = _own_split(labelled, split, data.val_fraction, seed)
+        photos = _own_split(labelled, split, data)
     else:
         folder = fetch_photos(name) if name.startswith(PREFIX) else root / name
         inside = folder / split if split else folder
         if split and not inside.is_dir():
-            photos = _own_split(class_folders(folder), split, data.val_fraction, seed)
+            photos = _own_split(class_folders(folder), split, data)
         else:
             photos = class_folders(inside)
     return [Photo(photo.path, data.rename.get(photo.label, photo.label)) for photo in photos]
@@ -116,18 +114,18 @@ def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
         raise DataError("There are no held-out photos to validate on: add some to val/.")
 
 
-def _own_split(photos: list[Photo], split: str, val_fraction: float, seed: int) -> list[Photo]:
+def _own_split(photos: list[Photo], split: str, data: Data) -> list[Photo]:
     """A stratified split in which byte-for-byte equal files stay on one side."""
     counts = Counter(photo.label for photo in photos)
     label, fewest = min(counts.items(), key=lambda item: item[1])
-    folds = max(2, round(1 / val_fraction))
+    folds = max(2, round(1 / data.val_fraction))
     if fewest < 2:
         raise DataError(
             f"Class '{label}' has a single photo: at least two are needed to hold one out."
         )
     groups = [digest(photo.path) for photo in photos]
     labels = [photo.label for photo in photos]
-    folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
+    folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=data.split_seed)
     train, val = next(folder.split(photos, labels, groups))
     return [photos[index] for index in (val if split == "val" else train)]
 

@@ -109,7 +109,7 @@ def train(
     # On each machine one process decodes, and says so; the others then find its pictures on disk.
     with accelerator.local_main_process_first(), only_main_speaks(accelerator):
         clock.lap("start")
-        photos = load_photos(recipe.data, data_root, short_side, recipe.seed)
+        photos = load_photos(recipe.data, data_root, short_side)
     clock.lap("decoding")
 
     torch.manual_seed(recipe.seed)
