@@ -19,14 +19,13 @@ import torch
 from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
-from timm.data import create_transform, resolve_data_config
 
 from flower_model import FlowerClassifier
 from flower_model.rejection import power_normalised, unit_length
 from training.calibrate import photos_of_run
 from training.data import DecodedPhotos, decode_photos, resize_side
 from training.evaluate import decode_source
-from training.forward import answer_photos, forward_photos
+from training.forward import answer_photos, fastest_runtime
 from training.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.pretrained import create_network
 from training.recipe import load_recipe
@@ -197,15 +196,13 @@ def see_with_pretrained(data_root: Path, pretrained: str) -> list[tuple[np.ndarr
     """Features and class indices of Oxford's train and val splits, before any training on flowers."""
     recipe = load_recipe("flowers103", {"model": {"pretrained": pretrained}})
     network = create_network(recipe.model, num_classes=102)
-    transform = create_transform(**resolve_data_config({}, model=network))
+    runtime = fastest_runtime(network, device=torch.device("cpu"), bf16=True)
     seen = []
     for split in ("train", "val"):
         photos = source_photos(f"flowers102:{split}", data_root, recipe.data)
         side = resize_side(recipe.model.test_size, recipe.model.crop)
         decoded = decode_photos(photos, side, "decoding")
-        _, features = forward_photos(
-            network, decoded, transform, device=torch.device("cpu"), bf16=True, title=split
-        )
+        _, features = answer_photos(runtime, decoded, title=split)
         seen.append((features, decoded.targets(sorted({p.label for p in photos}))))
     return seen
 
@@ -234,7 +231,7 @@ def main() -> None:
 
 
 def see(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True) -> Seen:
-    logits, features = answer_photos(model, photos, title="looking")
+    logits, features = answer_photos(model.runtime, photos, title="looking")
     targets = photos.targets(model.labels) if labelled else np.empty(0, np.int64)
     return Seen(features, logits, targets)
 

@@ -15,11 +15,14 @@ from flower_model.openvino_runtime import shared_core
 from flower_model.torch_runtime import PixelNetwork
 
 
-def convert(network: nn.Module) -> tuple[ov.Model, Mapping[str, Any]]:
+def convert(
+    network: nn.Module, data_config: Mapping[str, Any] | None = None
+) -> tuple[ov.Model, Mapping[str, Any]]:
     """Converts a network with its normalisation.
 
     Args:
         network: A timm network on the CPU.
+        data_config: What photos it takes, as timm says it; None is what it is tested with.
 
     Returns:
         The model, from pixels (photos, height, width, 3) uint8 to logits, features and, if the
@@ -28,7 +31,7 @@ def convert(network: nn.Module) -> tuple[ov.Model, Mapping[str, Any]]:
     Raises:
         ConversionError: If OpenVINO does not know all that the network does.
     """
-    pixel_network = PixelNetwork(network.eval()).eval()
+    pixel_network = PixelNetwork(network.eval(), data_config).eval()
     channels, height, width = pixel_network.data_config["input_size"]
     pixels = torch.zeros((2, height, width, channels), dtype=torch.uint8)
     try:

@@ -79,6 +79,21 @@ def shared_core() -> ov.Core:
     return ov.Core()
 
 
+def compile_options(precision: Precision = "auto") -> dict[str, str]:
+    """What OpenVINO is told when it compiles a network for this processor.
+
+    Args:
+        precision: "auto" is bf16 where the processor has it.
+    """
+    if precision == "auto":
+        has_bf16 = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        precision = "bf16" if has_bf16 else "f32"
+    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if usable_cores() < (os.cpu_count() or 1):  # else it takes the physical cores, as it should
+        options["INFERENCE_NUM_THREADS"] = str(usable_cores())
+    return options
+
+
 def load_openvino(
     folder: Path, config: ModelConfig, *, precision: Precision = "auto"
 ) -> OpenVINORuntime:
@@ -95,13 +110,8 @@ def load_openvino(
         ModelError: If the folder is damaged or does not fit together.
     """
     core = shared_core()
-    if precision == "auto":
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = "bf16" if has_bf16 else "f32"
-    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if usable_cores() < (os.cpu_count() or 1):  # else it takes the physical cores, as it should
-        options["INFERENCE_NUM_THREADS"] = str(usable_cores())
-    how = precision, core.get_property("CPU", "FULL_DEVICE_NAME")
+    options = compile_options(precision)
+    how = options["INFERENCE_PRECISION_HINT"], core.get_property("CPU", "FULL_DEVICE_NAME")
     key = cache_key(folder, *how)
     if key and (entry := read_entry(key)):
         blob, data_config = entry

@@ -23,6 +23,7 @@ class TorchRuntime:
         device: "cpu", "cuda", "mps", …; None is the fastest there is.
         precision: Of the matrix products. "float32" on the CPU is the reference for all others;
             "auto" is bfloat16 where the device gains from it.
+        data_config: What photos it takes, as timm says it; None is what the network is tested with.
 
     Raises:
         FlowerModelError: If there is no such device.
@@ -37,6 +38,7 @@ class TorchRuntime:
         network: nn.Module,
         device: str | torch.device | None = None,
         precision: Precision = "auto",
+        data_config: Mapping[str, Any] | None = None,
     ) -> None:
         try:
             self.device = torch.device(device) if device else best_device()
@@ -48,7 +50,7 @@ class TorchRuntime:
             precision == "auto" and gains_from_bf16(self.device)
         )
         self.name = f"PyTorch on {self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
-        self._pixel_network = PixelNetwork(network).to(self.device)
+        self._pixel_network = PixelNetwork(network, data_config).to(self.device)
         self.data_config = self._pixel_network.data_config
 
     @torch.inference_mode()
@@ -63,17 +65,6 @@ class TorchRuntime:
         logits, features, *maps = (tensor.float().cpu().numpy() for tensor in outputs)
         return Outputs(logits, features, maps[0] if maps else None)
 
-    @staticmethod
-    def forward(network: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (photos, classes) and pooled features (photos, channels), float32 on the CPU.
-
-        Args:
-            network: A timm network.
-            batch: (photos, 3, height, width) float, normalised, on the network's device.
-        """
-        _, features, logits = _pass(network, batch)
-        return logits.float().cpu(), features.float().cpu()
-
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self.bf16:
             return contextlib.nullcontext()
@@ -83,16 +74,20 @@ class TorchRuntime:
 class PixelNetwork(nn.Module):
     """A timm network that normalises its pixels itself and also gives features and maps.
 
+    Args:
+        network: A timm network.
+        data_config: timm's; None is its own, at the size that it is tested at.
+
     Attributes:
-        data_config: timm's, at the size that the network is tested at.
+        data_config: timm's.
         has_maps: Whether its head is a linear layer after a global average, so that class
             activation maps are exact.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, data_config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.network = network
-        self.data_config: Mapping[str, Any] = resolve_data_config(
+        self.data_config: Mapping[str, Any] = data_config or resolve_data_config(
             {}, model=network, use_test_size=True
         )
         mean, std = (torch.tensor(self.data_config[key]).view(-1, 1, 1) for key in ("mean", "std"))

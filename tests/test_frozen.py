@@ -61,3 +61,13 @@ def test_freezing_everything_is_refused():
     network = timm.create_model("resnet18", num_classes=3)
     with pytest.raises(RecipeError, match="at most 5"):
         freeze(network, 6)
+
+
+def test_batch_norm_alone_can_be_frozen():
+    network = timm.create_model("resnet18", num_classes=3)
+    before = {name: b.clone() for name, b in network.named_buffers() if "running" in name}
+    train_mode(network, "frozen")
+    network(torch.randn(4, 3, 64, 64))
+    after = dict(network.named_buffers())
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert network.layer4[0].bn1.weight.requires_grad  # it still scales what it is told to

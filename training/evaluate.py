@@ -41,7 +41,7 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     from training.metrics import measure
 
     decoded = decode_source(model, source, data_root)
-    logits, _ = answer_photos(model, decoded, title="evaluating")
+    logits, _ = answer_photos(model.runtime, decoded, title="evaluating")
     targets = decoded.targets(model.labels)
     return {
         "photos": len(targets),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from training.checkpoint import (
 )
 from training.clock import Clock
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
-from training.forward import WORKERS, forward_shared
+from training.forward import WORKERS, answer_shared, torch_runtime
 from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
@@ -85,7 +86,7 @@ def finetune(
         warmup_lr=0.0,
         decay_epochs=settings.step_epochs,
         decay_rate=0.1,
-        step_on_epochs=settings.scheduler == "step",
+        step_on_epochs=False,
         updates_per_epoch=steps,
     )
     average = (
@@ -159,8 +160,7 @@ def _train_epoch(
     update = epoch * steps
     loss_sum = correct = seen = 0.0
 
-    train_mode(model)
-    scheduler.step(epoch)
+    train_mode(model, settings.batch_norm)
     with tqdm(total=len(dataset), desc=f"epoch {epoch + 1}", unit=" photos", leave=False) as bar:
         for pixels, targets in loader:
             scheduler.step_update(update)
@@ -249,15 +249,8 @@ def _validate(
     train: dict[str, Any],
 ) -> Progress:
     """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
-    data_config = resolve_data_config({}, model=network)
-    logits, _ = forward_shared(
-        network,
-        photos.val,
-        create_transform(**data_config),
-        device=accelerator.device,
-        bf16=bf16,
-        title="validating",
-    )
+    runtime_of = partial(torch_runtime, network, device=accelerator.device, bf16=bf16)
+    logits, _ = answer_shared(network, runtime_of, photos.val, title="validating")
     accuracy = float((logits.argmax(1) == photos.val_targets).mean())
     loss = log_loss(logits, photos.val_targets)
     clock.lap("validation")

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from flower_model.runtime import Runtime
 from training.clock import Clock
 from training.data import DecodedPhotos, Photos, decode_photos, resize_side
 from training.finetune import finetune
-from training.forward import forward_photos
+from training.forward import answer_photos, fastest_runtime, torch_runtime
 from training.pretrained import create_network
 from training.recipe import Recipe
 from training.sources import Photo, gather
@@ -86,17 +86,16 @@ def _try(
     few = sample(val, VALIDATED)
     photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
 
-    def forward_seconds(size: int) -> float:
-        data_config = resolve_data_config({"input_size": (3, size, size)}, model=network)
-        transform = create_transform(**data_config)
+    def seconds(runtime: Runtime) -> float:
         started = time.monotonic()
-        forward_photos(
-            network, few, transform, device=accelerator.device, bf16=bf16, title="trying"
-        )
+        answer_photos(runtime, few, title="trying")
         return (time.monotonic() - started) / len(few)
 
-    probe = forward_seconds(recipe.probe.image_size) if recipe.probe else 0.0
-    validate = forward_seconds(recipe.model.test_size)
+    how = {"device": accelerator.device, "bf16": bf16}
+    probe = 0.0
+    if recipe.probe:
+        probe = seconds(fastest_runtime(network, size=recipe.probe.image_size, **how))
+    validate = seconds(torch_runtime(network, **how))
     if not settings.epochs:
         return Trial(decode, probe, {}, validate)
     short = settings.model_copy(update={"epochs": len(sizes), "image_sizes": sizes})

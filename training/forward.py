@@ -1,92 +1,75 @@
 """Logits and features of many photos, as fast as the machine gives them."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, gather_object, tqdm
+from timm.data import resolve_data_config
 from torch import nn
-from torch.utils.data import DataLoader
 
-from flower_model import FlowerClassifier
+from flower_model.errors import ConversionError
+from flower_model.runtime import Runtime, choose_runtime
 from flower_model.torch_runtime import TorchRuntime
-from training.data import DecodedPhotos, TransformedPhotos
+from flower_model.transform import PhotoTransform
+from training.data import DecodedPhotos
 
 WORKERS = min(8, os.cpu_count() or 1)
 
+Forward = Callable[[DecodedPhotos], tuple[np.ndarray, np.ndarray]]
 
-def forward_photos(
-    network: nn.Module,
-    photos: DecodedPhotos,
-    transform: Any,
-    *,
-    device: torch.device,
-    bf16: bool,
-    title: str,
-    batch_size: int = 64,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a network over photos in evaluation mode.
 
-    Returns:
-        Logits (photos, classes) and pooled features (photos, channels), float32.
+def torch_runtime(
+    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
+) -> TorchRuntime:
+    """A network that goes on changing, run where it lies.
+
+    Args:
+        network: A timm network; it is left in evaluation mode.
+        device: Where it lies.
+        bf16: Whether the pass runs in bf16.
+        size: Side in pixels of what it looks at; None is what it is tested with.
     """
-    dataset = TransformedPhotos(photos, np.zeros(len(photos), np.int64), transform)
-    loader = DataLoader(dataset, batch_size, num_workers=WORKERS)
-    network.eval()
-    logits, features = [], []
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
-        tqdm(total=len(photos), desc=title, unit=" photos", leave=False) as bar,
-    ):
-        for batch, _ in loader:
-            batch = batch.to(device, memory_format=torch.channels_last)
-            batch_logits, batch_features = TorchRuntime.forward(network, batch)
-            logits.append(batch_logits)
-            features.append(batch_features)
-            bar.update(len(batch))
-    return torch.cat(logits).numpy(), torch.cat(features).numpy()
+    return TorchRuntime(network, device, "bfloat16" if bf16 else "float32", _data(network, size))
 
 
-def forward_shared(
-    network: nn.Module, photos: DecodedPhotos, transform: Any, **options: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """`forward_photos`, the photos divided among the processes of a run, all of which call it.
+def fastest_runtime(
+    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
+) -> Runtime:
+    """A network as it is now, for so many photos that it is worth compiling: see `torch_runtime`."""
+    if choose_runtime("auto", device) == "openvino":
+        from flower_model.openvino_convert import convert
+        from flower_model.openvino_runtime import OpenVINORuntime, compile_options, shared_core
 
-    Returns:
-        The same for every process: logits (photos, classes) and features (photos, channels).
-    """
-    state = PartialState()
-    if state.num_processes == 1:
-        return forward_photos(network, photos, transform, **options)
-    for buffer in network.buffers():  # each process has batch norm's statistics of its own photos
-        broadcast(buffer)
-    share = photos.share(state.process_index, state.num_processes)
-    outputs = gather_object([forward_photos(network, share, transform, **options)])
+        options = compile_options("bf16" if bf16 else "f32")
+        with suppress(ConversionError):
+            model, data_config = convert(network, _data(network, size))
+            compiled = shared_core().compile_model(model, "CPU", options)
+            return OpenVINORuntime(compiled, data_config)
+    return torch_runtime(network, device=device, bf16=bf16, size=size)
 
-    def in_order(parts: list[np.ndarray]) -> np.ndarray:
-        whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
-        for process, part in enumerate(parts):
-            whole[process :: state.num_processes] = part
-        return whole
 
-    return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])
+def _data(network: nn.Module, size: int | None) -> dict[str, Any]:
+    return resolve_data_config({"input_size": (3, size, size)} if size else {}, model=network)
 
 
 def answer_photos(
-    model: FlowerClassifier, photos: DecodedPhotos, *, title: str, batch_size: int = 64
+    runtime: Runtime, photos: DecodedPhotos, *, title: str, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a model over photos in the runtime and through the transform that it answers with.
+    """Runs a network over photos, as those see them who ask it.
 
     Returns:
         Logits (photos, classes) and pooled features (photos, channels), float32.
     """
+    transform = PhotoTransform.from_data_config(runtime.data_config)
 
     def pixels_of(index: int) -> np.ndarray:
-        return model.photo_transform.to_pixels(photos.picture(index))
+        return transform.to_pixels(photos.picture(index))
 
     logits, features = [], []
     with (
@@ -95,8 +78,39 @@ def answer_photos(
     ):
         for start in range(0, len(photos), batch_size):
             indices = range(start, min(start + batch_size, len(photos)))
-            outputs = model.runtime(np.stack(list(pool.map(pixels_of, indices))))
+            outputs = runtime(np.stack(list(pool.map(pixels_of, indices))))
             logits.append(outputs.logits)
             features.append(outputs.features)
             bar.update(len(indices))
     return np.concatenate(logits), np.concatenate(features)
+
+
+def answer_shared(
+    network: nn.Module, runtime_of: Callable[[], Runtime], photos: DecodedPhotos, *, title: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`answer_photos`, the photos divided among the processes of a run, all of which call it.
+
+    Args:
+        network: That every process has.
+        runtime_of: Makes what runs it.
+        photos: All of them.
+        title: Of the progress bar.
+
+    Returns:
+        The same for every process: logits (photos, classes) and features (photos, channels).
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return answer_photos(runtime_of(), photos, title=title)
+    for buffer in network.buffers():  # each process has batch norm's statistics of its own photos
+        broadcast(buffer)
+    share = photos.share(state.process_index, state.num_processes)
+    outputs = gather_object([answer_photos(runtime_of(), share, title=title)])
+
+    def in_order(parts: list[np.ndarray]) -> np.ndarray:
+        whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
+        for process, part in enumerate(parts):
+            whole[process :: state.num_processes] = part
+        return whole
+
+    return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])

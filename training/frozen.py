@@ -4,6 +4,7 @@ from typing import Any
 
 from timm.models import group_parameters
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from flower_model.errors import RecipeError
 
@@ -31,10 +32,16 @@ def freeze(network: nn.Module, groups: int) -> None:
         parameter.requires_grad_(name not in frozen)
 
 
-def train_mode(network: nn.Module) -> None:
-    """Training mode, except in frozen layers: batch norm would go on changing its statistics."""
+def train_mode(network: nn.Module, batch_norm: str = "train") -> None:
+    """Training mode, except in frozen layers: batch norm would go on changing its statistics.
+
+    Args:
+        network: Of which `freeze` froze some layers or none.
+        batch_norm: "frozen" leaves its statistics as they are in all layers.
+    """
     network.train()
     for module in network.modules():
         parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
+        frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
+        if frozen or (batch_norm == "frozen" and isinstance(module, _BatchNorm)):
             module.eval()

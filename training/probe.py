@@ -4,17 +4,17 @@ A head fitted before the other layers move keeps fine-tuning from wrecking the p
 features (linear probing, then fine-tuning: Kumar et al. 2022).
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from timm.data import create_transform, resolve_data_config
 from torch import nn
 
 from flower_model.files import atomic_path
 from training.data import Photos, class_weights
-from training.forward import forward_shared
+from training.forward import answer_shared, fastest_runtime
 from training.recipe import Recipe
 
 FEATURES_FILE = "probe.npy"  # in a run's folder: what the probe saw
@@ -37,15 +37,8 @@ def probe_head(
     """
     assert recipe.probe
     size = recipe.probe.image_size
-    data_config = resolve_data_config({"input_size": (3, size, size)}, model=network)
-    _, features = forward_shared(
-        network,
-        photos.train,
-        create_transform(**data_config),
-        device=device,
-        bf16=bf16,
-        title="probing",
-    )
+    runtime_of = partial(fastest_runtime, network, device=device, bf16=bf16, size=size)
+    _, features = answer_shared(network, runtime_of, photos.train, title="probing")
     balance = recipe.data.balance
     set_head(
         network, *fit_head(features, photos.train_targets, l2=recipe.probe.l2, balance=balance)

@@ -76,6 +76,8 @@ class Finetune(_Section):
     freeze: int = Field(0, ge=0)
     """How many of the network's first groups of layers stay as they are: of a ResNet the stem is 1,
     the stem and its first two stages are 3."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """Whether batch norm takes its statistics from each batch, or keeps those of pretraining."""
     augment: Literal["crop-flip-colour", "centre-crop-flip"] = "crop-flip-colour"
     min_crop: float = Field(0.35, gt=0, le=1)
     """Smallest share of a photo's area that a random crop may take."""
@@ -97,7 +99,7 @@ class Finetune(_Section):
     """Largest norm of the gradient; 0 leaves it as it is."""
     scheduler: Literal["cosine", "step"] = "cosine"
     warmup_epochs: float = Field(0.5, ge=0)
-    step_epochs: int = Field(7, ge=1)
+    step_epochs: float = Field(7, gt=0)
     """With scheduler = "step": the rate falls to a tenth after every so many epochs."""
     ema_decay: float = Field(0.998, ge=0, lt=1)
     """Decay a step of the weights' running average, which is what is validated and kept; 0: none."""

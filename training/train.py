@@ -55,7 +55,7 @@ def explain(recipe: Recipe, data_root: Path) -> str:
     from training.forecast import forecast
 
     keep_freed_memory()
-    accelerator, bf16 = _accelerator(recipe)
+    accelerator, bf16 = processes_of(recipe)
     return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
 
@@ -97,6 +97,7 @@ def train(
     from training.figures import training_curve
     from training.finetune import finetune
     from training.flowers102 import botanical_names
+    from training.forward import fastest_runtime
     from training.pretrained import create_network
     from training.probe import probe_head, save_features
     from training.report import provenance
@@ -104,7 +105,7 @@ def train(
 
     clock = Clock()
     keep_freed_memory()
-    accelerator, bf16 = _accelerator(recipe, track, run)
+    accelerator, bf16 = processes_of(recipe, track, run)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
     # On each machine one process decodes, and says so; the others then find its pictures on disk.
     with accelerator.local_main_process_first(), only_main_speaks(accelerator):
@@ -148,7 +149,8 @@ def train(
         descriptions={label: botanical[label] for label in photos.labels if label in botanical},
         details=provenance(recipe, photos, clock.phases),
     )
-    model = FlowerClassifier(network, config, accelerator.device)
+    runtime = fastest_runtime(network, device=accelerator.device, bf16=bf16)
+    model = FlowerClassifier(network, config, runtime=runtime)
     answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
     print(summary(model), flush=True)
     model.pictures["training-curve.png"] = training_curve(run / "metrics.csv")
@@ -160,7 +162,7 @@ def train(
     lock.release()
 
 
-def _accelerator(
+def processes_of(
     recipe: Recipe, track: str | None = None, run: Path | None = None
 ) -> tuple["Accelerator", bool]:
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
