@@ -22,6 +22,7 @@ from flower_model.images import open_image
 from training.decoded_cache import read_set, set_name, write_set
 from training.recipe import Data
 from training.sources import Photo, check_classes, digest, gather
+from training.stream import StreamedPhotos, open_stream
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ class Photos:
 
     Attributes:
         labels: Class names in the order of the network's outputs.
+        train: Of a stream, some of its photos.
         train_targets, val_targets: (photos,) int64 class indices.
+        stream: All training photos, where they are more than a disk holds.
     """
 
     labels: list[str]
@@ -151,6 +154,12 @@ class Photos:
     train_targets: np.ndarray
     val: DecodedPhotos
     val_targets: np.ndarray
+    stream: StreamedPhotos | None = None
+
+    @property
+    def count(self) -> int:
+        """How many photos there are to train on."""
+        return len(self.train if self.stream is None else self.stream)
 
 
 def load_photos(data: Data, root: Path, short_side: int) -> Photos:
@@ -170,17 +179,19 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
     for sentence in skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
     labels = sorted({photo.label for photo in decoded_train.photos})
-    print(
-        f"{len(labels)} classes, {len(decoded_train)} photos to train on, "
-        f"{len(decoded_val)} held out, {len(skipped)} skipped."
-    )
-    return Photos(
+    photos = Photos(
         labels,
         decoded_train,
         decoded_train.targets(labels),
         decoded_val,
         decoded_val.targets(labels),
+        open_stream(data, root),
     )
+    print(
+        f"{len(labels)} classes, {photos.count} photos to train on, "
+        f"{len(decoded_val)} held out, {len(skipped)} skipped."
+    )
+    return photos
 
 
 class TransformedPhotos(Dataset[tuple[Any, int]]):

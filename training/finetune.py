@@ -17,11 +17,11 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
+from training.batches import batches, steps_of
 from training.checkpoint import (
     Progress,
     load_best,
@@ -30,8 +30,8 @@ from training.checkpoint import (
     write_results,
 )
 from training.clock import Clock
-from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
-from training.forward import WORKERS, answer_shared, torch_runtime
+from training.data import Photos
+from training.forward import answer_shared, torch_runtime
 from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
@@ -69,7 +69,7 @@ def finetune(
     if settings.sync_batch_norm and accelerator.num_processes > 1:
         network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
-    steps = max(1, len(photos.train) // settings.batch_size)
+    steps = steps_of(photos, recipe)
     optimizer = create_optimizer_v2(
         network,
         opt=settings.optimizer,
@@ -145,23 +145,17 @@ def _train_epoch(
     np.random.seed(seed)  # of mixup: the same for all processes
     torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
     transform = train_transform(settings, size, data_config)
-    sampler = BalancedSampler(photos.train_targets, recipe.data.balance, recipe.seed, epoch)
-    steps = max(1, len(photos.train) // settings.batch_size)
-    order = list(sampler)[: steps * settings.batch_size]
-    dataset = DrawnPhotos(
-        TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
-    )
-    # Accelerate gives each process its share of every batch.
-    loader: Any = accelerator.prepare(
-        DataLoader(dataset, settings.batch_size // settings.accumulate, num_workers=WORKERS)
-    )
+    loader = batches(photos, recipe, epoch, transform, seed, accelerator)
+    steps = steps_of(photos, recipe)
     mix = _mixup(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
     update = epoch * steps
     loss_sum = correct = seen = 0.0
 
     train_mode(model, settings.batch_norm)
-    with tqdm(total=len(dataset), desc=f"epoch {epoch + 1}", unit=" photos", leave=False) as bar:
+    with tqdm(
+        total=steps * settings.batch_size, desc=f"epoch {epoch + 1}", unit=" photos", leave=False
+    ) as bar:
         for pixels, targets in loader:
             scheduler.step_update(update)
             pixels = pixels.to(memory_format=torch.channels_last)

@@ -22,6 +22,7 @@ from training.forward import answer_photos, fastest_runtime, torch_runtime
 from training.pretrained import create_network
 from training.recipe import Recipe
 from training.sources import Photo, gather
+from training.stream import open_stream
 
 STEPS = 10
 VALIDATED = 64  # photos whose validation is timed
@@ -56,10 +57,12 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
         FlowerModelError: As the run itself would, if recipe, data or weights are no good.
     """
     train, val = gather(recipe.data, data_root)
-    labels = sorted({photo.label for photo in train})
+    stream = open_stream(recipe.data, data_root)
+    counts = stream.counts if stream else Counter(photo.label for photo in train)
+    labels = sorted(counts)
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
     trial = _try(network, recipe, train, val, labels, accelerator, bf16)
-    return "\n".join(_lines(recipe, train, val, network, trial))
+    return "\n".join(_lines(recipe, counts, len(train), len(val), network, trial))
 
 
 def _try(
@@ -116,38 +119,37 @@ def _try(
 
 
 def _lines(
-    recipe: Recipe, train: list[Photo], val: list[Photo], network: nn.Module, trial: Trial
+    recipe: Recipe, counts: Counter[str], decoded: int, val: int, network: nn.Module, trial: Trial
 ) -> list[str]:
-    settings, model = recipe.finetune, recipe.model
-    counts = Counter(photo.label for photo in train)
+    settings, model, train = recipe.finetune, recipe.model, counts.total()
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
     weights = sum(p.numel() for p in network.parameters()) / 1e6
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
     classes = f"{len(counts)} classes from {least} ({few}) to {most} ({many})"
     lines = [
         f"Recipe {recipe.name}",
-        _line("photos", f"{len(train)} to train on, {len(val)} held out; {classes}"),
+        _line("photos", f"{train} to train on, {val} held out; {classes}"),
         _line("network", f"{model.architecture} from {model.pretrained or 'random weights'}"),
         _line("", f"{weights:.1f} million weights, {trained:.1f} million of them fine-tuned"),
     ]
-    seconds = trial.decode * (len(train) + len(val))
+    seconds = trial.decode * (decoded + val)
     side = resize_side(model.test_size, model.crop)
     lines.append(_line("decode", f"every photo once, to {side} pixels", seconds))
     total = seconds
     if recipe.probe:
-        seconds = trial.probe * len(train)
+        seconds = trial.probe * decoded
         what = f"features at {recipe.probe.image_size} pixels; the fit of the head comes on top"
         lines.append(_line("probe", what, seconds))
         total += seconds
-    steps = _count(max(1, len(train) // settings.batch_size), "step")
+    steps = _count(max(1, train // settings.batch_size), "step")
     for size, epochs in Counter(map(settings.size_of, range(settings.epochs))).items():
-        seconds = epochs * trial.steps[size] * len(train)
+        seconds = epochs * trial.steps[size] * train
         each = f"each {steps} of {settings.batch_size} photos, {1000 * trial.steps[size]:.0f} ms"
         what = f"{_count(epochs, 'epoch')} at {size} pixels, {each} a photo"
         lines.append(_line("fine-tune", what, seconds))
         total += seconds
     validations = settings.epochs + bool(recipe.probe)
-    seconds = validations * trial.validate * len(val)
+    seconds = validations * trial.validate * val
     what = f"{_count(validations, 'time')} at {model.test_size} pixels"
     lines.append(_line("validate", what, seconds))
     how = f"on this machine, by a trial of {STEPS} steps at each size"

@@ -20,7 +20,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
     options.add_argument(
-        "--data", help="what to train on: a folder of class folders, or hf://datasets/user/name"
+        "--data",
+        help="what to train on: a folder of class folders or of Parquet or WebDataset files, or "
+        "hf://datasets/user/name",
+    )
+    options.add_argument(
+        "--stream",
+        action="store_true",
+        help="read the files of --data anew in every epoch: for more photos than the disk holds",
     )
     add_photos_arguments(options)
     options.add_argument(
@@ -90,6 +97,10 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
         folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
         changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
         changes.setdefault("name", Path(folder).name)
+        if options.stream:
+            changes["data"]["stream"] = True
+    elif options.stream:
+        raise RecipeError("--stream needs --data: name a dataset in shards.")
     elif not options.recipe:
         raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
     return load_recipe(options.recipe or "default", changes)

@@ -29,7 +29,7 @@ def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> d
     cores = f"{os.cpu_count()} {platform.machine()} cores"
     return {
         "recipe": _published(recipe),
-        "train": {"sources": _names(recipe.data.train), "photos": len(photos.train)},
+        "train": {"sources": _names(recipe.data.train), "photos": photos.count},
         "held_out": {
             "sources": _names(recipe.data.val),
             "photos": len(photos.val),

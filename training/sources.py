@@ -11,8 +11,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from flower_model.errors import DataError
 from training import flowers102
-from training.hub_photos import PREFIX, fetch_photos
 from training.recipe import Data
+from training.shards import PREFIX, fetch_photos, fetch_sample, is_sharded
+from training.stream import stream_source
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
         source: "flowers102:SPLIT" is Oxford's own split; "flowers102-all:train" and ":val" divide
             Oxford's train and val together by `data.val_fraction`; "FOLDER:train" and ":val" are
             the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it;
-            "hf://datasets/user/name:train" is a dataset of the Hub.
+            "hf://datasets/user/name:train" is a dataset of the Hub. A folder or a dataset may be in
+            shards, Parquet or WebDataset; of one that is streamed these are a sample.
         root: Folder that relative sources lie in.
         data: Renames, val_fraction and split_seed.
 
@@ -68,7 +70,12 @@ def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
         labelled = _flowers102(root, "train") + _flowers102(root, "val")
         photos = _own_split(labelled, split, data)
     else:
-        folder = fetch_photos(name) if name.startswith(PREFIX) else root / name
+        place = name if name.startswith(PREFIX) else str(root / name)
+        folder = Path(place)
+        if data.stream:
+            folder = fetch_sample(stream_source(data, root))
+        elif is_sharded(place):
+            folder = fetch_photos(place)
         inside = folder / split if split else folder
         if split and not inside.is_dir():
             photos = _own_split(class_folders(folder), split, data)

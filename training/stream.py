@@ -1,0 +1,155 @@
+"""Photos to train on that are read from their shards in every epoch, being more than a disk holds."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from flower_model.errors import DataError, ImageError
+from flower_model.images import open_image
+from training.recipe import Data
+from training.shards import (
+    COUNTS_FILE,
+    PREFIX,
+    fetch_sample,
+    is_sharded,
+    named_photos,
+    open_splits,
+    undecoded,
+    version_of,
+)
+
+SHUFFLED = 1000  # rows that are drawn from at a time
+
+
+@dataclass(frozen=True)
+class StreamedPhotos:
+    """The training photos of a dataset, read from their shards as they are needed.
+
+    Attributes:
+        source: Where they are.
+        counts: Label -> its number of photos.
+        rename: Class name in the dataset -> label.
+    """
+
+    source: str
+    counts: Counter[str]
+    rename: dict[str, str]
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def batches(
+        self,
+        batch_size: int,
+        transform: Callable[[Any], torch.Tensor],
+        *,
+        balance: float,
+        seed: int,
+        process: int,
+        processes: int,
+        workers: int,
+    ) -> Iterator[list[torch.Tensor]]:
+        """Batches without end: pixels (photos, 3, height, width) and class indices (photos,).
+
+        Args:
+            batch_size: Of this process.
+            transform: From a picture to its pixels.
+            balance: As the recipe's.
+            seed: Of the order.
+            process, processes: Which share of the shards is read; of each row if they can't be shared.
+            workers: That open photos, at most.
+        """
+        from datasets.distributed import split_dataset_by_node
+
+        rows = open_splits(self.source, version_of(self.source))["train"]
+        rows = undecoded(rows, self.source).shuffle(seed, buffer_size=SHUFFLED)
+        rows = split_dataset_by_node(rows, process, processes)
+        weights = {label: count**-balance for label, count in self.counts.items()}
+        most = max(weights.values())
+        opened = _Opened(
+            rows,
+            self.source,
+            transform,
+            {label: index for index, label in enumerate(sorted(self.counts))},
+            {label: weight / most for label, weight in weights.items()},
+            self.rename,
+            seed,
+        )
+        workers = min(workers, rows.num_shards)  # a worker without a shard has nothing to do
+        yield from DataLoader(opened, batch_size, num_workers=workers)
+
+
+def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
+    """The stream of a recipe that asks for one.
+
+    Raises:
+        HubError, DataError: As `fetch_sample` does; also if there is not one sharded source.
+    """
+    if not data.stream:
+        return None
+    source = stream_source(data, root)
+    counted = json.loads((fetch_sample(source) / COUNTS_FILE).read_text(encoding="utf-8"))
+    counts: Counter[str] = Counter()
+    for name, count in counted.items():
+        counts[data.rename.get(name, name)] += count
+    return StreamedPhotos(source, counts, data.rename)
+
+
+def stream_source(data: Data, root: Path) -> str:
+    """Where the shards of a recipe with a stream are.
+
+    Raises:
+        DataError: If there is not one sharded source.
+    """
+    names = {name.rpartition(":")[0] or name for name in (*data.train, *data.val)}
+    source = names.pop()
+    source = source if source.startswith(PREFIX) else str(root / source)
+    if names or not is_sharded(source):
+        raise DataError(
+            "Only one dataset in shards, Parquet or WebDataset, can be streamed: name it by --data."
+        )
+    return source
+
+
+class _Opened(IterableDataset[tuple[torch.Tensor, int]]):
+    """(transformed picture, class index) of one photo after the other, over and over."""
+
+    def __init__(
+        self,
+        rows: Any,
+        source: str,
+        transform: Callable[[Any], torch.Tensor],
+        targets: dict[str, int],
+        kept: dict[str, float],
+        rename: dict[str, str],
+        seed: int,
+    ) -> None:
+        self.rows, self.source, self.transform = rows, source, transform
+        self.targets, self.kept, self.rename, self.seed = targets, kept, rename, seed
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        worker = get_worker_info()
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        for number in itertools.count():
+            self.rows.set_epoch(number)
+            found = False
+            for name, content in named_photos(self.rows, self.source):
+                label = self.rename.get(name, name)
+                if rng.random() >= self.kept[label]:
+                    continue
+                try:
+                    picture = open_image(content)
+                except ImageError:
+                    continue
+                found = True
+                yield self.transform(picture), self.targets[label]
+            if not found:
+                return
