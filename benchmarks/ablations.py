@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_file
+from torch import nn
 
 from flower_model.memory import keep_freed_memory
 from training.clock import Clock
@@ -29,7 +31,7 @@ from training.data import Photos, load_photos, resize_side
 from training.finetune import finetune
 from training.pretrained import create_network
 from training.probe import probe_head
-from training.recipe import load_recipe, parse_change
+from training.recipe import Recipe, load_recipe, parse_change
 from training.train import processes_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -138,6 +140,7 @@ QUESTIONS = {
             "batch-norm": Variant(
                 "batch norm's statistics frozen", ("finetune.batch_norm='frozen'",)
             ),
+            "fp32": Variant("in fp32", ("finetune.precision='fp32'",)),
             "no-probe": Variant("a fresh head instead of the probe's", ("probe=false",)),
         },
     ),
@@ -183,24 +186,13 @@ def _run_once(question: Question, variant: Variant, seed: int) -> None:
 
 def run(recipe_name: str, changes: tuple[str, ...], seed: int) -> list[dict[str, str]]:
     """The rows of metrics.csv of a recipe with changes, as `training.train` would write them."""
-    merged: dict[str, Any] = {"seed": seed}
-    for text in (*changes, f"model.pretrained='{os.environ['FLOWER_PRETRAINED']}'"):
-        for section, value in parse_change(text).items():
-            merged[section] = (
-                {**merged.get(section, {}), **value} if isinstance(value, dict) else value
-            )
-    recipe = load_recipe(recipe_name, merged)
+    recipe = changed_recipe(recipe_name, changes, seed)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         if recipe.model.architecture == "resnet101":
             deeper = deepened(recipe.model.pretrained, Path(folder) / "deeper")
             model = recipe.model.model_copy(update={"pretrained": str(deeper)})
             recipe = recipe.model_copy(update={"model": model})
-        accelerator, bf16 = processes_of(recipe)
-        side = resize_side(recipe.model.test_size, recipe.model.crop)
-        photos: Photos = load_photos(recipe.data, Path(os.environ["FLOWER_DATA"]), side)
-        torch.manual_seed(seed)
-        network = create_network(recipe.model, len(photos.labels))
-        network = network.to(memory_format=torch.channels_last).to(accelerator.device)
+        accelerator, bf16, photos, network = prepared(recipe)
         if recipe.probe:
             probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
         finetune(
@@ -214,6 +206,28 @@ def run(recipe_name: str, changes: tuple[str, ...], seed: int) -> list[dict[str,
             resume=False,
         )
         return list(csv.DictReader((Path(folder) / "metrics.csv").open(encoding="utf-8")))
+
+
+def changed_recipe(name: str, changes: tuple[str, ...], seed: int) -> Recipe:
+    """A recipe on the starting weights that all share, with changes as `--set` takes them."""
+    merged: dict[str, Any] = {"seed": seed}
+    for text in (*changes, f"model.pretrained='{os.environ['FLOWER_PRETRAINED']}'"):
+        for section, value in parse_change(text).items():
+            merged[section] = (
+                {**merged.get(section, {}), **value} if isinstance(value, dict) else value
+            )
+    return load_recipe(name, merged)
+
+
+def prepared(recipe: Recipe) -> tuple[Accelerator, bool, Photos, nn.Module]:
+    """All that `finetune` takes, as `training.train` makes it."""
+    accelerator, bf16 = processes_of(recipe)
+    side = resize_side(recipe.model.test_size, recipe.model.crop)
+    photos = load_photos(recipe.data, Path(os.environ["FLOWER_DATA"]), side)
+    torch.manual_seed(recipe.seed)
+    network = create_network(recipe.model, len(photos.labels))
+    network = network.to(memory_format=torch.channels_last).to(accelerator.device)
+    return accelerator, bf16, photos, network
 
 
 def deepened(pretrained: str, folder: Path) -> Path:
@@ -254,11 +268,23 @@ def _page(rows: list[dict[str, str]]) -> str:
         lines += ["", "| | after the first epoch | after the last | training photos | seeds |"]
         lines += ["| --- | ---: | ---: | ---: | ---: |"]
         for variant in question.variants.values():
-            runs = [row for row in rows if row["run"] == _key(question, variant)]
+            runs = _runs_of(question, variant, rows)
             if runs:
                 cells = [_spread(runs, column) for column in ("first", "last", "train")]
                 lines.append(f"| {variant.what} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines) + "\n"
+
+
+def spread_of(question: Question, variant: str) -> str:
+    """Accuracy after a variant's last epoch, for a table; empty if it was not run."""
+    runs = _runs_of(question, question.variants[variant], _kept())
+    return f"{_spread(runs, 'last')} %" if runs else ""
+
+
+def _runs_of(
+    question: Question, variant: Variant, rows: list[dict[str, str]]
+) -> list[dict[str, str]]:
+    return [row for row in rows if row["run"] == _key(question, variant)]
 
 
 def _spread(runs: list[dict[str, str]], column: str) -> str:
