@@ -94,14 +94,12 @@ def train(
     from training.calibration import calibrate, summary
     from training.clock import Clock
     from training.data import load_photos, resize_side
-    from training.figures import training_curve
     from training.finetune import finetune
     from training.flowers102 import botanical_names
     from training.forward import fastest_runtime
     from training.pretrained import create_network
     from training.probe import probe_head, save_features
     from training.report import provenance
-    from training.review import review
 
     clock = Clock()
     keep_freed_memory()
@@ -141,6 +139,9 @@ def train(
     accelerator.end_training()
     if not accelerator.is_main_process:
         return  # what is left takes seconds and writes files
+
+    from training.figures import training_curve  # a second's import that nothing waited for
+    from training.review import review
 
     botanical = botanical_names()
     config = ModelConfig(
