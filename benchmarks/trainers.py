@@ -177,7 +177,8 @@ def fastai(data: Path, pretrained: Path) -> None:
         num_workers=WORKERS,
     )
     learner = vision_learner(loaders, resnet50, cbs=[Report()], normalize=True)
-    learner.fine_tune(5, base_lr=2e-3)
+    with learner.no_bar(), learner.no_logging():
+        learner.fine_tune(5, base_lr=2e-3)
 
 
 TRAINERS: dict[str, Callable[[Path, Path], None]] = {

@@ -11,6 +11,7 @@ import argparse
 import csv
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -77,8 +78,8 @@ def run(way: str, limit: float) -> list[tuple[float, float]]:
         if way == "ours":
             rows = csv.DictReader((Path(folder) / "run" / "metrics.csv").open(encoding="utf-8"))
             return [(float(row["run_seconds"]), float(row["val_accuracy"])) for row in rows]
-        lines = [line.split(",") for line in printed.splitlines() if line.count(",") == 1]
-        return [(float(seconds), float(accuracy)) for seconds, accuracy in lines]
+        points = re.findall(r"^([\d.]+),([\d.]+)$", printed, re.MULTILINE)
+        return [(float(seconds), float(accuracy)) for seconds, accuracy in points]
 
 
 def _read(path: Path) -> list[tuple[float, float]]:
