@@ -6,6 +6,7 @@ import pytest
 from drawn import draw_dataset
 from test_training import small_run
 
+from flower_model.errors import RecipeError
 from training import train
 from training.options import chosen_recipe, parser
 from training.recipe import Recipe
@@ -63,3 +64,9 @@ def test_another_architecture_starts_from_its_own_weights(monkeypatch):
 def test_size_and_epochs_of_no_use_are_refused(capsys):
     assert train.main(["flowers5", "--image-size", "8", "--explain"]) == 2
     assert "test_size" in capsys.readouterr().err
+
+
+def test_a_stream_needs_a_dataset():
+    with pytest.raises(RecipeError, match="--stream needs --data"):
+        recipe_of("--stream")
+    assert recipe_of("--data", "hf://datasets/user/name", "--stream").data.stream

@@ -246,3 +246,15 @@ def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, r
     assert [run["recipe"] for run in details["earlier"]] == [details["recipe"]["name"]]
     card = (tmp_path / "second" / "model" / "README.md").read_text(encoding="utf-8")
     assert "from the weights of an earlier round" in card
+
+
+@pytest.mark.parametrize(
+    ("step_epochs", "rates"), [(1, [1e-2, 1e-3, 1e-4, 1e-5]), (0.5, [1e-3, 1e-5, 1e-7, 1e-9])]
+)
+def test_a_stepped_rate_falls_after_so_many_epochs(dataset, tmp_path, step_epochs, rates):
+    settings = ["finetune.scheduler='step'", f"finetune.step_epochs={step_epochs}", "probe=false"]
+    settings += ["finetune.warmup_epochs=0", "finetune.lr=1e-2", "finetune.image_sizes=[48]"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert train.main(small_run(dataset, tmp_path / "run", *words)) == 0
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    assert [float(row["lr"]) for row in rows] == pytest.approx(rates)  # at the ends of epochs
