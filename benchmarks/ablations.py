@@ -77,6 +77,7 @@ EACH_BATCH = f"finetune.step_epochs={7 / STEPS:.6f}"
 HEAD_ONLY = "finetune.freeze=5"
 AUGMENTED = ("finetune.augment='crop-flip-colour'", "model.crop=0.95")
 OURS = (
+    "finetune.freeze=0",
     "model.test_size=128",
     "probe.image_size=112",
     "finetune.epochs=2",
