@@ -8,7 +8,6 @@ meanwhile. Needs benchmarks/requirements.txt.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from contenders import CONTENDERS, export_onnx
+from machine import machine
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_sample_image
@@ -225,7 +225,7 @@ def report(
     text = f"""# Speed of answers
 
 Made by `python benchmarks/inference.py`: {options.rounds} rounds, the contenders in turn, each figure
-from a fresh process, medians. {_machine()}; {_versions()}.
+from a fresh process, medians. {machine()}; {_versions()}.
 Photos: {options.photos} JPEGs of 500 x 667 pixels. "First answer" counts from the start of the process;
 "of the peak" is the folder's share of this machine's bf16 matrix product, {peak:.2f} TFLOP/s.
 
@@ -261,16 +261,6 @@ def _plot(rows: dict[str, dict[str, float]]) -> Figure:
     one.barh(names, [1000 * rows[name]["one"] for name in names], color=colours)
     one.set_xlabel("milliseconds, one photo")
     return figure
-
-
-def _machine() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        model = next(line for line in text.splitlines() if line.startswith("model name"))
-        name = model.partition(":")[2].strip()
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} cores of {name}"
 
 
 def _versions() -> str:

@@ -8,7 +8,6 @@ benchmarks/results/rejection.md. Needs FLOWER_DATA, with photos of no flowers, a
 
 import argparse
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.machine import machine
 from flower_model import FlowerClassifier
 from flower_model.rejection import power_normalised, unit_length
 from training.calibrate import photos_of_run
@@ -240,7 +240,7 @@ def report(
     rows: list[str], own: list[str], unknown: list[str], counts: tuple[int, int, int]
 ) -> None:
     flowers, others, made = counts
-    cores = f"{os.cpu_count()} cores of {processor()}"
+    cores = machine()
     text = f"""# Is there a flower at all?
 
 Made by `python -m benchmarks.rejection` on {cores}: {flowers} flower photos that the shipped network
@@ -272,17 +272,6 @@ split without {UNKNOWN} of its 102 species, {DRAWS} random choices of them. Know
 {chr(10).join(unknown)}
 """
     (ROOT / "benchmarks" / "results" / "rejection.md").write_text(text, encoding="utf-8")
-
-
-def processor() -> str:
-    """The processor's name without its model."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.exists() else [])
-        if line.startswith("model name")
-    ]
-    return " ".join((names or [platform.machine()])[0].split()[:2])
 
 
 def _halves(seed: int, *sizes: int) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:

@@ -10,7 +10,6 @@ FLOWER_DATA and FLOWER_PRETRAINED.
 import argparse
 import csv
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks import tricks
 from benchmarks.ablations import QUESTIONS
+from benchmarks.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = RESULTS.parents[1]
@@ -88,17 +88,16 @@ def _read(path: Path) -> list[tuple[float, float]]:
 
 
 def _table(curves: dict[str, list[tuple[float, float]]]) -> str:
-    machine = f"{os.cpu_count()} cores of {platform.machine()}"
     bars = " | ".join(f"to {100 * bar:.2f} %" for bar in BARS)
     lines = [
         "# Training",
         "",
-        f"Made by `python -m benchmarks.training {' '.join(curves)}` on {machine}.",
+        f"Made by `python -m benchmarks.training {' '.join(curves)}` on {machine()}.",
         "Seconds since the process started, measured at the ends of epochs; one run of each, seed 0.",
         "The validation photos also chose each way's best epoch. Ways were stopped after some time.",
         "",
         f"| way | {bars} | best | at | stopped or done at |",
-        "| --- | " + "---: | " * (len(BARS) + 3),
+        "| --- |" + " ---: |" * (len(BARS) + 3),
     ]
     for way, points in curves.items():
         reached = [next((s for s, accuracy in points if accuracy >= bar), None) for bar in BARS]

@@ -34,7 +34,7 @@ from training.sources import gather
 RESULTS = Path(__file__).parent / "results"
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
-TRAINED = 256  # photos of a timed epoch
+TRAINED = 128  # photos of a timed epoch
 
 Seconds = Callable[[], float]
 

@@ -1,5 +1,6 @@
 """Decoded photos are kept on disk: found again, shared, bounded, and never in the way."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -126,3 +127,14 @@ def test_more_pictures_than_a_record_batch_holds(cache):
     assert kept is not None and len(kept) == len(pictures)
     for index in (0, decoded_cache.ROWS - 1, decoded_cache.ROWS, len(pictures) - 1):
         assert np.array_equal(kept[index], pictures[index])
+
+
+def test_what_a_killed_run_left_is_removed(cache, folder):
+    cache.mkdir(parents=True)
+    abandoned, written_now = cache / ".one.tmp", cache / ".other.tmp"
+    for path in (abandoned, written_now):
+        path.write_bytes(b"part of a set")
+    yesterday = time.time() - 86_400
+    os.utime(abandoned, (yesterday, yesterday))
+    decode(folder)
+    assert written_now.exists() and not abandoned.exists()

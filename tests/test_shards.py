@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from test_training import small_run
 
 from flower_model import FlowerClassifier
-from flower_model.errors import DataError
+from flower_model.errors import DataError, HubError
 from training import shards
 from training.recipe import Data
 from training.stream import StreamedPhotos, open_stream
@@ -210,3 +210,15 @@ def shard(which: int) -> bytes:
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
     return file.getvalue()
+
+
+def test_shards_that_go_away_during_training_are_told_of(stream, folder):
+    batches = stream.batches(
+        4, lambda p: torch.zeros(1), balance=0.0, seed=0, process=0, processes=1, workers=2
+    )
+    next(batches)
+    for file in folder.glob("train*"):
+        file.unlink()
+    with pytest.raises(HubError, match="discs' can't be fetched"):
+        for _ in batches:
+            pass

@@ -7,6 +7,7 @@ lie. A photo that does not open has a row without pixels.
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from flower_model.files import atomic_path
 
 FORMAT = 1  # of a set; counts up when what it holds changes
 LIMIT = 10e9  # bytes of all sets; the ones not used for longest go first
+ABANDONED = 3600  # seconds since a file was last written to, after which its run was killed
 ROWS = 256  # photos of a record batch
 SCHEMA = pa.schema(
     [("height", pa.int32()), ("width", pa.int32()), ("pixels", pa.large_binary())],
@@ -119,6 +121,10 @@ def _batch(rows: list[Any]) -> pa.RecordBatch:
 
 
 def _make_room(needed: float) -> None:
+    for path in _folder().glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
     files = sorted(_folder().glob("*.arrow"), key=lambda path: path.stat().st_mtime)
     total = needed + sum(path.stat().st_size for path in files)
     for path in files:  # a run that has one of them mapped keeps it until it ends

@@ -40,7 +40,7 @@ def fetch_photos(source: str) -> Path:
         HubError: If the dataset does not exist or can't be fetched.
         DataError: If it has no column of images or none of classes.
     """
-    with _errors_of(source):
+    with errors_of(source):
         version = version_of(source)
         folder = _folder("photos", version, source)
         if not folder.is_dir():
@@ -64,7 +64,7 @@ def fetch_sample(source: str) -> Path:
         HubError: If the dataset does not exist or can't be fetched.
         DataError: If it has no column of images, none of classes or no validation photos.
     """
-    with _errors_of(source):
+    with errors_of(source):
         version = version_of(source)
         folder = _folder("samples", version, source)
         if not folder.is_dir():
@@ -113,12 +113,14 @@ def _folder(kind: str, version: str, source: str) -> Path:
 
 
 @contextmanager
-def _errors_of(source: str) -> Iterator[None]:
+def errors_of(source: str) -> Iterator[None]:
+    """Says in one sentence, as HubError, why a dataset can't be read inside."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:  # datasets' and the Hub client's own
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise HubError(f"'{source}' can't be fetched ({first}).") from None
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        reason = lines[-1 if "DataLoader worker" in lines[0] else 0]
+        raise HubError(f"'{source}' can't be fetched ({reason}).") from None
 
 
 def _write(rows: Any, folder: Path, source: str) -> None:

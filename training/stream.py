@@ -18,6 +18,7 @@ from training.recipe import Data
 from training.shards import (
     COUNTS_FILE,
     PREFIX,
+    errors_of,
     fetch_sample,
     is_sharded,
     named_photos,
@@ -35,11 +36,13 @@ class StreamedPhotos:
 
     Attributes:
         source: Where they are.
+        version: Of the dataset: on the Hub, its commit.
         counts: Label -> its number of photos.
         rename: Class name in the dataset -> label.
     """
 
     source: str
+    version: str
     counts: Counter[str]
     rename: dict[str, str]
 
@@ -66,12 +69,16 @@ class StreamedPhotos:
             seed: Of the order.
             process, processes: Which share of the shards is read; of each row if they can't be shared.
             workers: That open photos, at most.
+
+        Raises:
+            HubError: If the shards can't be read.
         """
         from datasets.distributed import split_dataset_by_node
 
-        rows = open_splits(self.source, version_of(self.source))["train"]
-        rows = undecoded(rows, self.source).shuffle(seed, buffer_size=SHUFFLED)
-        rows = split_dataset_by_node(rows, process, processes)
+        with errors_of(self.source):
+            rows = open_splits(self.source, self.version)["train"]
+            rows = undecoded(rows, self.source).shuffle(seed, buffer_size=SHUFFLED)
+            rows = split_dataset_by_node(rows, process, processes)
         weights = {label: count**-balance for label, count in self.counts.items()}
         most = max(weights.values())
         opened = _Opened(
@@ -84,7 +91,8 @@ class StreamedPhotos:
             seed,
         )
         workers = min(workers, rows.num_shards)  # a worker without a shard has nothing to do
-        yield from DataLoader(opened, batch_size, num_workers=workers)
+        with errors_of(self.source):
+            yield from DataLoader(opened, batch_size, num_workers=workers)
 
 
 def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
@@ -96,11 +104,13 @@ def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
     if not data.stream:
         return None
     source = stream_source(data, root)
+    with errors_of(source):
+        version = version_of(source)
     counted = json.loads((fetch_sample(source) / COUNTS_FILE).read_text(encoding="utf-8"))
     counts: Counter[str] = Counter()
     for name, count in counted.items():
         counts[data.rename.get(name, name)] += count
-    return StreamedPhotos(source, counts, data.rename)
+    return StreamedPhotos(source, version, counts, data.rename)
 
 
 def stream_source(data: Data, root: Path) -> str:
