@@ -22,6 +22,7 @@ import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 
@@ -222,6 +223,7 @@ def changed_recipe(name: str, changes: tuple[str, ...], seed: int) -> Recipe:
 
 def prepared(recipe: Recipe) -> tuple[Accelerator, bool, Photos, nn.Module]:
     """All that `finetune` takes, as `training.train` makes it."""
+    AcceleratorState._reset_state()  # a process has one precision, and here one after the other
     accelerator, bf16 = processes_of(recipe)
     side = resize_side(recipe.model.test_size, recipe.model.crop)
     photos = load_photos(recipe.data, Path(os.environ["FLOWER_DATA"]), side)

@@ -1,16 +1,22 @@
 """The batches of one epoch, from photos that were decoded once or from shards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from flower_model.errors import DataError, ImageError
+from flower_model.images import open_image
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
 from training.forward import WORKERS
 from training.recipe import Recipe
+
+WINDOW = 64  # batches of a stream that are in memory as files
 
 
 def steps_of(photos: Photos, recipe: Recipe) -> int:
@@ -34,17 +40,15 @@ def batches(
     settings, balance = recipe.finetune, recipe.data.balance
     size, steps = settings.batch_size // settings.accumulate, steps_of(photos, recipe)
     if photos.stream is not None:
-        endless = photos.stream.batches(
-            size // accelerator.num_processes,
-            transform,
+        draws = photos.stream.draws(
             balance=balance,
             seed=seed,
             process=accelerator.process_index,
             processes=accelerator.num_processes,
-            workers=WORKERS,
         )
-        drawn = islice(endless, steps * settings.accumulate)
-        return (send_to_device(batch, accelerator.device) for batch in drawn)
+        size //= accelerator.num_processes
+        loaded = _loaded(draws, size, steps * settings.accumulate, transform, seed)
+        return (send_to_device(batch, accelerator.device) for batch in loaded)
     sampler = BalancedSampler(photos.train_targets, balance, recipe.seed, epoch)
     order = list(sampler)[: steps * settings.batch_size]
     dataset = DrawnPhotos(
@@ -53,3 +57,40 @@ def batches(
     # Accelerate gives each process its share of every batch.
     loader: Any = accelerator.prepare(DataLoader(dataset, size, num_workers=WORKERS))
     return loader
+
+
+class OpenedPhotos(Dataset[tuple[Any, int]]):
+    """(transformed picture, class index) of files; for one that does not open, of the next that does."""
+
+    def __init__(self, files: Sequence[tuple[bytes, int]], transform: Any) -> None:
+        self.files, self.transform = files, transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        for content, target in (*self.files[index:], *self.files[:index]):
+            with suppress(ImageError):
+                return self.transform(open_image(content)), target
+        raise DataError(f"None of {len(self.files)} photos in a row can be opened.")
+
+
+def _loaded(
+    draws: Iterator[tuple[bytes, int]], size: int, count: int, transform: Any, seed: int
+) -> Iterator[Any]:
+    """So many batches of the photos drawn from a stream.
+
+    The shards are read here, ahead of what is trained on, and only files are opened in processes of
+    their own: what reads shards has threads, which do not survive a fork.
+    """
+    windows = [min(WINDOW, count - first) for first in range(0, count, WINDOW)]  # in batches
+
+    def read(batches: int) -> list[tuple[bytes, int]]:
+        return list(islice(draws, batches * size))
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, windows[0])
+        for number, following in enumerate([*windows[1:], 0]):
+            files, ahead = ahead.result(), reader.submit(read, following)
+            opened = DrawnPhotos(OpenedPhotos(files, transform), range(len(files)), seed + number)
+            yield from DataLoader(opened, size, num_workers=WORKERS)

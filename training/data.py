@@ -214,7 +214,7 @@ class DrawnPhotos(Dataset[tuple[Any, int]]):
     same whichever process and worker transforms the photo.
     """
 
-    def __init__(self, photos: TransformedPhotos, order: Sequence[int], seed: int) -> None:
+    def __init__(self, photos: Dataset[tuple[Any, int]], order: Sequence[int], seed: int) -> None:
         self.photos, self.order, self.seed = photos, order, seed
 
     def __len__(self) -> int:

@@ -3,17 +3,13 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from flower_model.errors import DataError, ImageError
-from flower_model.images import open_image
+from flower_model.errors import DataError
 from training.recipe import Data
 from training.shards import (
     COUNTS_FILE,
@@ -49,50 +45,35 @@ class StreamedPhotos:
     def __len__(self) -> int:
         return self.counts.total()
 
-    def batches(
-        self,
-        batch_size: int,
-        transform: Callable[[Any], torch.Tensor],
-        *,
-        balance: float,
-        seed: int,
-        process: int,
-        processes: int,
-        workers: int,
-    ) -> Iterator[list[torch.Tensor]]:
-        """Batches without end: pixels (photos, 3, height, width) and class indices (photos,).
+    def draws(
+        self, *, balance: float, seed: int, process: int, processes: int
+    ) -> Iterator[tuple[bytes, int]]:
+        """The file and the class index of one photo after the other, without end.
 
         Args:
-            batch_size: Of this process.
-            transform: From a picture to its pixels.
             balance: As the recipe's.
             seed: Of the order.
-            process, processes: Which share of the shards is read; of each row if they can't be shared.
-            workers: That open photos, at most.
+            process, processes: Which share of the shards is read; of the rows if they can't be shared.
 
         Raises:
             HubError: If the shards can't be read.
         """
         from datasets.distributed import split_dataset_by_node
 
+        rng = np.random.default_rng((seed, process))
+        targets = {label: index for index, label in enumerate(sorted(self.counts))}
+        weights = {label: count**-balance for label, count in self.counts.items()}
+        most = max(weights.values())
         with errors_of(self.source):
             rows = open_splits(self.source, self.version)["train"]
             rows = undecoded(rows, self.source).shuffle(seed, buffer_size=SHUFFLED)
             rows = split_dataset_by_node(rows, process, processes)
-        weights = {label: count**-balance for label, count in self.counts.items()}
-        most = max(weights.values())
-        opened = _Opened(
-            rows,
-            self.source,
-            transform,
-            {label: index for index, label in enumerate(sorted(self.counts))},
-            {label: weight / most for label, weight in weights.items()},
-            self.rename,
-            seed,
-        )
-        workers = min(workers, rows.num_shards)  # a worker without a shard has nothing to do
-        with errors_of(self.source):
-            yield from DataLoader(opened, batch_size, num_workers=workers)
+            for number in itertools.count():
+                rows.set_epoch(number)
+                for name, content in named_photos(rows, self.source):
+                    label = self.rename.get(name, name)
+                    if rng.random() < weights[label] / most:
+                        yield content, targets[label]
 
 
 def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
@@ -127,39 +108,3 @@ def stream_source(data: Data, root: Path) -> str:
             "Only one dataset in shards, Parquet or WebDataset, can be streamed: name it by --data."
         )
     return source
-
-
-class _Opened(IterableDataset[tuple[torch.Tensor, int]]):
-    """(transformed picture, class index) of one photo after the other, over and over."""
-
-    def __init__(
-        self,
-        rows: Any,
-        source: str,
-        transform: Callable[[Any], torch.Tensor],
-        targets: dict[str, int],
-        kept: dict[str, float],
-        rename: dict[str, str],
-        seed: int,
-    ) -> None:
-        self.rows, self.source, self.transform = rows, source, transform
-        self.targets, self.kept, self.rename, self.seed = targets, kept, rename, seed
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
-        worker = get_worker_info()
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        for number in itertools.count():
-            self.rows.set_epoch(number)
-            found = False
-            for name, content in named_photos(self.rows, self.source):
-                label = self.rename.get(name, name)
-                if rng.random() >= self.kept[label]:
-                    continue
-                try:
-                    picture = open_image(content)
-                except ImageError:
-                    continue
-                found = True
-                yield self.transform(picture), self.targets[label]
-            if not found:
-                return
