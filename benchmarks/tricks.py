@@ -124,7 +124,6 @@ def probing(*, openvino: bool) -> float:
 
 
 PHOTO, SECONDS = "ms a photo", "s for all"
-plain = partial(step)
 TRICKS = {
     "decoded": Trick(
         "photos decoded once, kept on disk",
@@ -142,31 +141,31 @@ TRICKS = {
         "bf16",
         PHOTO,
         partial(step, "finetune.precision='fp32'"),
-        plain,
+        step,
         ("ours", "fp32", "ours"),
     ),
-    "channels_last": Trick("channels_last", PHOTO, partial(step, channels_last=False), plain),
+    "channels_last": Trick("channels_last", PHOTO, partial(step, channels_last=False), step),
     "small": Trick(
-        "128 pixels instead of 224", PHOTO, partial(step, "finetune.image_sizes=[224]"), plain
+        "128 pixels instead of 224", PHOTO, partial(step, "finetune.image_sizes=[224]"), step
     ),
     "freeze": Trick(
         "stem and two stages frozen",
         PHOTO,
-        plain,
+        step,
         partial(step, "finetune.freeze=3"),
         ("ours", "ours", "freeze"),
     ),
     "batch_norm": Trick(
         "batch norm's statistics frozen",
         PHOTO,
-        plain,
+        step,
         partial(step, "finetune.batch_norm='frozen'"),
         ("ours", "ours", "batch-norm"),
     ),
     "workers": Trick(
-        "photos transformed in processes of their own", PHOTO, partial(step, workers=0), plain
+        "photos transformed in processes of their own", PHOTO, partial(step, workers=0), step
     ),
-    "compile": Trick("torch.compile, its minute of compiling apart", PHOTO, plain, compiled_step),
+    "compile": Trick("torch.compile, its minute of compiling apart", PHOTO, step, compiled_step),
 }
 
 

@@ -18,13 +18,8 @@ from training.calibrate import add_photos_arguments, calibrated_as_its_run, not_
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
     from flower_model import FlowerClassifier
 
-FITTED = (
-    "metrics",
-    "tests",
-    "per_class",
-    "calibration",
-    "rejection",
-)  # of the last round's network
+# Measured on the last round's network, or fitted to it: not the mean's.
+FITTED = ("metrics", "tests", "per_class", "calibration", "rejection")
 
 
 def main(arguments: list[str] | None = None) -> int:

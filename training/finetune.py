@@ -138,9 +138,8 @@ def _train_epoch(
     accelerator: Accelerator,
 ) -> dict[str, Any]:
     settings = recipe.finetune
-    data_config = resolve_data_config(
-        {}, model=accelerator.unwrap_model(model, keep_torch_compile=False)
-    )
+    network = accelerator.unwrap_model(model, keep_torch_compile=False)
+    data_config = resolve_data_config({}, model=network)
     # All randomness of an epoch follows from the recipe's seed and the epoch's number, so that
     # a resumed run draws what the unbroken one would have drawn.
     seed = recipe.seed * 100_003 + epoch
@@ -172,9 +171,7 @@ def _train_epoch(
                 optimizer.zero_grad()
             if accelerator.sync_gradients:  # the step's last part
                 if average is not None:
-                    average.update(
-                        accelerator.unwrap_model(model, keep_torch_compile=False), step=update
-                    )
+                    average.update(network, step=update)
                 update += 1
 
             # With mixup a photo counts as correct when its stronger half is named.

@@ -21,8 +21,6 @@ from training.data import DecodedPhotos
 
 WORKERS = min(8, os.cpu_count() or 1)
 
-Forward = Callable[[DecodedPhotos], tuple[np.ndarray, np.ndarray]]
-
 
 def torch_runtime(
     network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None

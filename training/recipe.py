@@ -27,7 +27,7 @@ class Data(_Section):
     credits: tuple[str, ...] = ()
     """For the model card: what the photos are and under which licence."""
     stream: bool = False
-    """Whether the training photos are read from shards in each epoch, instead of once: see shards.py."""
+    """Whether the training photos are read from shards in each epoch, instead of once: see stream.py."""
     datasets: tuple[str, ...] = ()
     """For the model card: those of the photos that the Hub holds, as "user/dataset"."""
     rename: dict[str, str] = {}
