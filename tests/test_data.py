@@ -1,14 +1,18 @@
 """Splits that do not leak, draws that balance, and batches that repeat."""
 
+import random
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from drawn import COLOURS, draw_dataset
+from torch.utils.data import DataLoader
 
-from training import flowers102
-from training.data import BalancedSampler
+from training import batches, flowers102
+from training.data import BalancedSampler, DrawnPhotos
 from training.probe import fit_head
 from training.recipe import Data, load_recipe
 from training.sources import class_folders, gather, source_photos
@@ -73,6 +77,42 @@ def test_an_epochs_draw_follows_from_seed_and_epoch():
         list(BalancedSampler(targets, 0.5, seed, epoch)) for seed, epoch in [(0, 1), (0, 1), (0, 2)]
     ]
     assert draws[0] == draws[1] != draws[2]
+
+
+class Dice:
+    def __getitem__(self, index):
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_what_a_transform_draws_follows_from_the_photos_place_alone():
+    drawn = DrawnPhotos(Dice(), range(6), seed=3)
+    alone = [drawn[place] for place in range(6)]
+    assert len(set(alone)) == 6
+    assert list(DataLoader(drawn, batch_size=None, num_workers=2)) == alone
+    assert DrawnPhotos(Dice(), range(6), seed=4)[0] != alone[0]
+
+
+def test_drawing_a_photo_disturbs_no_other_random_numbers():
+    def thrown(between):
+        for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+            set_seed(0)
+        between()
+        return Dice()[0]
+
+    drawn = DrawnPhotos(Dice(), range(6), seed=3)
+    assert thrown(lambda: drawn[1]) == thrown(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes", "workers"),
+    [("cpu", 2, 1, 0), ("cpu", 4, 2, 0), ("cpu", 4, 1, 4), ("cuda", 2, 1, 2), ("cuda", 64, 4, 8)],
+)
+def test_photos_are_transformed_beside_the_network_where_there_is_room(
+    monkeypatch, device, cores, processes, workers
+):
+    monkeypatch.setattr(batches, "usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert batches.worker_count(SimpleNamespace(device=torch.device(device))) == workers
 
 
 def test_the_probe_separates_what_can_be_separated():

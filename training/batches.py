@@ -1,5 +1,6 @@
 """The batches of one epoch, from photos that were decoded once or from shards."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,10 +11,10 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
 
+from flower_model.cores import usable_cores
 from flower_model.errors import DataError, ImageError
 from flower_model.images import open_image
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
-from training.forward import WORKERS
 from training.recipe import Recipe
 
 WINDOW = 64  # batches of a stream that are in memory as files
@@ -22,6 +23,18 @@ WINDOW = 64  # batches of a stream that are in memory as files
 def steps_of(photos: Photos, recipe: Recipe) -> int:
     """How many steps an epoch has."""
     return max(1, photos.count // recipe.finetune.batch_size)
+
+
+def worker_count(accelerator: Accelerator) -> int:
+    """How many processes of their own transform photos for this one; 0: it does so itself.
+
+    Where the network trains on two cores, they would only take turns with its threads, which wait for
+    each other at every layer: benchmarks/results/training.md has the times.
+    """
+    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if accelerator.device.type == "cpu" and cores <= 2:
+        return 0
+    return max(1, min(8, cores))
 
 
 def batches(
@@ -47,7 +60,8 @@ def batches(
             processes=accelerator.num_processes,
         )
         size //= accelerator.num_processes
-        loaded = _loaded(draws, size, steps * settings.accumulate, transform, seed)
+        count = steps * settings.accumulate
+        loaded = _loaded(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
     sampler = BalancedSampler(photos.train_targets, balance, recipe.seed, epoch)
     order = list(sampler)[: steps * settings.batch_size]
@@ -55,8 +69,9 @@ def batches(
         TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
     )
     # Accelerate gives each process its share of every batch.
-    loader: Any = accelerator.prepare(DataLoader(dataset, size, num_workers=WORKERS))
-    return loader
+    loader = DataLoader(dataset, size, num_workers=worker_count(accelerator))
+    prepared: Any = accelerator.prepare(loader)
+    return prepared
 
 
 class OpenedPhotos(Dataset[tuple[Any, int]]):
@@ -76,12 +91,17 @@ class OpenedPhotos(Dataset[tuple[Any, int]]):
 
 
 def _loaded(
-    draws: Iterator[tuple[bytes, int]], size: int, count: int, transform: Any, seed: int
+    draws: Iterator[tuple[bytes, int]],
+    size: int,
+    count: int,
+    transform: Any,
+    seed: int,
+    workers: int,
 ) -> Iterator[Any]:
     """So many batches of the photos drawn from a stream.
 
     The shards are read here, ahead of what is trained on, and only files are opened in processes of
-    their own: what reads shards has threads, which do not survive a fork.
+    their own, if there are any: what reads shards has threads, which do not survive a fork.
     """
     windows = [min(WINDOW, count - first) for first in range(0, count, WINDOW)]  # in batches
 
@@ -93,4 +113,4 @@ def _loaded(
         for number, following in enumerate([*windows[1:], 0]):
             files, ahead = ahead.result(), reader.submit(read, following)
             opened = DrawnPhotos(OpenedPhotos(files, transform), range(len(files)), seed + number)
-            yield from DataLoader(opened, size, num_workers=WORKERS)
+            yield from DataLoader(opened, size, num_workers=workers)

@@ -211,7 +211,7 @@ class DrawnPhotos(Dataset[tuple[Any, int]]):
     """The photos of one epoch in the order in which they were drawn.
 
     The randomness of each draw follows from the seed and its place in the epoch, so that it is the
-    same whichever process and worker transforms the photo.
+    same whichever process and worker transforms the photo, and disturbs nobody else's.
     """
 
     def __init__(self, photos: Dataset[tuple[Any, int]], order: Sequence[int], seed: int) -> None:
@@ -222,10 +222,15 @@ class DrawnPhotos(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, place: int) -> tuple[Any, int]:
         seed = int(np.random.SeedSequence((self.seed, place)).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        return self.photos[self.order[place]]
+        python, numpy = random.getstate(), np.random.get_state()
+        with torch.random.fork_rng(devices=[]):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            item = self.photos[self.order[place]]
+        random.setstate(python)
+        np.random.set_state(numpy)
+        return item
 
 
 class BalancedSampler(Sampler[int]):

@@ -1,6 +1,5 @@
 """Logits and features of many photos, as fast as the machine gives them."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,13 +12,14 @@ from accelerate.utils import broadcast, gather_object, tqdm
 from timm.data import resolve_data_config
 from torch import nn
 
+from flower_model.cores import usable_cores
 from flower_model.errors import ConversionError
 from flower_model.runtime import Runtime, choose_runtime
 from flower_model.torch_runtime import TorchRuntime
 from flower_model.transform import PhotoTransform
 from training.data import DecodedPhotos
 
-WORKERS = min(8, os.cpu_count() or 1)
+THREADS = min(8, usable_cores())  # that make pictures pixels
 
 
 def torch_runtime(
@@ -71,7 +71,7 @@ def answer_photos(
 
     logits, features = [], []
     with (
-        ThreadPoolExecutor(WORKERS) as pool,
+        ThreadPoolExecutor(THREADS) as pool,
         tqdm(total=len(photos), desc=title, unit=" photos", leave=False) as bar,
     ):
         for start in range(0, len(photos), batch_size):
