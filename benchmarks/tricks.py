@@ -6,6 +6,7 @@ of both is in results/training.md, which `python -m benchmarks.training` writes.
 FLOWER_PRETRAINED.
 """
 
+import argparse
 import contextlib
 import csv
 import io
@@ -34,7 +35,7 @@ from training.sources import gather
 RESULTS = Path(__file__).parent / "results"
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
-TRAINED = 192  # photos of a timed epoch
+TRAINED = 192  # photos of a timed epoch, where nothing else is said
 
 Seconds = Callable[[], float]
 
@@ -57,8 +58,18 @@ class Trick:
     ablation: tuple[str, str, str] | None = None
 
 
-def step(*changes: str, channels_last: bool = True, workers: int | None = None) -> float:
+def step(*changes: str, channels_last: bool = True) -> float:
     """Milliseconds to train on a photo: the second of two short epochs."""
+    return 1000 * last_epoch(*changes, channels_last=channels_last, trained=TRAINED) / TRAINED
+
+
+def last_epoch(
+    *changes: str,
+    channels_last: bool = True,
+    workers: int | None = None,
+    trained: int | None = None,
+) -> float:
+    """Seconds of the last epoch on so many photos, or on all of them."""
     base = (
         "finetune.epochs=2",
         "finetune.freeze=0",
@@ -75,7 +86,8 @@ def step(*changes: str, channels_last: bool = True, workers: int | None = None) 
         accelerator, bf16, photos, network = prepared(recipe)
         if not channels_last:
             network = network.to(memory_format=torch.contiguous_format)
-        some, few = photos.train.sample(TRAINED), photos.val.sample(8)
+        some = photos.train.sample(trained or len(photos.train))
+        few = photos.val.sample(8)
         labels = photos.labels
         photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
         finetune(
@@ -89,7 +101,7 @@ def step(*changes: str, channels_last: bool = True, workers: int | None = None) 
             resume=False,
         )
         rows = list(csv.DictReader((folder / "metrics.csv").open(encoding="utf-8")))
-    return 1000 * float(rows[-1]["epoch_seconds"]) / TRAINED
+    return float(rows[-1]["epoch_seconds"])
 
 
 def compiled_step() -> float:
@@ -125,6 +137,7 @@ def probing(*, openvino: bool) -> float:
 
 
 PHOTO, SECONDS = "ms a photo", "s for all"
+WHOLE = ("finetune.freeze=3", "finetune.epochs=1")  # what two processes cost, is lost as they start
 TRICKS = {
     "decoded": Trick(
         "photos decoded once, kept on disk",
@@ -165,9 +178,9 @@ TRICKS = {
     ),
     "workers": Trick(
         "photos transformed between the steps, not in two more processes",
-        PHOTO,
-        partial(step, workers=2),
-        partial(step, workers=0),
+        SECONDS,
+        partial(last_epoch, *WHOLE, workers=2),
+        partial(last_epoch, *WHOLE, workers=0),
     ),
     "compile": Trick("torch.compile, its minute of compiling apart", PHOTO, step, compiled_step),
 }
@@ -175,27 +188,38 @@ TRICKS = {
 
 def main() -> None:
     """Times each trick without and with it, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tricks", nargs="*", help=f"of {', '.join(TRICKS)} (default: all)")
+    chosen = parser.parse_args().tricks or list(TRICKS)
     keep_freed_memory()
-    rows: list[tuple[str, int, float, float]] = []
+    rows: list[tuple[Any, ...]] = [tuple(r.values()) for r in kept() if r["trick"] not in chosen]
     for repeat in range(REPEATS):
-        for name, trick in TRICKS.items():
+        for name in chosen:
+            trick = TRICKS[name]
             rows.append((name, repeat, trick.without(), trick.with_it()))
             print(*rows[-1], flush=True)
             with TIMES.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("trick", "repeat", "without", "with"), *rows])
 
 
-def table(questions: dict[str, Question]) -> list[str]:
-    """Lines of Markdown: what each trick costs and gives."""
+def kept() -> list[dict[str, str]]:
+    """The times that were measured, a row for each trick and repeat."""
     if not TIMES.exists():
         return []
-    kept = list(csv.DictReader(TIMES.open(encoding="utf-8")))
+    return list(csv.DictReader(TIMES.open(encoding="utf-8")))
+
+
+def table(questions: dict[str, Question]) -> list[str]:
+    """Lines of Markdown: what each trick costs and gives."""
+    measured = kept()
+    if not measured:
+        return []
     lines = [
         "| trick | without | with | faster | accuracy without | with |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, trick in TRICKS.items():
-        rows: list[Any] = [row for row in kept if row["trick"] == name]
+        rows: list[Any] = [row for row in measured if row["trick"] == name]
         if not rows:
             continue
         times = [np.array([float(row[column]) for row in rows]) for column in ("without", "with")]

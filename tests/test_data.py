@@ -88,7 +88,7 @@ def test_what_a_transform_draws_follows_from_the_photos_place_alone():
     drawn = DrawnPhotos(Dice(), range(6), seed=3)
     alone = [drawn[place] for place in range(6)]
     assert len(set(alone)) == 6
-    assert list(DataLoader(drawn, batch_size=None, num_workers=2)) == alone
+    assert [tuple(item) for item in DataLoader(drawn, None, num_workers=2)] == alone
     assert DrawnPhotos(Dice(), range(6), seed=4)[0] != alone[0]
 
 
