@@ -20,6 +20,11 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
+def cores_of_process() -> int:
+    """This process's share of them where Accelerate or torchrun started several here, at least 1."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def cpu_quota(cgroup: Path = CGROUP) -> float:
     """Processor seconds a second that the container is given; infinite if it is not limited."""
     for quota_and_period in (

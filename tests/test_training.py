@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from drawn import COLOURS, draw_dataset, draw_photo
 
 from flower_model import FlowerClassifier
 from training import train
+from training.recipe import load_recipe
 
 SMALL = [
     "model.architecture='test_resnet'",
@@ -258,3 +260,14 @@ def test_a_stepped_rate_falls_after_so_many_epochs(dataset, tmp_path, step_epoch
     assert train.main(small_run(dataset, tmp_path / "run", *words)) == 0
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
     assert [float(row["lr"]) for row in rows] == pytest.approx(rates)  # at the ends of epochs
+
+
+def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("flower_model.cores.usable_cores", lambda: 4)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    try:
+        train.processes_of(load_recipe("flowers5"))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

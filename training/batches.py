@@ -1,6 +1,5 @@
 """The batches of one epoch, from photos that were decoded once or from shards."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
 
-from flower_model.cores import usable_cores
+from flower_model.cores import cores_of_process
 from flower_model.errors import DataError, ImageError
 from flower_model.images import open_image
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
@@ -31,10 +30,10 @@ def worker_count(accelerator: Accelerator) -> int:
     Where the network trains on two cores, they would only take turns with its threads, which wait for
     each other at every layer: benchmarks/results/training.md has the times.
     """
-    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = cores_of_process()
     if accelerator.device.type == "cpu" and cores <= 2:
         return 0
-    return max(1, min(8, cores))
+    return min(8, cores)
 
 
 def batches(

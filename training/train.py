@@ -167,9 +167,14 @@ def processes_of(
     recipe: Recipe, track: str | None = None, run: Path | None = None
 ) -> tuple["Accelerator", bool]:
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
+    import torch
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 
+    from flower_model.cores import cores_of_process
     from flower_model.torch_runtime import gains_from_bf16
+
+    # A container that is given few of many cores would have a thread for each of the many.
+    torch.set_num_threads(min(torch.get_num_threads(), cores_of_process()))
 
     bf16 = recipe.finetune.precision == "bf16" or (
         recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
