@@ -177,7 +177,7 @@ TRICKS = {
         ("ours", "ours", "batch-norm"),
     ),
     "workers": Trick(
-        "photos transformed between the steps, not in two more processes",
+        "photos transformed between the steps, not in two more processes (one epoch)",
         SECONDS,
         partial(last_epoch, *WHOLE, workers=2),
         partial(last_epoch, *WHOLE, workers=0),

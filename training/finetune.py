@@ -1,7 +1,7 @@
 """The epochs: all layers move, their running average is validated, and a kill costs one epoch."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,17 @@ from training.frozen import freeze, train_mode
 from training.recipe import Finetune, Recipe
 
 
+@dataclass(frozen=True)
+class _Session:
+    """What every epoch of a run needs; see `finetune`."""
+
+    photos: Photos
+    recipe: Recipe
+    accelerator: Accelerator
+    bf16: bool
+    clock: Clock
+
+
 def finetune(
     network: nn.Module,
     photos: Photos,
@@ -65,6 +76,7 @@ def finetune(
     Returns:
         The network with the weights that `recipe.finetune.keep` names.
     """
+    session = _Session(photos, recipe, accelerator, bf16, clock)
     settings = recipe.finetune
     if settings.sync_batch_norm and accelerator.num_processes > 1:
         network = convert_sync_batchnorm(network)
@@ -101,7 +113,7 @@ def finetune(
         clock.add(progress.phases)
         accelerator.print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
-        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, clock, {})
+        progress = _validate(session, measured, progress, {})
     if accelerator.is_main_process:
         write_results(run, progress, measured)
     accelerator.gradient_accumulation_steps = settings.accumulate
@@ -109,13 +121,10 @@ def finetune(
 
     clock.lap("start")
     for epoch in range(progress.epoch, settings.epochs):
-        size = settings.size_of(epoch)
-        train = _train_epoch(
-            model, average, prepared_optimizer, scheduler, photos, recipe, epoch, size, accelerator
-        )
-        train |= {"image_size": size, "epoch_seconds": clock.lap("training")}
+        train = _train_epoch(session, model, average, prepared_optimizer, scheduler, epoch)
+        train["epoch_seconds"] = clock.lap("training")
         progress = replace(progress, epoch=epoch + 1)
-        progress = _validate(measured, photos, progress, recipe, accelerator, bf16, clock, train)
+        progress = _validate(session, measured, progress, train)
         if accelerator.is_main_process:
             save_checkpoint(run, progress, network, measured, optimizer)
         clock.lap("checkpoints")
@@ -127,16 +136,14 @@ def finetune(
 
 
 def _train_epoch(
+    session: _Session,
     model: nn.Module,
     average: ModelEmaV3 | None,
     optimizer: Any,
     scheduler: Any,
-    photos: Photos,
-    recipe: Recipe,
     epoch: int,
-    size: int,
-    accelerator: Accelerator,
 ) -> dict[str, Any]:
+    photos, recipe, accelerator = session.photos, session.recipe, session.accelerator
     settings = recipe.finetune
     network = accelerator.unwrap_model(model, keep_torch_compile=False)
     data_config = resolve_data_config({}, model=network)
@@ -145,6 +152,7 @@ def _train_epoch(
     seed = recipe.seed * 100_003 + epoch
     np.random.seed(seed)  # of mixup: the same for all processes
     torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
+    size = settings.size_of(epoch)
     transform = train_transform(settings, size, data_config)
     loader = batches(photos, recipe, epoch, transform, seed, accelerator)
     steps = steps_of(photos, recipe)
@@ -188,6 +196,7 @@ def _train_epoch(
     sums = torch.tensor([loss_sum, correct, seen], device=accelerator.device)
     loss_sum, correct, seen = accelerator.reduce(sums).tolist()
     return {
+        "image_size": size,
         "lr": max(group["lr"] for group in optimizer.param_groups),
         "train_loss": loss_sum / seen,
         "train_accuracy": correct / seen,
@@ -234,17 +243,11 @@ def _mixup(settings: Finetune, classes: int) -> Any:
 
 
 def _validate(
-    network: nn.Module,
-    photos: Photos,
-    progress: Progress,
-    recipe: Recipe,
-    accelerator: Accelerator,
-    bf16: bool,
-    clock: Clock,
-    train: dict[str, Any],
+    session: _Session, network: nn.Module, progress: Progress, train: dict[str, Any]
 ) -> Progress:
     """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
-    runtime_of = partial(torch_runtime, network, device=accelerator.device, bf16=bf16)
+    photos, accelerator, clock = session.photos, session.accelerator, session.clock
+    runtime_of = partial(torch_runtime, network, device=accelerator.device, bf16=session.bf16)
     logits, _ = answer_shared(network, runtime_of, photos.val, title="validating")
     accuracy = float((logits.argmax(1) == photos.val_targets).mean())
     loss = log_loss(logits, photos.val_targets)
@@ -259,7 +262,7 @@ def _validate(
             else "linear probe"
         )
         print(
-            f"epoch {progress.epoch:2d}/{recipe.finetune.epochs}  {shown}  "
+            f"epoch {progress.epoch:2d}/{session.recipe.finetune.epochs}  {shown}  "
             f"val loss {loss:.3f} accuracy {100 * accuracy:.2f} %  "
             f"({clock.seconds:.0f} s since start)",
             flush=True,
