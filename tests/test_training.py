@@ -266,6 +266,7 @@ def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr("flower_model.cores.usable_cores", lambda: 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    torch.set_num_threads(2)
     try:
         train.processes_of(load_recipe("flowers5"))
         assert torch.get_num_threads() == 1

@@ -27,8 +27,8 @@ def steps_of(photos: Photos, recipe: Recipe) -> int:
 def worker_count(accelerator: Accelerator) -> int:
     """How many processes of their own transform photos for this one; 0: it does so itself.
 
-    Where the network trains on two cores, they would only take turns with its threads, which wait for
-    each other at every layer: benchmarks/results/training.md has the times.
+    Where the network trains on two cores there is no core left for them, and starting them costs some
+    seconds of every epoch: benchmarks/results/training.md has the times.
     """
     cores = cores_of_process()
     if accelerator.device.type == "cpu" and cores <= 2:
