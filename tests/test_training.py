@@ -262,6 +262,23 @@ def test_a_stepped_rate_falls_after_so_many_epochs(dataset, tmp_path, step_epoch
     assert [float(row["lr"]) for row in rows] == pytest.approx(rates)  # at the ends of epochs
 
 
+def test_a_run_of_no_epochs_ends_with_the_probe(dataset, tmp_path, run_module):
+    printed = run_module("training.train", *small_run(dataset, tmp_path / "run", "--epochs", "0"))
+    assert printed.returncode == 0, printed.stderr
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0"]
+    assert "linear probe" in printed.stdout
+    answer = FlowerClassifier.from_pretrained(tmp_path / "run" / "model").predict(
+        draw_photo("gold", 1)
+    )
+    assert answer.label == "yellow disc"
+
+
+def test_a_run_of_neither_probe_nor_epochs_is_refused(capsys, dataset, tmp_path):
+    arguments = small_run(dataset, tmp_path / "run", "--epochs", "0", "--set", "probe=false")
+    assert "trains nothing" in refused(capsys, arguments)
+
+
 def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr("flower_model.cores.usable_cores", lambda: 4)

@@ -93,7 +93,7 @@ def finetune(
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched=settings.scheduler,
-        num_epochs=settings.epochs,
+        num_epochs=max(1, settings.epochs),  # none: the probe is all that is wanted
         warmup_epochs=settings.warmup_epochs,  # type: ignore[arg-type]  # timm takes fractions too
         warmup_lr=0.0,
         decay_epochs=settings.step_epochs,

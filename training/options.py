@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
     options.add_argument("--model", metavar="NAME", help="a timm architecture, such as resnet101")
-    options.add_argument("--epochs", type=int, metavar="N", help="passes over the photos")
+    options.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the photos; 0: the probe alone"
+    )
     options.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="train and test at this one size"
     )

@@ -67,6 +67,7 @@ class Finetune(_Section):
     """The epochs in which all layers move."""
 
     epochs: int = Field(ge=0)
+    """Passes over the photos; after none the model is the linear probe."""
     batch_size: int = Field(32, ge=1)
     """Photos in a step, of all processes together."""
     accumulate: int = Field(1, ge=1)
@@ -139,13 +140,16 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     content = _merge(_read(name), changes or {})
     content.setdefault("name", Path(name).stem)
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise RecipeError(f"Recipe '{name}' has an unknown key '{key}': remove it.") from None
         raise RecipeError(f"Recipe '{name}', key '{key}': {first['msg']}.") from None
+    if not recipe.probe and not recipe.finetune.epochs:
+        raise RecipeError(f"Recipe '{name}' trains nothing: give it epochs or a probe.")
+    return recipe
 
 
 def parse_change(text: str) -> dict[str, Any]:
