@@ -1,8 +1,12 @@
-"""Asking a page as curl does: upload, call, result."""
+"""Asking a page as programs do: as curl by upload, call and result, or as an MCP client."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
 
 def upload(url, content, name="photo.jpg", **options):
@@ -34,3 +38,18 @@ def ask(url, content, **options):
     """The result for a photo's bytes, all three steps."""
     (path,) = upload(url, content, **options).json()
     return result(url, call(url, file(path), **options).json()["event_id"])
+
+
+def call_tool(served, name, **arguments):
+    """The tools that an MCP client finds, and what one of them says."""
+
+    async def call():
+        async with (
+            streamable_http_client(served.url + "gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return await session.list_tools(), await session.call_tool(name, arguments)
+
+    with ThreadPoolExecutor(1) as thread:  # in this one Playwright may have a loop of its own
+        return thread.submit(asyncio.run, call()).result()

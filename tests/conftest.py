@@ -1,18 +1,15 @@
-"""What several test modules share: a small model, a photo, and commands run as a user runs them."""
+"""What several test modules share: a small model, a photo, a Hub, a browser, the page."""
 
-import asyncio
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from commands import ROOT, Served, free_port, run
 
 from app import GRADIO_SETTINGS
 
@@ -26,8 +23,6 @@ os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
 import timm
 import torch
 from hub import HubServer
-from mcp import ClientSession
-from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
@@ -37,7 +32,6 @@ from flower_model.config import ModelConfig
 
 expect.set_options(timeout=20_000)  # a busy machine is no failure
 
-ROOT = Path(__file__).resolve().parents[1]
 BOTANICAL = {
     "daisy": "Bellis perennis",
     "dandelion": "Taraxacum officinale",
@@ -73,6 +67,12 @@ def flower_photo(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def label(tiny_folder, flower_photo) -> str:
+    """What the served model calls the photo."""
+    return FlowerClassifier.from_pretrained(tiny_folder).predict(flower_photo).label
+
+
+@pytest.fixture(scope="session")
 def flower_data() -> Path:
     """The folder of the flower photos that FLOWER_DATA names; without it the test is skipped."""
     if "FLOWER_DATA" not in os.environ:
@@ -90,17 +90,17 @@ def hub() -> Iterator[HubServer]:
 @pytest.fixture(scope="session")
 def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_module("flower_model", "photo.jpg")` runs `python -m flower_model photo.jpg`."""
-    return lambda module, *words, **env: _run("-m", module, *words, env=env)
+    return lambda module, *words, **env: run("-m", module, *words, env=env)
 
 
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script("app.py", "--help")` runs `python app.py --help`."""
-    return lambda script, *words, **env: _run(str(ROOT / script), *words, env=env)
+    return lambda script, *words, **env: run(str(ROOT / script), *words, env=env)
 
 
 @pytest.fixture(scope="session")
-def serve_app() -> Iterator[Callable[..., "Served"]]:
+def serve_app() -> Iterator[Callable[..., Served]]:
     """`serve_app("--share")` starts `python app.py --share` on a free port and waits for it."""
     started: list[Served] = []
 
@@ -114,7 +114,7 @@ def serve_app() -> Iterator[Callable[..., "Served"]]:
 
 
 @pytest.fixture(scope="session")
-def served(serve_app, tiny_folder) -> "Served":
+def served(serve_app, tiny_folder) -> Served:
     """The page on `tiny_model`, for every test that leaves it as it found it."""
     return serve_app("--model", tiny_folder, "--mcp")
 
@@ -229,83 +229,3 @@ def shoot() -> Callable[[Page, str], None]:
 
 
 LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}
-
-
-class Served:
-    """A running `python app.py` and what it printed until it was reachable."""
-
-    def __init__(self, *words: object, env: dict[str, str]) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}/"
-        # No pipe: nobody reads it while the page runs, and its log would fill it.
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", self.url.split(":")[2][:-1], *map(str, words)],
-            cwd=ROOT,
-            env=os.environ | env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-        )
-        self.lines: list[str] = []
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.strip())
-            if self.url in line:
-                return
-        raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
-
-    def next_line(self) -> str:
-        """The next line that it prints."""
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
-
-    def stop(self) -> tuple[int, str]:
-        """Ends it as a service manager would; returns its exit code and its stderr."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(60)
-        self._errors.seek(0)
-        return self.process.returncode, self._errors.read()
-
-
-def assert_one_sentence(result, *parts):
-    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert str(part) in result.stderr
-
-
-def call_tool(served, name, **arguments):
-    """The tools that an MCP client finds, and what one of them says."""
-
-    async def call():
-        async with (
-            streamable_http_client(served.url + "gradio_api/mcp/") as (read, write, _),
-            ClientSession(read, write) as session,
-        ):
-            await session.initialize()
-            return await session.list_tools(), await session.call_tool(name, arguments)
-
-    with ThreadPoolExecutor(1) as thread:  # in this one Playwright may have a loop of its own
-        return thread.submit(asyncio.run, call()).result()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def _run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=ROOT,
-        env=os.environ | env,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from conftest import BOTANICAL, call_tool
+from asking import call_tool
+from conftest import BOTANICAL
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import assert_one_sentence, free_port
+from commands import assert_one_sentence, free_port
 from gradio_client import Client, handle_file
 from PIL import Image
 

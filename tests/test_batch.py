@@ -11,7 +11,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, assert_one_sentence
+from commands import ROOT, assert_one_sentence
 
 from flower_model import FlowerClassifier
 

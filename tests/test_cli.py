@@ -7,7 +7,8 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BOTANICAL, assert_one_sentence
+from commands import assert_one_sentence
+from conftest import BOTANICAL
 from safetensors.torch import load_file, save_file
 
 from flower_model.__main__ import main

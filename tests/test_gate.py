@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from asking import ask, call, file, result, upload
-from conftest import ROOT, call_tool
+from asking import ask, call, call_tool, file, result, upload
+from commands import ROOT
 
 API = "gradio_api/"
 # Folders of this computer; only the name of the page's own temporary folder may be seen.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, assert_one_sentence
+from commands import ROOT, assert_one_sentence
 from safetensors.torch import save
 
 from flower_model.cli import WEIGHTS

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pillow_heif
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from PIL import Image
 
 from flower_model import ImageError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from drawn import draw_dataset
 from safetensors.torch import load_file
 from test_training import small_run

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, assert_one_sentence, free_port
+from commands import ROOT, assert_one_sentence, free_port
 from drawn import draw_dataset
 from gradio_client import Client, handle_file
 from hub.cards import card_errors, metadata_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import timm
-from conftest import assert_one_sentence
+from commands import assert_one_sentence
 from safetensors.numpy import load_file, save_file
 
 from flower_model import FlowerClassifier, ModelError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import ROOT
+from commands import ROOT
 from timm.models import register_model
 from torch import nn
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from asking import ask, call, file, result, upload
-from conftest import ROOT
+from commands import ROOT
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import ROOT
+from commands import ROOT
 from hub.cards import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
