@@ -53,6 +53,7 @@ def test_short_options_change_the_recipe():
     recipe = recipe_of("--epochs", "2", "--freeze", "3", "--image-size", "96")
     assert (recipe.finetune.epochs, recipe.finetune.freeze) == (2, 3)
     assert (recipe.finetune.image_sizes, recipe.model.test_size) == ((96,), 96)
+    assert recipe.probe.image_size == 96
 
 
 def test_another_architecture_starts_from_its_own_weights(monkeypatch):

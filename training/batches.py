@@ -63,7 +63,10 @@ def batches(
         loaded = _loaded(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
     sampler = BalancedSampler(photos.train_targets, balance, recipe.seed, epoch)
-    order = list(sampler)[: steps * settings.batch_size]
+    count = min(photos.count, steps * settings.batch_size)
+    if settings.mixup or settings.cutmix:
+        count -= count % 2  # of a single batch that is not full; timm blends photos by twos
+    order = list(sampler)[:count]
     dataset = DrawnPhotos(
         TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
     )

@@ -40,7 +40,8 @@ def evaluate(model: "FlowerClassifier", source: str, data_root: Path) -> dict[st
     from training.forward import answer_photos
     from training.metrics import measure
 
-    decoded = decode_source(model, source, data_root)
+    here = Path(source.partition(":")[0]).is_dir()
+    decoded = decode_source(model, source, Path() if here else data_root)
     logits, _ = answer_photos(model.runtime, decoded, title="evaluating")
     targets = decoded.targets(model.labels)
     return {
@@ -60,7 +61,7 @@ def decode_source(model: "FlowerClassifier", source: str, data_root: Path) -> "D
     """
     from training.data import decode_photos, resize_side
     from training.recipe import Data
-    from training.sources import source_photos
+    from training.sources import check_labels, source_photos
 
     recipe = model.config.details.get("recipe", {})
     # The model's own renames, and its own division of what it was trained and held out from.
@@ -69,15 +70,9 @@ def decode_source(model: "FlowerClassifier", source: str, data_root: Path) -> "D
         for k, v in recipe.get("data", {}).items()
         if k in ("rename", "val_fraction", "split_seed")
     }
-    root = Path() if Path(source.partition(":")[0]).is_dir() else data_root
     data = Data(train=(source,), val=(source,), **own)
-    photos = source_photos(source, root, data)
-    unknown = sorted({photo.label for photo in photos} - set(model.labels))
-    if unknown:
-        raise DataError(
-            f"Class '{unknown[0]}' of '{source}' is none of the model's labels: "
-            "rename its folder to one of them."
-        )
+    photos = source_photos(source, data_root, data)
+    check_labels(photos, source, model.labels)
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
     if not len(decoded):
         raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")

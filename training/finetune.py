@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import tqdm
-from timm.data import Mixup, create_transform, resolve_data_config
+from timm.data import resolve_data_config
 from timm.layers import convert_sync_batchnorm
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
-from torchvision.transforms import v2
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
+from training.augment import mixup_of, train_transform
 from training.batches import batches, steps_of
 from training.checkpoint import (
     Progress,
@@ -33,7 +33,7 @@ from training.clock import Clock
 from training.data import Photos
 from training.forward import answer_shared, torch_runtime
 from training.frozen import freeze, train_mode
-from training.recipe import Finetune, Recipe
+from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,15 @@ def finetune(
         network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
     steps = steps_of(photos, recipe)
+    has_fused = settings.optimizer in ("adam", "adamw", "sgd")
+    fused: dict[str, Any] = {"fused": True} if has_fused else {}
     optimizer = create_optimizer_v2(
         network,
         opt=settings.optimizer,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay if settings.layer_decay < 1 else None,
-        fused=settings.optimizer in ("adam", "adamw", "sgd"),
+        **fused,
     )
     scheduler, _ = create_scheduler_v2(
         optimizer,
@@ -156,7 +158,7 @@ def _train_epoch(
     transform = train_transform(settings, size, data_config)
     loader = batches(photos, recipe, epoch, transform, seed, accelerator)
     steps = steps_of(photos, recipe)
-    mix = _mixup(settings, len(photos.labels))
+    mix = mixup_of(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
     update = epoch * steps
     loss_sum = correct = seen = 0.0
@@ -201,45 +203,6 @@ def _train_epoch(
         "train_loss": loss_sum / seen,
         "train_accuracy": correct / seen,
     }
-
-
-def train_transform(settings: Finetune, size: int, data_config: dict[str, Any]) -> Any:
-    """timm's training transform at `size` pixels, or the report's resize, centre crop and flip."""
-    common = {key: data_config[key] for key in ("interpolation", "mean", "std")}
-    if settings.augment == "centre-crop-flip":
-        return v2.Compose(
-            [
-                v2.RandomHorizontalFlip(),
-                create_transform(size, crop_pct=data_config["crop_pct"], **common),
-            ]
-        )
-    return create_transform(
-        size,
-        is_training=True,
-        scale=(settings.min_crop, 1.0),
-        hflip=0.5,
-        color_jitter=settings.colour_jitter,
-        auto_augment=settings.rand_augment or None,
-        re_prob=settings.random_erasing,
-        **common,
-    )
-
-
-def _mixup(settings: Finetune, classes: int) -> Any:
-    if settings.mixup or settings.cutmix:
-        return Mixup(
-            mixup_alpha=settings.mixup,
-            cutmix_alpha=settings.cutmix,
-            prob=settings.mix_probability,
-            label_smoothing=settings.label_smoothing,
-            num_classes=classes,
-        )
-    off, on = settings.label_smoothing / classes, 1 - settings.label_smoothing
-
-    def smooth(pixels: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return pixels, nn.functional.one_hot(targets, classes) * on + off
-
-    return smooth
 
 
 def _validate(

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from flower_model.runtime import Runtime
+from training.checks import check_sizes
 from training.clock import Clock
 from training.data import DecodedPhotos, Photos, decode_photos, resize_side
 from training.finetune import finetune
@@ -61,6 +62,7 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
     counts = stream.counts if stream else Counter(photo.label for photo in train)
     labels = sorted(counts)
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
+    check_sizes(network, recipe)
     trial = _try(network, recipe, train, val, labels, accelerator, bf16)
     return "\n".join(_lines(recipe, counts, len(train), len(val), network, trial))
 

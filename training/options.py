@@ -84,10 +84,15 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
     changes: dict[str, Any] = {}
     for text in options.set:
         for section, values in parse_change(text).items():
-            if isinstance(values, dict):
+            if isinstance(values, dict) and isinstance(changes.get(section, {}), dict):
                 changes.setdefault(section, {}).update(values)
             else:
                 changes[section] = values
+    for section in ("data", "model", "finetune"):
+        if not isinstance(changes.get(section, {}), dict):
+            raise RecipeError(
+                f"{section} is a section: set one of its keys, such as {section}.KEY=1."
+            )
     for section, values in _shorthands(options).items():
         changes.setdefault(section, {}).update(values)
     if options.pretrained is None and "pretrained" not in changes.get("model", {}):
@@ -98,14 +103,18 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
         hub = options.data.startswith("hf://datasets/")
         folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
         changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
-        changes.setdefault("name", Path(folder).name)
+        changes.setdefault("name", Path(folder).name.lstrip(".") or "photos")
         if options.stream:
             changes["data"]["stream"] = True
     elif options.stream:
         raise RecipeError("--stream needs --data: name a dataset in shards.")
     elif not options.recipe:
         raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
-    return load_recipe(options.recipe or "default", changes)
+    recipe = load_recipe(options.recipe or "default", changes)
+    if options.image_size is not None and recipe.probe:
+        probe = recipe.probe.model_copy(update={"image_size": options.image_size})
+        recipe = recipe.model_copy(update={"probe": probe})
+    return recipe
 
 
 def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

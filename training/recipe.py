@@ -2,13 +2,16 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flower_model.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
+
+Side = Annotated[int, Field(ge=32, le=2048)]  # of a square photo, pixels
+Label = Annotated[str, Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -30,13 +33,13 @@ class Data(_Section):
     """Whether the training photos are read from shards in each epoch, instead of once: see stream.py."""
     datasets: tuple[str, ...] = ()
     """For the model card: those of the photos that the Hub holds, as "user/dataset"."""
-    rename: dict[str, str] = {}
+    rename: dict[str, Label] = {}
     """Class name in the data -> label of the model; equal labels merge."""
     balance: float = Field(0.5, ge=0, le=1)
     """A photo is drawn as often as (size of its class) ** -balance says: 0 as counted, 1 all classes equal."""
-    val_fraction: float = Field(0.2, gt=0, lt=1)
+    val_fraction: float = Field(0.2, gt=0, le=0.5)
     """Share held out of flowers102-all and of a folder that has no train/ and val/ inside."""
-    split_seed: int = 0
+    split_seed: int = Field(0, ge=0, lt=2**32)
     """Chooses what is held out there. Runs that differ in the recipe's seed alone, which draws all the
     rest, hold out the same photos, so that they can be compared and averaged."""
 
@@ -49,7 +52,7 @@ class Model(_Section):
     """A timm tag, a Hub repository in timm's layout or a folder; "" starts from random weights."""
     license: str = ""
     """For the model card: the Hub's name of the finished model's licence, such as "apache-2.0"."""
-    test_size: int = Field(224, ge=32)
+    test_size: Side = 224
     """Side in pixels of the square that the finished model looks at."""
     crop: float = Field(0.875, gt=0, le=1)
     """The square's share of the photo's short side."""
@@ -58,7 +61,7 @@ class Model(_Section):
 class Probe(_Section):
     """The linear probe that sets the head before the other layers move."""
 
-    image_size: int = Field(144, ge=32)
+    image_size: Side = 144
     l2: float = Field(0.1, gt=0)
     """Weight of the squared weights in the probe's loss, per photo, on standardised features."""
 
@@ -74,7 +77,7 @@ class Finetune(_Section):
     """In how many parts, one after the other, a step's photos pass: less memory, the same step."""
     sync_batch_norm: bool = False
     """Whether batch norm's statistics are of all processes' photos; on GPUs only."""
-    image_sizes: tuple[int, ...] = Field((160,), min_length=1)
+    image_sizes: tuple[Side, ...] = Field((160,), min_length=1)
     """Sides in pixels of the training crops; the epochs are shared out among them in this order."""
     freeze: int = Field(0, ge=0)
     """How many of the network's first groups of layers stay as they are: of a ResNet the stem is 1,
@@ -118,13 +121,15 @@ class Finetune(_Section):
 class Recipe(_Section):
     """A whole run."""
 
-    name: str
+    name: str = Field(pattern=r"^[^./\\][^/\\]*$")
+    """Of the run's folder too."""
     data: Data
     model: Model = Model()
     probe: Probe | Literal[False] = Probe()
     """false leaves the head as it was initialised."""
     finetune: Finetune
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=40_000)
+    """Of all that is drawn."""
 
 
 def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,8 @@ def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
         root: Folder that relative sources lie in.
 
     Raises:
-        DataError: If a source is missing, a class is empty or there are fewer than two.
+        DataError: If a source is missing, one of those that only test or calibrate too, a class is
+            empty or there are fewer than two.
     """
     train = [p for name in data.train for p in source_photos(name, root, data)]
     val = [p for name in data.val for p in source_photos(name, root, data)]
@@ -43,6 +44,9 @@ def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
     if len(unseen) < len(train):
         print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
     check_classes(unseen, val)
+    for source in {*data.test, *data.calibrate}:  # now, not after hours of training
+        others = source_photos(source, root, data.model_copy(update={"stream": False}))
+        check_labels(others, source, {photo.label for photo in unseen})
     return unseen, val
 
 
@@ -119,6 +123,16 @@ def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
         raise DataError(f"Class '{unknown[0]}' has held-out photos but none to train on.")
     if not val:
         raise DataError("There are no held-out photos to validate on: add some to val/.")
+
+
+def check_labels(photos: Sequence[Photo], source: str, labels: Collection[str]) -> None:
+    """Raises DataError if a photo of a source has none of the model's labels."""
+    unknown = sorted({photo.label for photo in photos} - set(labels))
+    if unknown:
+        raise DataError(
+            f"Class '{unknown[0]}' of '{source}' is none of the model's labels: "
+            "rename its folder to one of them."
+        )
 
 
 def _own_split(photos: list[Photo], split: str, data: Data) -> list[Photo]:

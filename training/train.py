@@ -43,7 +43,10 @@ def run_training(options: argparse.Namespace) -> int:
     if options.resume and (run / "model").is_dir():  # written last, and in one step
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
-        train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
+        from training.checks import enough_memory
+
+        with enough_memory():
+            train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
     return 0
@@ -52,11 +55,13 @@ def run_training(options: argparse.Namespace) -> int:
 def explain(recipe: Recipe, data_root: Path) -> str:
     """What `train` would do with the same arguments, and how long each phase would take."""
     from flower_model.memory import keep_freed_memory
+    from training.checks import enough_memory
     from training.forecast import forecast
 
     keep_freed_memory()
     accelerator, bf16 = processes_of(recipe)
-    return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
+    with enough_memory():
+        return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
 
 def train(
@@ -92,6 +97,7 @@ def train(
     from flower_model.files import atomic_folder
     from flower_model.memory import keep_freed_memory
     from training.calibration import calibrate, summary
+    from training.checks import check_sizes
     from training.clock import Clock
     from training.data import load_photos, resize_side
     from training.finetune import finetune
@@ -114,6 +120,7 @@ def train(
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
+    check_sizes(network, recipe)
     resume = resume and (run / "last.safetensors").exists()
     accelerator.wait_for_everyone()  # all have looked whether there is something to resume
     if accelerator.is_main_process:
@@ -172,6 +179,7 @@ def processes_of(
 
     from flower_model.cores import cores_of_process
     from flower_model.torch_runtime import gains_from_bf16
+    from training.checks import check_settings
 
     # A container that is given few of many cores would have a thread for each of the many.
     torch.set_num_threads(min(torch.get_num_threads(), cores_of_process()))
@@ -188,14 +196,7 @@ def processes_of(
         log_with=track,
         project_dir=run,
     )
-    settings, processes = recipe.finetune, accelerator.num_processes
-    if settings.batch_size % (settings.accumulate * processes):
-        raise RecipeError(
-            f"finetune.batch_size is {settings.batch_size}: make it a multiple of "
-            f"{settings.accumulate * processes} ({processes} processes × accumulate)."
-        )
-    if settings.sync_batch_norm and processes > 1 and accelerator.device.type == "cpu":
-        raise RecipeError("finetune.sync_batch_norm works on GPUs only: leave it out.")
+    check_settings(recipe, accelerator)
     return accelerator, bf16
 
 
