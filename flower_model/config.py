@@ -129,6 +129,11 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_label(name: Any) -> bool:
+    """Whether a name may be a label: a text of printable characters, since a terminal would obey others."""
+    return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and name.isprintable()
+
+
 def _architecture(content: dict[str, Any], path: Path) -> str:
     architecture = content.get("architecture")
     if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
@@ -149,7 +154,7 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
             raise ModelError(f"label_names in '{path}' has gaps in its numbering.") from None
     if not isinstance(names, list) or not names:
         raise ModelError(f"'{path}' has no label_names, so its answers would have no names.")
-    if not all(map(_is_label, names)) or len(set(names)) < len(names):
+    if not all(map(is_label, names)) or len(set(names)) < len(names):
         raise ModelError(
             f"label_names in '{path}' must be texts that differ from each other, of at most "
             f"{MAX_LABEL} printable characters."
@@ -161,11 +166,6 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
             "they must be the same."
         )
     return tuple(names)
-
-
-def _is_label(name: Any) -> bool:
-    # Printable: a terminal that prints an answer would obey what is not.
-    return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and name.isprintable()
 
 
 def _is_description(text: Any) -> bool:

@@ -87,6 +87,21 @@ def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset,
         gather(data, dataset.parent)
 
 
+def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(dataset, tmp_path):
+    odd = draw_dataset(tmp_path / "odd", 4)
+    (odd / "red disc").rename(odd / "red\ndisc")  # config.json would not be read again
+    data = Data(train=(f"{odd}:train",), val=(f"{odd}:val",))
+    with pytest.raises(DataError, match=r"'red\\ndisc' can't be a label"):
+        gather(data, tmp_path)
+
+
+def test_two_photos_a_class_are_enough(tmp_path, run_module):
+    data = draw_dataset(tmp_path / "two", 2)
+    printed = run_module("training.train", *small_run(data, tmp_path / "run", "--epochs", "1"))
+    assert printed.returncode == 0, printed.stderr
+    assert (tmp_path / "run" / "suspects.csv").exists()
+
+
 def test_running_out_of_memory_is_told_in_a_sentence():
     with (
         pytest.raises(RecipeError, match="memory is not enough: lower finetune.batch_size"),

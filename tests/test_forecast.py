@@ -60,6 +60,8 @@ def test_another_architecture_starts_from_its_own_weights(monkeypatch):
     monkeypatch.setenv("FLOWER_PRETRAINED", "of/a/resnet50")
     recipe = recipe_of("--model", "convnext_tiny")
     assert (recipe.model.architecture, recipe.model.pretrained) == ("convnext_tiny",) * 2
+    random = recipe_of("--model", "convnext_tiny", "--set", "model.pretrained=''")
+    assert random.model.pretrained == ""
 
 
 def test_size_and_epochs_of_no_use_are_refused(capsys):

@@ -95,10 +95,13 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
             )
     for section, values in _shorthands(options).items():
         changes.setdefault(section, {}).update(values)
-    if options.pretrained is None and "pretrained" not in changes.get("model", {}):
-        options.pretrained = os.environ.get("FLOWER_PRETRAINED")
+    model = changes["model"]
     if options.pretrained is not None:
-        changes.setdefault("model", {})["pretrained"] = options.pretrained
+        model["pretrained"] = options.pretrained
+    elif "pretrained" not in model:
+        # of another architecture its own weights on the Hub: those at hand are another network's
+        own = options.model or os.environ.get("FLOWER_PRETRAINED")
+        model |= {"pretrained": own} if own else {}
     if options.data:
         hub = options.data.startswith("hf://datasets/")
         folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
@@ -125,8 +128,7 @@ def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "model": {},
     }
     if options.model:
-        # its own default weights on the Hub: the recipe's are another network's
-        changes["model"] |= {"architecture": options.model, "pretrained": options.model}
+        changes["model"]["architecture"] = options.model
     if options.image_size is not None:
         changes["finetune"]["image_sizes"] = [options.image_size]
         changes["model"]["test_size"] = options.image_size

@@ -37,7 +37,8 @@ def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None
     write_contact_sheets(run, photos.val, probs, photos.labels)
     sets = [(photos.val, probs)]
     features = load_features(run)
-    if recipe.probe and features is not None:
+    divisible = np.count_nonzero(np.bincount(photos.train_targets) >= 2) >= 2  # classes, for folds
+    if recipe.probe and features is not None and divisible:
         unseen = unseen_probabilities(
             features, photos.train_targets, l2=recipe.probe.l2, balance=recipe.data.balance
         )
@@ -118,7 +119,7 @@ def unseen_probabilities(
 
     Args:
         features: (photos, channels) of a network that did not learn from these photos.
-        targets: (photos,) int class indices.
+        targets: (photos,) int class indices, at least two classes with two photos.
         l2, balance: As for `training.probe.fit_head`.
 
     Returns:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from flower_model.config import MAX_LABEL, is_label
 from flower_model.errors import DataError
 from training import flowers102
 from training.recipe import Data
@@ -113,11 +114,17 @@ def class_folders(folder: Path) -> list[Photo]:
 
 
 def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
-    """Raises DataError unless there are two classes, each with photos to train on."""
+    """Raises DataError unless there are two classes, each with photos to train on and fit for a label."""
     classes = {photo.label for photo in train}
     if len(classes) < 2:
         found = f"only '{next(iter(classes))}'" if classes else "none"
         raise DataError(f"Training needs photos of at least two classes, and there is {found}.")
+    for label in sorted(classes):
+        if not is_label(label):
+            raise DataError(
+                f"{label!a} can't be a label: rename the class to at most {MAX_LABEL} "
+                "printable characters."
+            )
     unknown = sorted({photo.label for photo in val} - classes)
     if unknown:
         raise DataError(f"Class '{unknown[0]}' has held-out photos but none to train on.")
