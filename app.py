@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rate",
         metavar="N/TIME",
         help="how often one visitor may ask, such as 60/minute, or off "
-        "(default: 600/minute, as often as he likes on this computer)",
+        "(default: 600/minute, as often as they like on this computer)",
     )
     parser.add_argument(
         "--mcp", action="store_true", help="be an MCP server too, with the API as its tools"
