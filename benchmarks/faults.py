@@ -10,7 +10,6 @@ manager would; at the end it is asked to stop while it has work. Writes benchmar
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import signal
@@ -18,11 +17,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import psutil
+from asker import FORM, PART, Asker, Refused
 from visitors import ROOT, draw, same, start_app
 
 sys.path.insert(0, str(ROOT))
@@ -69,8 +69,8 @@ class Run:
         # on one that is just being ended would be cut off, and no fault of either.
         limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
         async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, limits=limits) as client:
-            self.client = client
-            self.alone = [(await self.result(photo))[1] for photo in self.photos]
+            self.asker = Asker(client)
+            self.alone = [(await self.asker.result(photo))[1] for photo in self.photos]
             self.end = time.perf_counter() + self.seconds
             visits = [self.keep_on("steady visitors", self.steady, n) for n in range(STEADY)]
             visits += [self.keep_on("slow uploads", self.slow, n) for n in range(SLOW)]
@@ -90,13 +90,13 @@ class Run:
 
     async def steady(self, number: int) -> str:
         start = time.perf_counter()
-        kind, answer = await self.result(self.photos[number])
+        kind, answer = await self.asker.result(self.photos[number])
         self.times.append(time.perf_counter() - start)
         return self.judge(kind, answer, number)
 
     async def slow(self, number: int) -> str:
         """A photo in 20 pieces over six seconds."""
-        kind, answer = await self.result(self.photos[number], pause=0.3)
+        kind, answer = await self.asker.result(self.photos[number], pause=0.3)
         return self.judge(kind, answer, number)
 
     async def broken_upload(self) -> str:
@@ -110,15 +110,15 @@ class Run:
 
     async def leave(self, fetch: int) -> str:
         """Asks, and goes before the answer comes; or never comes for it."""
-        event = await self.ask(self.photos[0])
+        event = await self.asker.ask(self.photos[0])
         if not fetch:
-            async with self.client.stream("GET", f"gradio_api/call/identify/{event}"):
+            async with self.asker.client.stream("GET", f"gradio_api/call/identify/{event}"):
                 pass
         await asyncio.sleep(0.5)
         return "right"
 
     async def broken_photo(self) -> str:
-        kind, said = await self.result(self.photos[0][: 200 + int(time.time()) % 20_000])
+        kind, said = await self.asker.result(self.photos[0][: 200 + int(time.time()) % 20_000])
         told = "damaged or cut short" in str(said) or "not a photo" in str(said)
         return "right" if kind == "error" and told else "wrong"
 
@@ -126,7 +126,7 @@ class Run:
         """More questions at once than the queue takes, about every 40 seconds."""
         while time.perf_counter() < self.end - 20:
             await asyncio.sleep(min(40, self.seconds / 6))
-            path = await self.try_to(lambda: self.upload(self.photos[1]))
+            path = await self.try_to(lambda: self.asker.upload(self.photos[1]))
             if path:
                 await asyncio.gather(
                     *(
@@ -136,7 +136,7 @@ class Run:
                 )
 
     async def one_of_many(self, path: str) -> str:
-        kind, answer = await self.fetch(await self.call(path))
+        kind, answer = await self.asker.fetch(await self.asker.call(path))
         return self.judge(kind, answer, 1)
 
     # What is done to the server
@@ -165,8 +165,8 @@ class Run:
             await asyncio.sleep(self.seconds / 24)
 
     async def stop_under_load(self) -> None:
-        path = await self.upload(self.photos[1])
-        events = [await self.call(path) for _ in range(100)]
+        path = await self.asker.upload(self.photos[1])
+        events = [await self.asker.call(path) for _ in range(100)]
         asked = [
             asyncio.create_task(self.once("asked before SIGTERM", self.fetch_one, event))
             for event in events
@@ -180,7 +180,7 @@ class Run:
         self.left_at_end = len(folders())
 
     async def fetch_one(self, event: str) -> str:
-        return self.judge(*await self.fetch(event), 1)
+        return self.judge(*await self.asker.fetch(event), 1)
 
     # One request
 
@@ -216,29 +216,6 @@ class Run:
             self.strangest.add(f"{kind}: {answer}"[:200])
             return "told why not" if "try again" in str(answer) else "wrong"
         return "right" if same(answer, self.alone[number]) else "wrong"
-
-    async def result(self, photo: bytes, pause: float = 0) -> tuple[str, object]:
-        return await self.fetch(await self.ask(photo, pause))
-
-    async def ask(self, photo: bytes, pause: float = 0) -> str:
-        return await self.call(await self.upload(photo, pause))
-
-    async def upload(self, photo: bytes, pause: float = 0) -> str:
-        body = PART + photo + END
-        headers = dict([FORM.split(": ", 1)])
-        sent = await self.client.post(
-            "gradio_api/upload", content=slowly(body, pause) if pause else body, headers=headers
-        )
-        return str(checked(sent).json()[0])
-
-    async def call(self, path: str) -> str:
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-        called = await self.client.post("gradio_api/call/identify", json={"data": data})
-        return str(checked(called).json()["event_id"])
-
-    async def fetch(self, event: str) -> tuple[str, object]:
-        got = checked(await self.client.get(f"gradio_api/call/identify/{event}"))
-        return read_events(got.text)
 
     async def try_to(self, do: Callable[[], Awaitable[str]]) -> str | None:
         try:
@@ -280,41 +257,6 @@ asker sees; *lost*: nothing for {PATIENCE:.0f} s, or cut off with no cause. Time
   {self.left_at_end} folders left.
 - Memory (MB): {lives}.
 """
-
-
-class Refused(Exception):
-    """The server did not take a request."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        super().__init__(f"{answer.status_code}: {answer.text[:200]}")
-        self.polite = answer.status_code in (429, 503) and "try again" in answer.text
-
-
-FORM = "Content-Type: multipart/form-data; boundary=photo"
-PART = b'--photo\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
-END = b"\r\n--photo--\r\n"
-
-
-async def slowly(body: bytes, pause: float) -> AsyncIterator[bytes]:
-    size = len(body) // 20 + 1
-    for start in range(0, len(body), size):
-        await asyncio.sleep(pause)
-        yield body[start : start + size]
-
-
-def checked(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code != 200:
-        raise Refused(answer)
-    return answer
-
-
-def read_events(text: str) -> tuple[str, object]:
-    """The last event of a stream: ("complete", name -> probability) or ("error", what was said)."""
-    lines = [line for line in text.splitlines() if line]
-    kind, said = lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
-    if kind == "complete":
-        return kind, {guess["label"]: guess["probability"] for guess in said[0]["top"]}
-    return kind, said
 
 
 def folders() -> list[Path]:
