@@ -11,6 +11,7 @@ import torch
 from drawn import COLOURS, draw_dataset
 from torch.utils.data import DataLoader
 
+from flower_model.errors import DataError
 from training import batches, flowers102
 from training.data import BalancedSampler, DrawnPhotos
 from training.probe import fit_head
@@ -162,3 +163,11 @@ def test_class_folders_ignores_hidden_files(tmp_path):
     folder = draw_dataset(tmp_path / "set", 1)
     (folder / "red disc" / ".DS_Store").write_bytes(b"x")
     assert len(class_folders(folder)) == 3
+
+
+def test_missing_photos_of_oxford_are_told_with_what_to_do(flower_data, tmp_path):
+    (tmp_path / "flowers-102" / "jpg").mkdir(parents=True)
+    for name in ("imagelabels.mat", "setid.mat"):
+        shutil.copy(flower_data / "flowers-102" / name, tmp_path / "flowers-102")
+    with pytest.raises(DataError, match="6149 photos of flowers102:test are missing: move .* away"):
+        flowers102.photos(tmp_path, "test")

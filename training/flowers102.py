@@ -26,7 +26,10 @@ def photos(root: Path, split: str) -> list[tuple[Path, str]]:
     files = [Path(file) for file in data._image_files]
     missing = sum(not file.exists() for file in files)
     if missing:
-        raise DataError(f"{missing} of the {len(files)} photos of flowers102:{split} are missing.")
+        raise DataError(
+            f"{missing} of the {len(files)} photos of flowers102:{split} are missing: move "
+            f"'{data._base_folder}' away, and all are downloaded anew."
+        )
     names = [name for name, _ in class_names()]
     return [(file, names[number]) for file, number in zip(files, data._labels, strict=True)]
 
