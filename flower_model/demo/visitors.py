@@ -20,7 +20,7 @@ class Visitors:
     proxy is on this computer or FORWARDED_ALLOW_IPS names it; else all are one visitor.
 
     Args:
-        rate: How often one visitor may ask, and how often upload; None if as often as he likes.
+        rate: How often one visitor may ask, and how often upload; None if as often as they like.
         everyone: Whether this also holds for visitors on this computer.
     """
 
