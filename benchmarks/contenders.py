@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,11 +22,11 @@ Answer = Callable[[Sequence[str]], list[str]]
 """Paths in, labels out."""
 
 
-def ours(folder: str, runtime: str) -> Answer:
+def ours(folder: str, runtime: Literal["auto", "torch", "openvino"]) -> Answer:
     """This project."""
     from flower_model import FlowerClassifier
 
-    model = FlowerClassifier.from_pretrained(folder, runtime=runtime)  # type: ignore[arg-type]  # one of the two names, from main
+    model = FlowerClassifier.from_pretrained(folder, runtime=runtime)
     return lambda paths: (
         [model.predict(paths[0]).label]
         if len(paths) == 1

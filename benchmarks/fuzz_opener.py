@@ -28,7 +28,7 @@ def main(kind: str, folder: Path) -> None:
         except FlowerModelError as error:
             lines = len(str(error).splitlines())
             outcome = "refused" if lines == 1 and len(str(error)) < 1_000 else "no one sentence"
-        except BaseException as error:  # noqa: BLE001  # that is what is looked for
+        except BaseException as error:  # noqa: BLE001  # whatever else comes out is a finding
             outcome = f"{type(error).__name__}: {error}"[:300]
         seen = {
             "outcome": outcome,
@@ -41,13 +41,14 @@ def main(kind: str, folder: Path) -> None:
 
 
 def _photo(folder: Path) -> Callable[[], object]:
+    from PIL import Image
     from pillow_heif import register_heif_opener
 
     from flower_model.images import open_image
     from flower_model.transform import PhotoTransform
 
     register_heif_opener()  # once, or the first HEIC would be charged for it
-    transform = PhotoTransform((224, 224), 0.95, "center", 3, (0, 0, 0))  # type: ignore[arg-type]  # 3 is bicubic
+    transform = PhotoTransform((224, 224), 0.95, "center", Image.Resampling.BICUBIC, (0, 0, 0))
     photo = folder / "file"
     return lambda: transform.to_pixels(
         open_image(photo.read_bytes(), short_side=transform.short_side)

@@ -1,30 +1,31 @@
 """FlowerClassifier: load a weights folder or Hub repository, name flowers, save again."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import huggingface_hub
 import numpy as np
 
-from flower_model.confidence import probabilities
 from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
-from flower_model.errors import ConversionError, FlowerModelError, ImageError, ModelError
+from flower_model.errors import ImageError
 from flower_model.images import PhotoSource, open_image
-from flower_model.prediction import Prediction
+from flower_model.prediction import Prediction, check_at_least_one, read_outputs
 from flower_model.rejection import Rejection, load_rejection
-from flower_model.runtime import Outputs, Runtime, choose_runtime
+from flower_model.runtime import Outputs, Runtime, choose_runtime, openvino_if_possible
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
-from flower_model.weights_folder import fetch_folder, write_folder
+from flower_model.weights_folder import find_folder, write_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
     import torch
     from torch import nn
+
+Photo = TypeVar("Photo", bound=PhotoSource)
 
 
 class FlowerClassifier(huggingface_hub.ModelHubMixin):
@@ -125,44 +126,36 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             HubError: If the repository does not exist or can't be reached.
         """
         chosen = choose_runtime(runtime, device)
-        folder = Path(model)
-        if not folder.is_dir():
-            folder = fetch_folder(
-                str(model),
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                offline=local_files_only,
-            )
+        folder = find_folder(
+            model, revision=revision, token=token, cache_dir=cache_dir, offline=local_files_only
+        )
         config = read_config(folder / CONFIG_FILE)
         known: dict[str, Any] = {
             "rejection": load_rejection(folder) if "rejection" in config.details else None,
             "pictures": read_pictures(folder),
             "folder": folder,
         }
-        load = partial(_load_network, folder, config)
-        if chosen == "openvino":
-            from flower_model.openvino_runtime import load_openvino
 
-            try:
-                ready = load_openvino(folder, config)
+        def load() -> "nn.Module":
+            from flower_model.network import load_network
+
+            return load_network(folder, config)
+
+        if chosen == "openvino":
+            ready = openvino_if_possible(folder, config, required=runtime == "openvino")
+            if ready:
                 return cls(load, config, runtime=ready, **known)
-            except ConversionError:  # an unusual network
-                if runtime == "openvino":
-                    raise
         return cls(load(), config, device, **known)
 
     @overload
-    def predict(  # type: ignore[overload-overlap]  # a str is a sequence too; the first match wins
-        self, photos: PhotoSource, *, top_k: int = 5
-    ) -> Prediction: ...
+    def predict(self, photos: PhotoSource, *, top_k: int = 5) -> Prediction: ...
     @overload
     def predict(
-        self, photos: Sequence[PhotoSource], *, top_k: int = 5, batch_size: int = 32
+        self, photos: list[Photo] | tuple[Photo, ...], *, top_k: int = 5, batch_size: int = 32
     ) -> list[Prediction]: ...
     def predict(
         self,
-        photos: PhotoSource | Sequence[PhotoSource],
+        photos: PhotoSource | list[Photo] | tuple[Photo, ...],
         *,
         top_k: int = 5,
         batch_size: int = 32,
@@ -181,8 +174,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             ImageError: If a photo can't be opened.
         """
         if not isinstance(photos, list | tuple):
-            _check_at_least_one(top_k=top_k)
-            return self._answer(self.to_pixels(cast(PhotoSource, photos))[None], top_k)[0]
+            check_at_least_one(top_k=top_k)
+            return self._answer(self.to_pixels(photos)[None], top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
             for answer in stream:
@@ -213,7 +206,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> for answer in model.predict_stream(paths):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
-        _check_at_least_one(top_k=top_k, batch_size=batch_size)
+        check_at_least_one(top_k=top_k, batch_size=batch_size)
         answer = partial(self._answer, top_k=top_k)
         return stream(photos, self.to_pixels, answer, batch_size=batch_size)
 
@@ -233,19 +226,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
             >>> outputs.maps, model.read(outputs)[0].label
         """
-        if not np.isfinite(outputs.logits).all():
-            raise ModelError("The network's answer is no number: fetch the model again.")
-        probs = probabilities(outputs.logits, self.config.temperature)
-        best = (-probs).argsort(axis=1)[:, :top_k]
-        tops = [
-            tuple((self.config.labels[i], float(row[i])) for i in order)
-            for row, order in zip(probs, best, strict=True)
-        ]
-        if self.rejection is None:
-            return [Prediction(top) for top in tops]
-        flower = self.rejection.flower_probability(outputs.features).tolist()  # one a photo
-        threshold = self.rejection.threshold
-        return [Prediction(top, p, p >= threshold) for top, p in zip(tops, flower, strict=True)]
+        return read_outputs(outputs, self.config, self.rejection, top_k=top_k)
 
     def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
         return self.read(self.runtime(pixels), top_k=top_k)
@@ -314,15 +295,3 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
                 revision=revision,
                 create_pr=create_pr,
             )
-
-
-def _check_at_least_one(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise FlowerModelError(f"{name} must be at least 1, not {number}.")
-
-
-def _load_network(folder: Path, config: ModelConfig) -> "nn.Module":
-    from flower_model.network import load_network
-
-    return load_network(folder, config)

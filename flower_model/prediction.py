@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from flower_model.confidence import probabilities
+from flower_model.config import ModelConfig
+from flower_model.errors import FlowerModelError, ModelError
+from flower_model.rejection import Rejection
+from flower_model.runtime import Outputs
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -28,3 +36,40 @@ class Prediction:
     def probability(self) -> float:
         """Calibrated probability of `label`, in [0, 1]."""
         return self.top[0][1]
+
+
+def read_outputs(
+    outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
+) -> list[Prediction]:
+    """What a network's outputs say about each photo.
+
+    Args:
+        outputs: Logits and features of the photos.
+        config: Labels and temperature.
+        rejection: The rule that says whether there is a flower at all, if there is one.
+        top_k: How many labels to give.
+
+    Raises:
+        ModelError: If a logit is no number.
+    """
+    if not np.isfinite(outputs.logits).all():
+        raise ModelError("The network's answer is no number: fetch the model again.")
+    probs = probabilities(outputs.logits, config.temperature)
+    best = (-probs).argsort(axis=1)[:, :top_k]
+    tops = [
+        tuple((config.labels[i], float(row[i])) for i in order)
+        for row, order in zip(probs, best, strict=True)
+    ]
+    if rejection is None:
+        return [Prediction(top) for top in tops]
+    flower = rejection.flower_probability(outputs.features).tolist()  # one a photo
+    return [
+        Prediction(top, p, p >= rejection.threshold) for top, p in zip(tops, flower, strict=True)
+    ]
+
+
+def check_at_least_one(**numbers: int) -> None:
+    """Raises FlowerModelError for a number below 1, by its name."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise FlowerModelError(f"{name} must be at least 1, not {number}.")

@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from flower_model.errors import FlowerModelError
+from flower_model.config import ModelConfig
+from flower_model.errors import ConversionError, FlowerModelError
 
 
 class Outputs(NamedTuple):
@@ -70,6 +71,27 @@ def choose_runtime(name: str = "auto", device: Any = None) -> Literal["torch", "
     if name == "torch" or not on_cpu or not _is_installed("openvino"):
         return "torch"
     return "torch" if device is None and has_gpu() else "openvino"
+
+
+def openvino_if_possible(folder: Path, config: ModelConfig, *, required: bool) -> Runtime | None:
+    """A weights folder's network in OpenVINO; None for an unusual one that it can't convert.
+
+    Args:
+        folder: The weights folder.
+        config: Of the model in it.
+        required: Whether there is nothing else to fall back on.
+
+    Raises:
+        ConversionError: If it can't be converted and is required.
+    """
+    from flower_model.openvino_runtime import load_openvino
+
+    try:
+        return load_openvino(folder, config)
+    except ConversionError:
+        if required:
+            raise
+        return None
 
 
 def has_gpu() -> bool:

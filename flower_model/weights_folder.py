@@ -17,24 +17,27 @@ CARD_FILE = "README.md"
 FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
 
 
-def fetch_folder(
-    repo_id: str,
+def find_folder(
+    model: str | Path,
     *,
     revision: str | None,
     token: str | bool | None,
     cache_dir: str | Path | None,
     offline: bool,
 ) -> Path:
-    """Fetches what answers need of a Hub repository, or finds it in the cache.
+    """The folder that a model lies in; of a Hub repository, that of the cache, fetched if need be.
 
-    Args, Raises: As for `flower_model.hub.download`.
+    Args:
+        model: A weights folder, or "user/repo".
+        revision, token, cache_dir, offline: As for `flower_model.hub.download`.
 
-    Returns:
-        The folder of the cache that it lies in.
+    Raises: As `flower_model.hub.download`.
     """
+    if Path(model).is_dir():
+        return Path(model)
     from flower_model.hub import download
 
-    fetch = partial(download, repo_id, token=token, cache_dir=cache_dir, offline=offline)
+    fetch = partial(download, str(model), token=token, cache_dir=cache_dir, offline=offline)
     folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
     if "rejection" in read_config(folder / CONFIG_FILE).details:
         fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)  # of the same commit

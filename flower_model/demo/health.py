@@ -40,7 +40,7 @@ class Health:
         try:
             left = max(self._patience - self._age(), 0)
             took = await asyncio.wait_for(asyncio.shield(self._asked), left)
-        except Exception:  # noqa: BLE001  # why is in the log; here it counts that there is no answer
+        except Exception:  # noqa: BLE001  # whatever keeps the model from answering, it is unhealthy
             return JSONResponse({"status": "the model does not answer"}, 503)
         return JSONResponse({"status": "ok", "ms": round(1000 * took, 1)})
 
