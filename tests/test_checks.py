@@ -87,7 +87,7 @@ def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset,
         gather(data, dataset.parent)
 
 
-def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(dataset, tmp_path):
+def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(tmp_path):
     odd = draw_dataset(tmp_path / "odd", 4)
     (odd / "red disc").rename(odd / "red\ndisc")  # config.json would not be read again
     data = Data(train=(f"{odd}:train",), val=(f"{odd}:val",))

@@ -45,7 +45,10 @@ def check_settings(recipe: Recipe, accelerator: Accelerator) -> None:
 
 
 def check_sizes(network: nn.Module, recipe: Recipe) -> None:
-    """Raises RecipeError unless the network takes photos of every size that the recipe names."""
+    """Raises RecipeError unless the network takes photos of every size that the recipe names.
+
+    It is left in evaluation mode.
+    """
     sizes = {recipe.model.test_size}
     sizes |= set(recipe.finetune.image_sizes) if recipe.finetune.epochs else set()
     sizes |= {recipe.probe.image_size} if recipe.probe else set()
