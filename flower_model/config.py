@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flower_model.errors import ImageError, ModelError
+from flower_model.files import read_at_most
 from flower_model.images import open_image
 
 CONFIG_FILE = "config.json"
@@ -91,8 +92,8 @@ def read_pictures(folder: Path) -> dict[str, bytes]:
     """The model card's pictures that lie in a weights folder: name -> PNG; what is none is left out."""
     found = {}
     for name in PICTURES:
-        with suppress(OSError, ImageError), (folder / name).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        with suppress(OSError, ImageError):
+            content = read_at_most(folder / name, MAX_BYTES)
             open_image(content)
             if content.startswith(b"\x89PNG") and len(content) <= MAX_BYTES:
                 found[name] = content
@@ -115,8 +116,7 @@ def read_content(path: Path) -> dict[str, Any]:
         ModelError: If it is missing, larger than any, or no JSON object.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_at_most(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
             raise ModelError(f"'{path}' has more than {MAX_BYTES // 1_000_000} megabytes.")
         content = json.loads(data.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""Writing that can be interrupted at any moment without losing what was there before.
+"""Files read within bounds, and written so that nothing is lost whenever that is interrupted.
 
 A process may be killed, the disk may be full, the power may go: what is read later is the old file
 or the new one, whole. What a kill leaves behind is hidden and ends in .tmp.
@@ -14,6 +14,19 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from flower_model.errors import WriteError
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """A file's bytes; of one that has more than `limit` the first `limit` + 1, to tell it by.
+
+    Raises:
+        OSError: If it can't be read.
+        ValueError: If no path can look like this.
+    """
+    with path.open("rb") as file:
+        # `read` sets aside all that it is asked for. A pipe or a device says that it has nothing.
+        size = os.fstat(file.fileno()).st_size or limit
+        return file.read(min(size, limit) + 1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from flower_model.errors import ImageError
+from flower_model.files import read_at_most
 from flower_model.headers import MAX_SCANS, START_OF_SCAN, MeteredFile, check_header, check_tags
 from flower_model.rgb import to_rgb
 
@@ -86,8 +87,7 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)  # a device's size is not known before
+        return read_at_most(path, MAX_BYTES)
     except FileNotFoundError:
         raise ImageError(f"There is no file '{path}': check the path.") from None
     except IsADirectoryError:

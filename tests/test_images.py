@@ -1,8 +1,11 @@
 """images.open_image: whatever a photo is, an upright RGB picture or one sentence."""
 
 import io
+import os
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pillow_heif
@@ -254,6 +257,25 @@ def test_a_file_too_large_for_any_photo_is_refused_unread(tmp_path):
         file.truncate(MAX_BYTES + 1)  # takes no space
     with pytest.raises(ImageError, match="megabytes"):
         open_image(huge)
+
+
+def test_opening_a_photo_takes_memory_for_that_photo_only(flower_photo):
+    open_image(flower_photo)  # what is imported once
+    tracemalloc.start()
+    open_image(flower_photo)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (
+        highest < 3 * flower_photo.stat().st_size + 100_000
+    )  # bytes; Pillow's own are not among them
+
+
+def test_a_photo_comes_through_a_pipe(flower_photo, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(pipe.write_bytes, flower_photo.read_bytes())
+        assert open_image(pipe) == open_image(flower_photo)
 
 
 def test_a_program_for_ghostscript_is_not_run():

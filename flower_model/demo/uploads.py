@@ -16,6 +16,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.files import read_at_most
 
 MAX_PHOTOS = 500  # in one go
 MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip
@@ -68,8 +69,7 @@ def read_upload(file: Any) -> bytes:
         ImageError: If it is not there, or is not one that came through Gradio's upload.
     """
     try:
-        with Path(_checked(file).path).open("rb") as content:
-            return content.read(MAX_PHOTO_BYTES + 1)  # which open_image refuses
+        return read_at_most(Path(_checked(file).path), MAX_PHOTO_BYTES)  # more, open_image refuses
     except (OSError, ValueError):
         raise _not_arrived() from None
 
