@@ -2,12 +2,12 @@
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from commands import ROOT
@@ -38,6 +38,8 @@ def by_one(dataset, tmp_path_factory, run_module) -> Path:
 def by_two(dataset, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("runs") / "two"
     process = start_two(small_run(dataset, out, *SETTINGS))
+    wait_for_epoch(out, process)
+    assert len(trainings(process)) == 2
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return out, printed
@@ -55,14 +57,19 @@ def test_two_processes_speak_with_one_voice(by_two):
     assert printed.count("Model saved") == 1
 
 
+def test_two_processes_find_one_another_with_the_default_settings(dataset, tmp_path):
+    process = start_two(small_run(dataset, tmp_path / "run"))
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert printed.count("Model saved") == 1
+
+
 def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, dataset, tmp_path):
     command = small_run(dataset, tmp_path / "killed", *SETTINGS)
     process = start_two(command)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "last.safetensors").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    wait_for_epoch(tmp_path / "killed", process)
+    for running in [psutil.Process(process.pid), *trainings(process)]:
+        running.kill()
     process.communicate()
     assert not (tmp_path / "killed" / "model").exists()
 
@@ -92,17 +99,29 @@ def test_a_batch_that_can_not_be_divided_is_refused(dataset, tmp_path, run_modul
 
 
 def start_two(words: list[str]) -> subprocess.Popen[str]:
-    """`accelerate launch` of the command on two processes, in a process group of their own."""
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    """`accelerate launch` of the command on two processes, as on two GPUs, but without any."""
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
     launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
     return subprocess.Popen(
         [sys.executable, "-m", *launch, "training.train", *words],
         cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
     )
+
+
+def wait_for_epoch(run: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (run / "last.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trainings(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that it started."""
+    return psutil.Process(launcher.pid).children()
 
 
 def assert_close(run: Path, other: Path) -> None:

@@ -176,6 +176,7 @@ def processes_of(
     """Accelerate's view of device and processes, and whether the network runs in bf16."""
     import torch
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+    from accelerate.utils import parse_flag_from_env
 
     from flower_model.cores import cores_of_process
     from flower_model.torch_runtime import gains_from_bf16
@@ -184,12 +185,16 @@ def processes_of(
     # A container that is given few of many cores would have a thread for each of the many.
     torch.set_num_threads(min(torch.get_num_threads(), cores_of_process()))
 
+    # Several processes on processors alone find one another only if Accelerate is told.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=cpu)
     bf16 = recipe.finetune.precision == "bf16" or (
-        recipe.finetune.precision == "auto" and gains_from_bf16(PartialState().device)
+        recipe.finetune.precision == "auto" and gains_from_bf16(state.device)
     )
     if track and not importlib.util.find_spec(track):
         raise RecipeError(f"{track} is not here: pip install {track}, or leave out --track.")
     accelerator = Accelerator(
+        cpu=cpu,
         mixed_precision="bf16" if bf16 else "no",
         # a batch is divided among the processes: the recipe means the same with any number of them
         dataloader_config=DataLoaderConfiguration(split_batches=True),
