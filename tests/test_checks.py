@@ -9,7 +9,7 @@ from test_training import small_run
 from flower_model.errors import DataError, RecipeError
 from training import train
 from training.batches import batches
-from training.checks import check_settings, check_sizes, enough_memory
+from training.checks import check_network, check_settings, enough_memory
 from training.data import load_photos
 from training.recipe import Data, load_recipe
 from training.sources import gather
@@ -65,11 +65,18 @@ def test_a_section_is_no_value(capsys):
     assert "finetune is a section" in capsys.readouterr().err
 
 
+def test_a_probe_of_a_network_with_two_heads_is_refused():
+    network = timm.create_model("levit_128s", num_classes=2)
+    recipe = load_recipe("flowers5", {"model": {"architecture": "levit_128s"}})
+    with pytest.raises(RecipeError, match="levit_128s has no single last layer for a probe to set"):
+        check_network(network, recipe)
+
+
 def test_a_size_that_the_network_does_not_take_is_refused():
     network = timm.create_model("vit_tiny_patch16_224", num_classes=2)
     recipe = load_recipe("flowers5", {"model": {"architecture": "vit_tiny_patch16_224"}})
     with pytest.raises(RecipeError, match="vit_tiny_patch16_224 takes no photos of 128 pixels"):
-        check_sizes(network, recipe)
+        check_network(network, recipe)
 
 
 @pytest.mark.parametrize("use", ["test", "calibrate"])

@@ -43,6 +43,16 @@ def test_explain_trains_nothing(explained):
     assert not made
 
 
+def test_photos_that_can_not_be_opened_are_no_ground_for_a_forecast(tmp_path, capsys):
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "data" / label / f"{number}.jpg").write_bytes(b"no photo %d" % number)
+    words = small_run(tmp_path / "data", tmp_path / "run", "--explain")
+    assert train.main(words) == 2
+    assert "None of the photos that were tried can be opened" in capsys.readouterr().err
+
+
 def recipe_of(*arguments: str) -> Recipe:
     """The recipe that the command makes of its arguments."""
     options: argparse.Namespace = parser().parse_args(["flowers5", *arguments])

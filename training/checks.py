@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -44,11 +45,17 @@ def check_settings(recipe: Recipe, accelerator: Accelerator) -> None:
         ) from None
 
 
-def check_sizes(network: nn.Module, recipe: Recipe) -> None:
-    """Raises RecipeError unless the network takes photos of every size that the recipe names.
+def check_network(network: nn.Module, recipe: Recipe) -> None:
+    """Raises RecipeError unless the network can do all that the recipe names.
 
     It is left in evaluation mode.
     """
+    head: Any = network.get_classifier()  # type: ignore[operator]  # timm networks have it
+    if recipe.probe and not isinstance(head, nn.Linear | nn.Conv2d):
+        raise RecipeError(
+            f"{recipe.model.architecture} has no single last layer for a probe to set: "
+            "leave it out with --set probe=false."
+        )
     sizes = {recipe.model.test_size}
     sizes |= set(recipe.finetune.image_sizes) if recipe.finetune.epochs else set()
     sizes |= {recipe.probe.image_size} if recipe.probe else set()

@@ -14,8 +14,9 @@ import numpy as np
 from accelerate import Accelerator
 from torch import nn
 
+from flower_model.errors import DataError
 from flower_model.runtime import Runtime
-from training.checks import check_sizes
+from training.checks import check_network
 from training.clock import Clock
 from training.data import DecodedPhotos, Photos, decode_photos, resize_side
 from training.finetune import finetune
@@ -62,7 +63,7 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
     counts = stream.counts if stream else Counter(photo.label for photo in train)
     labels = sorted(counts)
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
-    check_sizes(network, recipe)
+    check_network(network, recipe)
     trial = _try(network, recipe, train, val, labels, accelerator, bf16)
     return "\n".join(_lines(recipe, counts, len(train), len(val), network, trial))
 
@@ -85,10 +86,12 @@ def _try(
         drawn = rng.permutation(len(photos))[:count]
         return decode_photos([photos[index] for index in drawn], side, "trying", keep=False)
 
+    few = sample(val, VALIDATED)
     started = time.monotonic()
     some = sample(train, STEPS * settings.batch_size)
+    if not some or not few:
+        raise DataError("None of the photos that were tried can be opened: replace them.")
     decode = (time.monotonic() - started) / len(some)
-    few = sample(val, VALIDATED)
     photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
 
     def seconds(runtime: Runtime) -> float:

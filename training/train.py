@@ -60,6 +60,8 @@ def explain(recipe: Recipe, data_root: Path) -> str:
 
     keep_freed_memory()
     accelerator, bf16 = processes_of(recipe)
+    if accelerator.num_processes > 1:
+        raise RecipeError("--explain tries a run on one process: ask for it without a launcher.")
     with enough_memory():
         return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
@@ -97,7 +99,7 @@ def train(
     from flower_model.files import atomic_folder
     from flower_model.memory import keep_freed_memory
     from training.calibration import calibrate, summary
-    from training.checks import check_sizes
+    from training.checks import check_network
     from training.clock import Clock
     from training.data import load_photos, resize_side
     from training.finetune import finetune
@@ -120,7 +122,7 @@ def train(
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
-    check_sizes(network, recipe)
+    check_network(network, recipe)
     resume = resume and (run / "last.safetensors").exists()
     accelerator.wait_for_everyone()  # all have looked whether there is something to resume
     if accelerator.is_main_process:
