@@ -37,6 +37,15 @@ def test_a_folder_without_a_split_is_divided_by_class_and_by_seed(tmp_path):
     assert gather(data.model_copy(update={"split_seed": 1}), tmp_path)[1] != val
 
 
+def test_a_rare_class_does_not_cost_the_others_their_photos(tmp_path):
+    folder = draw_dataset(tmp_path / "set", 20)
+    for number in range(2, 20):
+        (folder / "red disc" / f"{number:03}.png").unlink()
+    train, val = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
+    assert len(val) <= 9
+    assert {photo.label for photo in train} == set(COLOURS)
+
+
 def test_exact_duplicates_stay_on_one_side(tmp_path):
     folder = draw_dataset(tmp_path / "set", 10)
     for label in COLOURS:

@@ -1,6 +1,7 @@
 """Which photos a recipe trains on and which it holds out: sources, names, splits."""
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -143,18 +144,23 @@ def check_labels(photos: Sequence[Photo], source: str, labels: Collection[str]) 
 
 
 def _own_split(photos: list[Photo], split: str, data: Data) -> list[Photo]:
-    """A stratified split in which byte-for-byte equal files stay on one side."""
+    """A stratified split in which byte-for-byte equal files stay on one side.
+
+    A class of fewer photos than there are folds may have none held out.
+    """
     counts = Counter(photo.label for photo in photos)
     label, fewest = min(counts.items(), key=lambda item: item[1])
-    folds = max(2, round(1 / data.val_fraction))
     if fewest < 2:
         raise DataError(
             f"Class '{label}' has a single photo: at least two are needed to hold one out."
         )
+    count = min(max(2, round(1 / data.val_fraction)), max(counts.values()))
     groups = [digest(photo.path) for photo in photos]
     labels = [photo.label for photo in photos]
-    folder = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=data.split_seed)
-    train, val = next(folder.split(photos, labels, groups))
+    folder = StratifiedGroupKFold(count, shuffle=True, random_state=data.split_seed)
+    with warnings.catch_warnings():  # it would rather have no class smaller than that
+        warnings.simplefilter("ignore", UserWarning)
+        train, val = next(folder.split(photos, labels, groups))
     return [photos[index] for index in (val if split == "val" else train)]
 
 
