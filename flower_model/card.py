@@ -198,9 +198,14 @@ def _calibrated(details: Mapping[str, Any]) -> str:
     if "calibration" not in details:
         return ""
     found = details["calibration"]
-    return f"""The calibration error of all {found["photos"]} photos of {" and ".join(map(plain, found["sources"]))} is
-{100 * found["error_before"]:.2f} % before the temperature and {100 * found["error"]:.2f} % after it. Of so few photos exact probabilities would
-show {100 * found["error_by_chance"]:.2f} % by chance alone, and more than {100 * found["error_by_bad_luck"]:.2f} % in one case of twenty. These photos fitted the temperature,
+    start = f"The calibration error of all {found['photos']} photos of {' and '.join(map(plain, found['sources']))} is"
+    by_chance = f"""Of so few photos exact probabilities would
+show {100 * found["error_by_chance"]:.2f} % by chance alone, and more than {100 * found["error_by_bad_luck"]:.2f} % in one case of twenty."""
+    if not found.get("fitted", True):
+        return f"""{start}
+{100 * found["error"]:.2f} %; they are too few to fit a temperature to. {by_chance}"""
+    return f"""{start}
+{100 * found["error_before"]:.2f} % before the temperature and {100 * found["error"]:.2f} % after it. {by_chance} These photos fitted the temperature,
 but none the one that it was measured with: that comes from the other four fifths."""
 
 

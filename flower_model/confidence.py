@@ -19,7 +19,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
     """Mean negative log-likelihood in nats of `targets` (photos,) under `logits` (photos, classes)."""
     log_p = _log_softmax(logits, temperature)
-    return float(-log_p[np.arange(len(targets)), targets].mean())
+    return max(0.0, float(-log_p[np.arange(len(targets)), targets].mean()))  # and not -0.0
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:

@@ -77,7 +77,8 @@ def calibrate(
     only_measured = [s for s in recipe.data.test if s not in measured]
     measured |= {s: _answer(model, decode_source(model, s, data_root)) for s in only_measured}
 
-    temperature, of_fold = _fit_temperatures(fitting)
+    fitted = sum(len(answers.targets) for answers in fitting) >= FEWEST
+    temperature, of_fold = _fit_temperatures(fitting) if fitted else (1.0, [1.0] * FOLDS)
     details = dict(model.config.details)
     details["metrics"] = _measure(fitting[0], of_fold)
     details["tests"] = {
@@ -92,16 +93,16 @@ def calibrate(
     model.pictures["confusion-matrix.png"] = confusion_picture(targets, named, model.labels)
     sources = [*details["held_out"]["sources"], *map(published_name, recipe.data.calibrate)]
     found = _measure_calibration(fitting, of_fold)
-    details["calibration"] = {"sources": sources, **found}
+    details["calibration"] = {"sources": sources, "fitted": fitted, **found}
     model.pictures["reliability.png"] = reliability_picture(found["before"], found["after"])
 
     model.rejection, figures = _fit_rejection(model, train, fitting, others_folder)
     details.pop("rejection", None)
     if model.rejection:
         details["rejection"] = figures
-    uses = ["the temperature"] + ["the rule for what is no flower"] * bool(model.rejection)
+    uses = ["the temperature"] * fitted + ["the rule for what is no flower"] * bool(model.rejection)
     uses += ["the choice of the epoch"] * (recipe.finetune.keep == "best")
-    details["held_out"] = {**details["held_out"], "used_for": " and ".join(uses)}
+    details["held_out"] = {**details["held_out"], "used_for": " and ".join(uses) or "figures only"}
     model.config = replace(model.config, temperature=temperature, details=details)
     return everything
 
@@ -115,10 +116,13 @@ def summary(model: FlowerClassifier) -> str:
         for name, m in {"held out": details["metrics"], **details["tests"]}.items()
     ]
     c = details["calibration"]
+    by_chance = f"chance alone would show {100 * c['error_by_chance']:.2f} %"
     lines.append(
         f"temperature {model.config.temperature:.3f}: calibration error of {c['photos']} photos "
-        f"{100 * c['error_before']:.2f} % before, {100 * c['error']:.2f} % after, of which chance "
-        f"alone would show {100 * c['error_by_chance']:.2f} %"
+        f"{100 * c['error_before']:.2f} % before, {100 * c['error']:.2f} % after, of which {by_chance}"
+        if c["fitted"]
+        else f"no temperature: there are fewer than {FEWEST} held-out photos; their calibration "
+        f"error is {100 * c['error']:.2f} %, of which {by_chance}"
     )
     rule = details.get("rejection")
     if rule is None:
@@ -149,12 +153,8 @@ def _answer(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = 
 def _fit_temperatures(fitting: Sequence[Answers]) -> tuple[float, list[float]]:
     """The temperature, and for each fold the one that the other folds give."""
     logits, targets, fold = _together(fitting)
-    temperature = fit_temperature(logits, targets)
-    if len(targets) < FEWEST:
-        return temperature, [temperature] * FOLDS
-    return temperature, [
-        fit_temperature(logits[fold != f], targets[fold != f]) for f in range(FOLDS)
-    ]
+    of_fold = [fit_temperature(logits[fold != f], targets[fold != f]) for f in range(FOLDS)]
+    return fit_temperature(logits, targets), of_fold
 
 
 def _measure(answers: Answers, of_fold: Sequence[float]) -> dict[str, float]:
