@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import draw_dataset
+from drawn import draw_dataset, draw_photo
 from power import Disk, record_disk
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -117,6 +117,16 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(unbroken, dataset, capsys
     assert train.main(small_run(dataset, out, *BRIEF, "--resume")) == 0
     assert "finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_run_is_not_resumed_with_other_photos(tmp_path, capsys):
+    data = draw_dataset(tmp_path / "discs", photos_per_class=10)
+    command = small_run(data, tmp_path / "run", *BRIEF, "--epochs", "1")
+    assert train.main(command) == 0
+    shutil.rmtree(tmp_path / "run" / "model")  # as if killed before its end
+    draw_photo("gold", 99_000).save(data / "yellow disc" / "new.png")
+    assert train.main([*command, "--resume"]) == 2
+    assert "was started with other photos" in capsys.readouterr().err
 
 
 def test_a_run_killed_before_its_recipe_was_written_can_be_started_again(tmp_path):

@@ -1,8 +1,10 @@
 """The folder of a run: begun, found again after a kill, and written by one training at a time."""
 
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from flower_model.files import atomic_path, make_folder, remove_leftovers
 from training.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"  # with which settings the run was started
+PHOTOS_FILE = "photos.json"  # and with which photos
 
 
 def check_run(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
@@ -65,6 +68,27 @@ def open_run(run: Path, recipe: Recipe, *, resume: bool) -> FileLock:
         with atomic_path(run / RECIPE_FILE) as temporary:
             temporary.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
     return lock
+
+
+def note_photos(run: Path, fingerprints: Mapping[str, str], *, resume: bool) -> None:
+    """Writes down which photos a run was started with, or holds it to them.
+
+    Args:
+        run: The run's folder.
+        fingerprints: Of those to train on and of those held out.
+        resume: Whether the run was started before.
+
+    Raises:
+        RecipeError: If it was started with others: some held out now may have been trained on.
+    """
+    path, found = run / PHOTOS_FILE, json.dumps(fingerprints, indent=2)
+    if not resume:
+        with atomic_path(path) as temporary:
+            temporary.write_text(found, encoding="utf-8")
+    elif not path.exists() or path.read_text(encoding="utf-8") != found:
+        raise RecipeError(
+            f"'{run}' was started with other photos: put those back or choose --overwrite."
+        )
 
 
 def _empty(run: Path) -> None:

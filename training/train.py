@@ -14,7 +14,7 @@ from flower_model.errors import HubError, RecipeError
 from training.calibrate import not_flowers_folder
 from training.options import chosen_recipe, parser
 from training.recipe import Recipe
-from training.run_folder import check_run, open_run
+from training.run_folder import check_run, note_photos, open_run
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
     from accelerate import Accelerator
@@ -108,6 +108,7 @@ def train(
     from training.pretrained import create_network
     from training.probe import probe_head, save_features
     from training.report import provenance
+    from training.sources import fingerprint
 
     clock = Clock()
     keep_freed_memory()
@@ -127,6 +128,9 @@ def train(
     accelerator.wait_for_everyone()  # all have looked whether there is something to resume
     if accelerator.is_main_process:
         lock = open_run(run, recipe, resume=resume)
+        sides = {"train": photos.train, "val": photos.val}
+        seen = {side: fingerprint(of_side.photos) for side, of_side in sides.items()}
+        note_photos(run, seen, resume=resume)
     accelerator.wait_for_everyone()
     accelerator.init_trackers(recipe.name)  # that `track` names, if any
     clock.lap("start")
