@@ -57,6 +57,17 @@ def test_models_that_differ_are_refused(rounds, tmp_path, tiny_folder, capsys):
     assert "differ in architecture or labels" in capsys.readouterr().err
 
 
+def test_rounds_that_held_out_different_photos_are_refused(rounds, tmp_path, capsys):
+    root, [first, _] = rounds
+    words = ["--data-root", str(root), "--epochs", "1", "--pretrained", str(first)]
+    other = small_run(root / "discs", tmp_path / "other", *words, "--set", "data.split_seed=1")
+    assert train.main(other) == 0
+    assert "it may know some of those that measure it now" in capsys.readouterr().err
+    words = [str(first), str(tmp_path / "other" / "model"), "--out", str(tmp_path / "mean")]
+    assert average.main([*words, "--data-root", str(root)]) == 2
+    assert "held out different photos" in capsys.readouterr().err
+
+
 def test_shares_that_do_not_fit_are_refused(rounds, tmp_path, capsys):
     assert run(rounds, tmp_path / "mean", "--shares", "1") == 2
     assert "--shares" in capsys.readouterr().err

@@ -51,6 +51,11 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifi
                 f"'{folder}' and '{folders[-1]}' differ in architecture or labels: average rounds "
                 "of one model."
             )
+        if _held_out(model) != _held_out(last):
+            raise ModelError(
+                f"'{folder}' and '{folders[-1]}' held out different photos, so that each may know "
+                "those that would measure the mean: average rounds on the same photos."
+            )
     states = [model.network.state_dict() for model in models]
     parts = [share / sum(shares) for share in shares]
     mean = {
@@ -66,6 +71,11 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifi
     last.config = replace(last.config, details={**details, "averaged": averaged})
     last.rejection = None
     return last
+
+
+def _held_out(model: "FlowerClassifier") -> str | None:
+    """The fingerprint of the photos that a run held out; None if the model is no run's."""
+    return model.config.details.get("held_out", {}).get("sha256")
 
 
 def _average(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import timm
 import torch
 
+from flower_model.config import CONFIG_FILE
 from training.data import Photos
 from training.recipe import Recipe
 from training.sources import fingerprint
@@ -23,7 +24,7 @@ def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> d
         photos: What it was trained on and what was held out.
         phases: Seconds of each phase so far.
     """
-    earlier = _earlier(Path(recipe.model.pretrained))
+    earlier = _earlier(recipe.model.pretrained)
     minutes = sum(phases.values()) / 60
     all_minutes = minutes + sum(run["minutes"] for run in earlier)
     cores = f"{os.cpu_count()} {platform.machine()} cores"
@@ -47,16 +48,39 @@ def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> d
     }
 
 
-def _earlier(pretrained: Path) -> list[dict[str, Any]]:
-    """The runs that made the first weights, if those were a run's: recipe, minutes and machine."""
+def may_know(recipe: Recipe, held_out: str) -> bool:
+    """Whether the first weights may have been trained on photos that are held out now.
+
+    Args:
+        recipe: The run.
+        held_out: The fingerprint of what it holds out.
+    """
+    details = _details_of(recipe.model.pretrained)
     try:
-        config = json.loads((pretrained / "config.json").read_text(encoding="utf-8"))
-        details = config["flower_model"]
+        other = details["held_out"]["sha256"] != held_out
+        return other and not set(details["train"]["sources"]).isdisjoint(_names(recipe.data.train))
+    except (KeyError, TypeError):  # no run's
+        return False
+
+
+def _earlier(pretrained: str) -> list[dict[str, Any]]:
+    """The runs that made the first weights, if those were a run's: recipe, minutes and machine."""
+    details = _details_of(pretrained)
+    try:
         run = {"recipe": details["recipe"]["name"]}
         run |= {key: details["made_with"][key] for key in ("minutes", "machine")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return []
     return [*details.get("earlier", []), run]
+
+
+def _details_of(pretrained: str) -> dict[str, Any]:
+    """What a weights folder says of the run that made it; nothing if none did."""
+    try:
+        details = json.loads((Path(pretrained) / CONFIG_FILE).read_text("utf-8"))["flower_model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return details if isinstance(details, dict) else {}
 
 
 def _emissions(seconds: float) -> dict[str, Any]:

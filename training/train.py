@@ -107,7 +107,7 @@ def train(
     from training.forward import fastest_runtime
     from training.pretrained import create_network
     from training.probe import probe_head, save_features
-    from training.report import provenance
+    from training.report import may_know, provenance
     from training.sources import fingerprint
 
     clock = Clock()
@@ -131,6 +131,12 @@ def train(
         sides = {"train": photos.train, "val": photos.val}
         seen = {side: fingerprint(of_side.photos) for side, of_side in sides.items()}
         note_photos(run, seen, resume=resume)
+        if may_know(recipe, seen["val"]):
+            print(
+                f"'{recipe.model.pretrained}' was trained on the same sources with other photos "
+                "held out: it may know some of those that measure it now.",
+                file=sys.stderr,
+            )
     accelerator.wait_for_everyone()
     accelerator.init_trackers(recipe.name)  # that `track` names, if any
     clock.lap("start")
