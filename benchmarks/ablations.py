@@ -32,7 +32,7 @@ from training.data import Photos, load_photos, resize_side
 from training.finetune import finetune
 from training.pretrained import create_network
 from training.probe import probe_head
-from training.recipe import Recipe, load_recipe, parse_change
+from training.recipe import Recipe, load_recipe, merge, parse_change
 from training.train import processes_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -212,13 +212,10 @@ def run(recipe_name: str, changes: tuple[str, ...], seed: int) -> list[dict[str,
 
 def changed_recipe(name: str, changes: tuple[str, ...], seed: int) -> Recipe:
     """A recipe on the starting weights that all share, with changes as `--set` takes them."""
-    merged: dict[str, Any] = {"seed": seed}
+    wanted: dict[str, Any] = {"seed": seed}
     for text in (*changes, f"model.pretrained='{os.environ['FLOWER_PRETRAINED']}'"):
-        for section, value in parse_change(text).items():
-            merged[section] = (
-                {**merged.get(section, {}), **value} if isinstance(value, dict) else value
-            )
-    return load_recipe(name, merged)
+        wanted = merge(wanted, parse_change(text))
+    return load_recipe(name, wanted)
 
 
 def prepared(recipe: Recipe) -> tuple[Accelerator, bool, Photos, nn.Module]:

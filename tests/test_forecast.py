@@ -66,6 +66,11 @@ def test_short_options_change_the_recipe():
     assert recipe.probe.image_size == 96
 
 
+def test_settings_add_up_at_every_depth():
+    renamed = [f"--set=data.rename.{word}='{word.title()}'" for word in ("rose", "tulip")]
+    assert recipe_of(*renamed).data.rename == {"rose": "Rose", "tulip": "Tulip"}
+
+
 def test_another_architecture_starts_from_its_own_weights(monkeypatch):
     monkeypatch.setenv("FLOWER_PRETRAINED", "of/a/resnet50")
     recipe = recipe_of("--model", "convnext_tiny")

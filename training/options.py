@@ -7,7 +7,7 @@ from typing import Any
 
 from flower_model.errors import RecipeError
 from training.calibrate import add_photos_arguments
-from training.recipe import RECIPES, Recipe, load_recipe, parse_change
+from training.recipe import RECIPES, Recipe, load_recipe, merge, parse_change
 
 TRACKERS = ("tensorboard", "trackio")
 
@@ -83,11 +83,7 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """
     changes: dict[str, Any] = {}
     for text in options.set:
-        for section, values in parse_change(text).items():
-            if isinstance(values, dict) and isinstance(changes.get(section, {}), dict):
-                changes.setdefault(section, {}).update(values)
-            else:
-                changes[section] = values
+        changes = merge(changes, parse_change(text))
     for section in ("data", "model", "finetune"):
         if not isinstance(changes.get(section, {}), dict):
             raise RecipeError(

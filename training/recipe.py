@@ -142,7 +142,7 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     Raises:
         RecipeError: If there is no such recipe or it holds an unknown key or a bad value.
     """
-    content = _merge(_read(name), changes or {})
+    content = merge(_read(name), changes or {})
     content.setdefault("name", Path(name).stem)
     try:
         recipe = Recipe.model_validate(content)
@@ -181,12 +181,13 @@ def _read(name: str) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise RecipeError(f"There is no recipe '{name}': choose one of {known}.") from None
     base = content.pop("base", None)
-    return _merge(_read(str(base)), content) if base else content
+    return merge(_read(str(base)), content) if base else content
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested values with others put over them, at every depth."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
