@@ -87,10 +87,14 @@ def test_the_least_recently_used_set_makes_room(cache, folder, monkeypatch):
     decode(folder, 24)
 
 
-def test_a_set_larger_than_the_limit_is_not_kept(cache, folder, monkeypatch):
-    monkeypatch.setattr(decoded_cache, "LIMIT", 1000)
+def test_a_set_larger_than_the_limit_is_not_kept_and_costs_no_other_its_place(
+    cache, folder, monkeypatch
+):
+    decode(folder, 24)
+    kept = list(cache.iterdir())
+    monkeypatch.setattr(decoded_cache, "LIMIT", kept[0].stat().st_size)
     assert same(decode(folder), decode(folder, keep=False))
-    assert not list(cache.iterdir())
+    assert list(cache.iterdir()) == kept
 
 
 def test_a_cache_that_can_not_be_written_is_no_obstacle(cache, folder):

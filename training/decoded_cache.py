@@ -87,10 +87,12 @@ def write_set(name: str, pictures: Iterable[np.ndarray | None], expected: float)
     Returns:
         The set; None if there is no room for it, or none may be written.
     """
+    if expected > LIMIT:
+        return None
     try:
         _folder().mkdir(parents=True, exist_ok=True)
         _make_room(expected)
-        if expected > LIMIT or expected > shutil.disk_usage(_folder()).free / 2:
+        if expected > shutil.disk_usage(_folder()).free / 2:
             return None
         with (
             atomic_path(_folder() / name) as temporary,
