@@ -38,7 +38,9 @@ def test_a_run_on_a_dataset_of_parquet_files(hub, tmp_path, run_module):
     assert "3 classes" in printed.stdout
     config = json.loads((out / "model" / "config.json").read_text())
     assert sorted(config["label_names"]) == sorted(COLOURS)
-    assert "discs:train" in json.dumps(config)
+    assert config["flower_model"]["train"]["sources"] == ["hf://datasets/flora/discs:train"]
+    again = run_module("training.calibrate", str(out / "model"), **environment)
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_run_on_a_dataset_of_webdataset_shards(hub, tmp_path, run_module):
@@ -144,6 +146,17 @@ def test_the_sample_of_a_stream_has_equally_many_of_each_class(folder, cache, mo
     kept = Counter(file.parent.name for file in (sample / "train").glob("*/*"))
     assert kept == dict.fromkeys(COLOURS, 3)
     assert json.loads((sample / "counts.json").read_text()) == dict.fromkeys(COLOURS, 2 * PER_CLASS)
+
+
+def test_the_sample_is_as_random_of_the_class_that_comes_first(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(shards, "SAMPLE", 9)
+    folder = tmp_path / "sorted"
+    folder.mkdir()
+    for split, numbers in (("train", range(30)), ("validation", range(100, 102))):
+        (folder / f"{split}-0.parquet").write_bytes(parquet(numbers))
+    sample = shards.fetch_sample(str(folder))
+    places = sorted(int(f.name) for f in (sample / "train" / next(iter(COLOURS))).iterdir())
+    assert len(places) == 3 and max(places) > 9
 
 
 def test_shards_in_a_folder_can_also_be_decoded_once(folder, cache):

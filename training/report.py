@@ -13,6 +13,7 @@ import torch
 from flower_model.config import CONFIG_FILE
 from training.data import Photos
 from training.recipe import Recipe
+from training.shards import PREFIX
 from training.sources import fingerprint
 
 
@@ -98,8 +99,8 @@ def _emissions(seconds: float) -> dict[str, Any]:
 
 
 def published_name(source: str) -> str:
-    """A source of photos without the folders that it lies in."""
-    return source.rstrip("/").rsplit("/", 1)[-1]
+    """A source of photos without the folders that it lies in; one of the Hub as it is."""
+    return source if source.startswith(PREFIX) else source.rstrip("/").rsplit("/", 1)[-1]
 
 
 def rounded(metrics: dict[str, Any]) -> dict[str, Any]:

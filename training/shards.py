@@ -7,9 +7,10 @@ count its classes and to keep some of its photos, and `StreamedPhotos` reads it 
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -132,22 +133,29 @@ def _write(rows: Any, folder: Path, source: str) -> None:
 def _write_sample(rows: Any, folder: Path, source: str) -> dict[str, int]:
     """Keeps equally many photos of each class, drawn at random; counts all.
 
-    How many is known at the end, so at first each class has more than its share (reservoir sampling,
-    Vitter 1985).
+    How many is known at the end, so at first a class may have more than its share. Each photo draws
+    a number, and those with the lowest stay (bottom-k sampling, Cohen and Kaplan 2007).
     """
     rng = np.random.default_rng(0)
     counts: Counter[str] = Counter()
-    for name, content in named_photos(undecoded(rows, source), source):
-        share = max(1, SAMPLE // max(1, len(counts)))
-        place = counts[name] if counts[name] < share else int(rng.integers(counts[name] + 1))
+    kept: defaultdict[str, list[tuple[float, Path]]] = defaultdict(list)  # the highest number first
+    for place, (name, content) in enumerate(named_photos(undecoded(rows, source), source)):
         counts[name] += 1
-        if place < share:
-            with atomic_path(folder / name / f"{place:07}") as temporary:
+        share, photos, drawn = max(1, SAMPLE // len(counts)), kept[name], rng.random()
+        if len(photos) < share or drawn < -photos[0][0]:
+            path = folder / name / f"{place:07}"
+            with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
-    for name in counts:
-        for file in sorted((folder / name).iterdir())[max(1, SAMPLE // len(counts)) :]:
-            file.unlink()
+            heappush(photos, (-drawn, path))
+        _drop_highest(photos, share)
+    for photos in kept.values():
+        _drop_highest(photos, max(1, SAMPLE // len(counts)))
     return dict(counts)
+
+
+def _drop_highest(photos: list[tuple[float, Path]], share: int) -> None:
+    while len(photos) > share:
+        heappop(photos)[1].unlink()
 
 
 def undecoded(rows: Any, source: str) -> Any:
