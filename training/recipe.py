@@ -24,7 +24,7 @@ class Data(_Section):
     train: tuple[str, ...] = Field(min_length=1)
     val: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = ()
-    """Sources that the finished model is measured on, once; they choose nothing."""
+    """Sources that the finished model is measured on; they choose nothing unless `calibrate` names them too."""
     calibrate: tuple[str, ...] = ()
     """Sources, of test or others, that fit temperature and rejection rule together with val."""
     credits: tuple[str, ...] = ()
