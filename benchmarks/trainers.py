@@ -156,6 +156,7 @@ def fastai(data: Path, pretrained: Path) -> None:
         ImageDataLoaders,
         Resize,
         aug_transforms,
+        model_meta,
         vision_learner,
     )
 
@@ -163,6 +164,10 @@ def fastai(data: Path, pretrained: Path) -> None:
         network = models.resnet50()
         network.load_state_dict(load_file(pretrained / "model.safetensors"))
         return network
+
+    model_meta[resnet50] = model_meta[
+        models.resnet50
+    ]  # its normalisation, and which layers go together
 
     class Report(Callback):
         def after_epoch(self) -> None:
@@ -176,7 +181,7 @@ def fastai(data: Path, pretrained: Path) -> None:
         bs=32,
         num_workers=WORKERS,
     )
-    learner = vision_learner(loaders, resnet50, cbs=[Report()], normalize=True)
+    learner = vision_learner(loaders, resnet50, cbs=[Report()])
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(5, base_lr=2e-3)
 

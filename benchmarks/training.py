@@ -31,7 +31,7 @@ WAYS = {
     "ours-1": "the same, `--set seed=1`",
     "ours-2": "the same, `--set seed=2`",
     "student": "the report's script as a student would write it",
-    "timm": "timm's training script, its defaults",
+    "timm": "timm's training script, its defaults for 10 epochs",
     "trainer": "Hugging Face Trainer, its example's settings",
     "fastai": "fastai, `fine_tune(5)`",
 }
