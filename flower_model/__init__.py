@@ -19,7 +19,7 @@ from flower_model.errors import (
 
 if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
-from flower_model.prediction import Prediction
+    from flower_model.prediction import Prediction
 
 __all__ = [
     "DataError",
@@ -35,8 +35,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # What a model needs takes a while to import: `--help` and a mistyped path should not wait.
-    if name in ("FlowerClassifier", "Prediction"):
-        from flower_model import classifier
+    if name == "FlowerClassifier":
+        from flower_model.classifier import FlowerClassifier
 
-        return getattr(classifier, name)
+        return FlowerClassifier
+    if name == "Prediction":
+        from flower_model.prediction import Prediction
+
+        return Prediction
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from flower_model.folders import find_photos
 
 if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
-from flower_model.prediction import Prediction
+    from flower_model.prediction import Prediction
 
 
 def main(arguments: list[str] | None = None) -> int:

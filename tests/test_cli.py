@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from commands import assert_one_sentence
+from commands import assert_one_sentence, run
 from conftest import BOTANICAL
 from safetensors.torch import load_file, save_file
 
@@ -109,6 +109,13 @@ def test_the_shipped_model_is_the_default(run_module, flower_photo):
         pytest.skip("weights/ holds no model.safetensors")
     [answer] = json.loads(run_module("flower_model", flower_photo, "--json").stdout)
     assert answer["top"][0]["probability"] > 0
+
+
+@pytest.mark.parametrize("command", ["flower_model.__main__", "training.train", "app"])
+def test_help_waits_for_no_library(command):
+    slow = "{'numpy', 'PIL', 'torch', 'gradio'}"
+    result = run("-c", f"import sys, {command}; print({slow} & sys.modules.keys())", env={})
+    assert result.stdout == "set()\n", result.stderr
 
 
 # What it refuses
