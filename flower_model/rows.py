@@ -98,8 +98,9 @@ class CommaSeparated:
 
     def _record(self, values: Iterable[Any]) -> bytes:
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerow(values)
-        return to_bytes(text.getvalue())
+        # Before Python 3.13 a "\r" is quoted only where it is part of the line's end.
+        csv.writer(text, lineterminator="\r\n").writerow(values)
+        return to_bytes(text.getvalue().removesuffix("\r\n") + "\n")
 
 
 def whole_records(lines: Iterable[bytes], form: JsonLines | CommaSeparated) -> Iterator[bytes]:

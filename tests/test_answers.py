@@ -21,6 +21,7 @@ PHOTOS = {
     "bad.jpg": BAD,
     'quote".jpg': ROSE,
     "two\nlines\r.jpg": TULIP,
+    "a\rb.jpg": ROSE,
     "blume\udcff.jpg": ROSE,
     "Blüte.jpg": TULIP,
 }
