@@ -77,6 +77,14 @@ def test_by_default_this_computer_may_ask_as_often_as_it_likes(open_page_under, 
     assert upload(url, photo, headers=neighbour).status_code == 429
 
 
+def test_an_ipv4_address_written_as_ipv6_is_the_same_visitor(open_page_under, photo):
+    url, _ = open_page_under(rate=parse("1/hour"))
+    one, other = "::ffff:198.51.100.1", "::ffff:198.51.100.2"
+    for visitor in (one, other, *["::ffff:127.0.0.1"] * 3):
+        assert ask(url, photo, headers={"X-Forwarded-For": visitor})[0] == "complete"
+    assert upload(url, photo, headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 429
+
+
 def test_too_much_in_one_go_is_refused_and_not_kept(open_page_under, photo):
     url, folder = open_page_under(max_bytes=300_000)
 

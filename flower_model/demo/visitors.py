@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from limits import RateLimitItem
 from limits.storage import MemoryStorage
@@ -57,16 +57,22 @@ def _address(scope: Scope) -> str:
 
 
 def _is_here(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
+    ip = _ip(address)
+    return ip is not None and ip.is_loopback
 
 
 def _visitor(address: str) -> str:
     """An address; of the billions that one visitor has in IPv6, what they have in common."""
+    ip = _ip(address)
+    if ip is None:
+        return address
+    return str(ip if ip.version == 4 else ip_network(f"{ip}/64", strict=False))
+
+
+def _ip(address: str) -> IPv4Address | IPv6Address | None:
     try:
         ip = ip_address(address)
     except ValueError:
-        return address
-    return address if ip.version == 4 else str(ip_network(f"{address}/64", strict=False))
+        return None
+    # A proxy that listens for both kinds writes an IPv4 address as ::ffff:198.51.100.1.
+    return (ip.ipv4_mapped if ip.version == 6 else None) or ip
