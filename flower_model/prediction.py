@@ -50,10 +50,9 @@ def read_outputs(
         top_k: How many labels to give.
 
     Raises:
-        ModelError: If a logit is no number.
+        ModelError: If a logit or a flower probability is no number.
     """
-    if not np.isfinite(outputs.logits).all():
-        raise ModelError("The network's answer is no number: fetch the model again.")
+    _check_numbers(outputs.logits)
     probs = probabilities(outputs.logits, config.temperature)
     best = (-probs).argsort(axis=1)[:, :top_k]
     tops = [
@@ -62,9 +61,11 @@ def read_outputs(
     ]
     if rejection is None:
         return [Prediction(top) for top in tops]
-    flower = rejection.flower_probability(outputs.features).tolist()  # one a photo
+    flower = rejection.flower_probability(outputs.features)  # (photos,)
+    _check_numbers(flower)
     return [
-        Prediction(top, p, p >= rejection.threshold) for top, p in zip(tops, flower, strict=True)
+        Prediction(top, p, p >= rejection.threshold)
+        for top, p in zip(tops, flower.tolist(), strict=True)
     ]
 
 
@@ -73,3 +74,8 @@ def check_at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise FlowerModelError(f"{name} must be at least 1, not {number}.")
+
+
+def _check_numbers(answer: np.ndarray) -> None:
+    if not np.isfinite(answer).all():
+        raise ModelError("The network's answer is no number: fetch the model again.")

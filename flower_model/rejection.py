@@ -107,7 +107,8 @@ class Rejection:
                 f"The model's {REJECTION_FILE} is for {expected} features a photo and its network "
                 f"gives {features.shape[1]}: fetch or calibrate the model again."
             )
-        log_odds = self.slope * self.method.score(features).astype(np.float64) + self.intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused later
+            log_odds = self.slope * self.method.score(features).astype(np.float64) + self.intercept
         return 0.5 * (1 + np.tanh(log_odds / 2))  # the logistic function, and no overflow
 
 

@@ -236,6 +236,14 @@ def test_a_file_larger_than_any_rule_is_not_read(tmp_path):
         load_rejection(tmp_path)
 
 
+def test_a_rule_whose_answer_is_no_number_is_told_in_one_sentence(folder, flower_photo, run_module):
+    channels = FlowerClassifier.from_pretrained(folder).network.num_features
+    basis, mean = np.full((channels, 1), 6e4, np.float32), np.full(channels, 3e38, np.float32)
+    save_rejection(Rejection(Residual(basis, mean), 1.0, 0.0, 0.5), folder)
+    result = run_module("flower_model", flower_photo, "--model", folder)
+    assert_one_sentence(result, "no number", "fetch the model again")
+
+
 def test_a_missing_rule_is_told_in_one_sentence(folder, flower_photo, run_module):
     (folder / REJECTION_FILE).unlink()
     result = run_module("flower_model", flower_photo, "--model", folder)
