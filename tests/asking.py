@@ -23,6 +23,14 @@ def call(url, *data, endpoint="identify", **options):
     )
 
 
+def join(url, function, *data):
+    """Asks a function of the page, as a browser does."""
+    functions = httpx.get(f"{url}config").json()["dependencies"]
+    [number] = [f["id"] for f in functions if f["api_name"] == function]
+    question = {"data": data, "fn_index": number, "session_hash": "abc"}
+    httpx.post(f"{url}gradio_api/queue/join", json=question).raise_for_status()
+
+
 def result(url, event, endpoint="identify"):
     """("complete", [answer]) or ("error", {"error": sentence, …})."""
     got = httpx.get(f"{url}gradio_api/call/{endpoint}/{event}", timeout=60)

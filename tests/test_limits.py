@@ -1,11 +1,16 @@
 """What a page refuses, so that it goes on answering: in one sentence, with when to try again."""
 
+import threading
+import time
+
 import httpx
 import pytest
-from asking import ask, call, file, result, upload
+from asking import ask, call, file, join, result, upload
 from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 from limits import parse
+
+from flower_model import FlowerClassifier
 
 
 @pytest.fixture
@@ -85,6 +90,41 @@ def test_an_ipv4_address_written_as_ipv6_is_the_same_visitor(open_page_under, ph
     assert upload(url, photo, headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 429
 
 
+def test_the_page_and_its_api_answer_sixteen_photos_at_once_together(open_page_under, find, photo):
+    url, _ = open_page_under()
+    (path,) = upload(url, photo).json()
+    find.go_on.clear()
+    for _ in range(20):
+        join(url, "show_answer", file(path))
+        call(url, file(path))
+    assert _settled(find.asked) == 16
+
+
+def test_the_page_and_its_api_answer_two_questions_of_many_photos_together(
+    launch, tiny_model, photo
+):
+    inside, go_on = [], threading.Event()
+
+    class Held:
+        """The model's runtime, once it may go on."""
+
+        name, data_config = tiny_model.runtime.name, tiny_model.runtime.data_config
+
+        def __call__(self, pixels):
+            inside.append(1)
+            assert go_on.wait(60)
+            return tiny_model.runtime(pixels)
+
+    model = FlowerClassifier(tiny_model.network, tiny_model.config, runtime=Held())
+    url = launch(model, "tiny")
+    (path,) = upload(url, photo).json()
+    for _ in range(4):
+        join(url, "name_photos", [file(path)])
+        call(url, [file(path)], endpoint="identify_many")
+    assert _settled(inside) == 2
+    go_on.set()
+
+
 def test_too_much_in_one_go_is_refused_and_not_kept(open_page_under, photo):
     url, folder = open_page_under(max_bytes=300_000)
 
@@ -114,3 +154,12 @@ def test_a_question_of_many_megabytes_is_refused(served):
 
 def _bytes(path):
     return path.read_bytes() if path.is_file() else b""
+
+
+def _settled(inside):
+    """How many there are once no more come."""
+    before = -1
+    while before != len(inside):
+        before = len(inside)
+        time.sleep(1)
+    return before

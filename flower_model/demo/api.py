@@ -7,6 +7,7 @@ import gradio as gr
 from flower_model.demo.finding import Finder
 from flower_model.demo.identify import AT_ONCE
 from flower_model.demo.log import answering
+from flower_model.demo.many import MANY_AT_ONCE
 from flower_model.demo.rows import name_all
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
@@ -84,8 +85,8 @@ def add_endpoints(find: Finder) -> None:
             "top": [{"label": name, "probability": p} for name, p in prediction.top],
         }
 
-    gr.api(identify, api_name="identify", concurrency_limit=AT_ONCE)
-    gr.api(identify_many, api_name="identify_many", concurrency_limit=2)
+    gr.api(identify, api_name="identify", **AT_ONCE)
+    gr.api(identify_many, api_name="identify_many", **MANY_AT_ONCE)
 
 
 def _refusal(error: FlowerModelError) -> gr.Error:

@@ -13,7 +13,8 @@ from flower_model.demo.uploads import notice, read_upload
 from flower_model.demo.words import headline, no_flower
 
 WAITING = "<p class='waiting'>Its name will appear here.</p>"
-AT_ONCE = 16  # visitors whose photos are opened and answered at the same time
+# Photos opened and answered at the same time, by the page and the API together: Gradio counts by id.
+AT_ONCE: dict[str, Any] = {"concurrency_id": "one photo", "concurrency_limit": 16}
 HIDDEN, SHOWN = gr.update(visible=False), gr.update(visible=True)
 
 # Screen readers say what changes in a status region.
@@ -84,10 +85,10 @@ def identify_tab(find: Finder) -> None:
         photo,
         [answer, anyway, top, looked],
         preprocess=False,  # gr.Image would open the file itself, and fail in its own words
-        concurrency_limit=AT_ONCE,
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=answer,
+        **AT_ONCE,
     )
     # A file that can't be opened goes, and takes the last photo's answer with it.
     shown.failure(lambda: None, None, photo, **quiet)

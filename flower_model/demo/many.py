@@ -14,6 +14,8 @@ from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
 from flower_model.demo.words import percent
 from flower_model.errors import ImageError
 
+# Questions answered at the same time, as in `identify`.
+MANY_AT_ONCE: dict[str, Any] = {"concurrency_id": "many photos", "concurrency_limit": 2}
 HEADINGS = ("File", "Name", "Botanical name", "Sure", "Or else")
 
 
@@ -63,9 +65,9 @@ def many_tab(model: FlowerClassifier) -> None:
         files,
         [summary, results, gallery, table, download],
         preprocess=False,
-        concurrency_limit=2,
         api_visibility="private",
         show_progress_on=summary,
+        **MANY_AT_ONCE,
     )
 
 
