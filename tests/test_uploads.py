@@ -4,10 +4,12 @@ import csv
 import io
 import stat
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from PIL import Image
 
 from flower_model.demo.rows import Row, csv_text, name_all
 from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
@@ -75,6 +77,17 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_unopened(tmp_path):
     assert contents(sent(bomb)) == {
         "bomb.zip": "'bomb.zip' unpacks to more than 1 GB: send its photos in parts."
     }
+
+
+def test_zips_that_unpack_to_too_much_together_are_refused_from_the_first_too_many(tmp_path):
+    zips = [tmp_path / f"{number}.zip" for number in range(3)]
+    for number, path in enumerate(zips):
+        zipped(path, {f"{number}.jpg": b"\0" * 4_000_000})
+        _lie_about_the_size(path, 4_000_000, 600_000_000 if number < 2 else 4_000_001)
+    with open_uploads([sent(path) for path in zips]) as photos:
+        assert [photo.name for photo in photos] == ["0.jpg", "1.zip", "2.jpg"]
+        with pytest.raises(ImageError, match="'1.zip' and the zips before it unpack to more than"):
+            photos[1].read()
 
 
 def test_a_member_larger_than_a_photo_is_not_read_to_its_end(tmp_path):
@@ -149,6 +162,20 @@ def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
     assert [isinstance(row.answer, ImageError) for row in rows] == [True, False, True, True, False]
     assert rows[1].answer.label == tiny_model.predict(flower_photo).label
     assert [row.thumbnail is not None for row in rows] == [False, True, False, False, True]
+
+
+def test_of_a_zip_only_the_photos_being_opened_are_in_memory(tmp_path, tiny_model):
+    slow = io.BytesIO()  # to open, but not to unpack
+    Image.new("RGB", (5000, 4000)).save(slow, "JPEG", progressive=True)
+    photo = slow.getvalue() + bytes(2_000_000)
+    archive = zipped(tmp_path / "a.zip", {f"{number}.jpg": photo for number in range(60)})
+    tracemalloc.start()
+    with open_uploads([sent(archive)]) as photos:
+        rows = list(name_all(tiny_model, photos))
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not any(isinstance(row.answer, ImageError) for row in rows)
+    assert highest < 32 * len(photo)  # eight threads, each with up to four copies
 
 
 def test_csv_holds_every_row_and_survives_odd_names():

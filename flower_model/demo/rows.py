@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from flower_model.classifier import FlowerClassifier
@@ -13,6 +14,7 @@ from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.images import open_image
 from flower_model.prediction import Prediction
+from flower_model.stream import stream
 
 THUMBNAIL_SIDE = 240  # pixels
 # The command line's, and the botanical name.
@@ -42,28 +44,23 @@ def name_all(
     model: FlowerClassifier, uploads: Sequence[Upload], *, thumbnails: bool = False
 ) -> Iterator[Row]:
     """Names the flower in every upload, in the order given; what can't be opened gets its reason."""
-    begun: deque[Row] = deque()  # read, and not answered yet, or failed
+    small: dict[int, Image.Image] = {}
 
-    def photos() -> Iterator[bytes]:
-        for upload in uploads:
-            try:
-                data = upload.read()
-                small = _thumbnail(data) if thumbnails else None
-            except ImageError as error:
-                begun.append(Row(upload.name, error))
-                continue
-            begun.append(Row(upload.name, _NOT_YET, small))
-            yield data
+    def to_pixels(number: int) -> np.ndarray:
+        # Read in the stream's threads: only as many files are in memory as are being opened.
+        data = uploads[number].read()
+        pixels = model.to_pixels(data)
+        if thumbnails:
+            small[number] = _thumbnail(data)
+        return pixels
 
-    for answer in model.predict_stream(photos()):
-        while begun[0].answer is not _NOT_YET:
-            yield begun.popleft()
-        row = begun.popleft()
-        yield Row(row.name, answer, row.thumbnail)
-    yield from begun
+    def answer_batch(pixels: np.ndarray) -> list[Prediction]:
+        return model.read(model.runtime(pixels))
 
-
-_NOT_YET = ImageError()
+    numbers = range(len(uploads))
+    with closing(stream(numbers, to_pixels, answer_batch, batch_size=32)) as answers:
+        for number, answer in zip(numbers, answers, strict=True):
+            yield Row(uploads[number].name, answer, small.pop(number, None))
 
 
 def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:

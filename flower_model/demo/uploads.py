@@ -21,7 +21,7 @@ from flower_model.files import read_at_most
 MAX_PHOTOS = 500  # in one go
 MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip
 MAX_ZIP_LIST = 2_000_000  # bytes of a zip's list of what it holds: 500 photos need a tenth
-MAX_ZIP_BYTES = 1_000_000_000  # of all that a zip unpacks to
+MAX_ZIP_BYTES = 1_000_000_000  # of all that the zips of one question unpack to
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,21 @@ class Upload:
 
     Attributes:
         name: The file's name on the visitor's computer: text, never to be used as a path.
-        read: Gives its bytes; raises ImageError if they can't be had.
+        read: Gives its bytes; raises ImageError if they can't be had. May be called in a thread.
+        unpacked: Bytes that it unpacks to, if it lies in a zip.
     """
 
     name: str
     read: Callable[[], bytes]
+    unpacked: int = 0
 
 
 @contextmanager
 def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
     """Lists the photos among uploaded files, those in zips too.
 
-    Only regular, visible members of a zip count, and they are unpacked in memory, one at a time:
-    whatever their names, nothing is written. A zip that can't be used is one upload that raises.
+    Only regular, visible members of a zip count, and they are unpacked in memory, each when it is
+    read: whatever their names, nothing is written. A zip that can't be used is one upload that raises.
 
     Args:
         files: As Gradio gives them, {"path": …, "orig_name": …, …}, or texts as an MCP client sends
@@ -54,7 +56,8 @@ def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
     with ExitStack() as archives:
         uploads: list[Upload] = []
         for number, sent in enumerate(files, start=1):
-            uploads += _uploads(sent, f"photo {number}", archives)
+            left = MAX_ZIP_BYTES - sum(upload.unpacked for upload in uploads)
+            uploads += _uploads(sent, f"photo {number}", archives, left)
             if len(uploads) > MAX_PHOTOS:
                 raise FlowerModelError(
                     f"These are more than {MAX_PHOTOS} photos: send them in several parts."
@@ -74,7 +77,7 @@ def read_upload(file: Any) -> bytes:
         raise _not_arrived() from None
 
 
-def _uploads(sent: Any, number: str, archives: ExitStack) -> list[Upload]:
+def _uploads(sent: Any, number: str, archives: ExitStack, left: int) -> list[Upload]:
     if isinstance(sent, str):
         return [Upload(number, partial(_decode, sent))]
     try:
@@ -83,7 +86,7 @@ def _uploads(sent: Any, number: str, archives: ExitStack) -> list[Upload]:
         return [_refused(number, _not_arrived())]
     name = file.orig_name or Path(file.path).name
     if name.lower().endswith(".zip"):
-        return _zipped(name, file.path, archives)
+        return _zipped(name, file.path, archives, left)
     return [Upload(name, partial(read_upload, sent))]
 
 
@@ -114,7 +117,8 @@ def notice(error: FlowerModelError) -> gr.Error:
     return gr.Error(escape(str(error), quote=False), print_exception=False)
 
 
-def _zipped(name: str, path: str, archives: ExitStack) -> list[Upload]:
+def _zipped(name: str, path: str, archives: ExitStack, left: int) -> list[Upload]:
+    """The members of a zip, if they unpack to no more bytes than are `left`."""
     try:
         file = archives.enter_context(_ZipFile(path))
         archive = archives.enter_context(zipfile.ZipFile(file))
@@ -123,13 +127,17 @@ def _zipped(name: str, path: str, archives: ExitStack) -> list[Upload]:
     except Exception:  # noqa: BLE001  # zipfile raises whatever a damaged list makes it raise
         error = ImageError(f"'{name}' is damaged or no zip file: make it again.")
         return [_refused(name, error)]
-    if sum(member.file_size for member in members) > MAX_ZIP_BYTES:
+    if sum(member.file_size for member in members) > left:
         limit = MAX_ZIP_BYTES // 1_000_000_000
-        error = ImageError(f"'{name}' unpacks to more than {limit} GB: send its photos in parts.")
+        what = "unpacks" if left == MAX_ZIP_BYTES else "and the zips before it unpack"
+        error = ImageError(f"'{name}' {what} to more than {limit} GB: send its photos in parts.")
         return [_refused(name, error)]
     if not members:
         return [_refused(name, ImageError(f"'{name}' holds no files."))]
-    return [Upload(member.filename, partial(_unpack, archive, member)) for member in members]
+    return [
+        Upload(member.filename, partial(_unpack, archive, member), member.file_size)
+        for member in members
+    ]
 
 
 class _ZipFile(io.FileIO):
