@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.files import sync
 
-FORMAT = 1  # of an entry; counts up when what it holds changes
+FORMAT = 2  # of an entry; counts up when what it holds changes
 KEPT = 8  # entries; the one not used for longest goes first
 DAY = 86_400.0  # seconds; no process takes so long to write an entry
 LIBRARIES = ("openvino", "timm", "torch")  # another version may compile something else

@@ -123,7 +123,7 @@ def has_class_maps(network: nn.Module, input_size: tuple[int, int, int]) -> bool
     noise = torch.rand((1, *input_size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         maps, _, logits = _pass(network, noise.to(head.weight.device))
-        if maps.ndim != 4 or maps.shape[1] != head.in_features:
+        if not torch.is_tensor(maps) or maps.ndim != 4 or maps.shape[1] != head.in_features:
             return False
         error = (head(maps.mean(dim=(2, 3))) - logits).abs().max()
         return bool(error <= 1e-3 * logits.abs().max())
@@ -147,8 +147,8 @@ def best_device() -> torch.device:
 
 def _pass(network: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     maps = network.forward_features(batch)
-    features = network.forward_head(maps, pre_logits=True)
-    return maps, features, _head(network)(features)
+    # Between pooled features and logits some networks do more than one layer's product; timm knows.
+    return maps, network.forward_head(maps, pre_logits=True), network.forward_head(maps)
 
 
 def _head(network: Any) -> nn.Module:

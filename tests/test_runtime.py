@@ -47,17 +47,18 @@ def folder_of(architecture: str, folder):
     return folder
 
 
+def logits_of_timm(network, pixels):
+    batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(network.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        return network((batch - mean) / std).numpy()
+
+
 # What a pass gives
 
 
 def test_torch_gives_the_logits_of_the_network_for_normalised_pixels(tiny_model, pixels, reference):
-    batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
-    mean, std = (
-        torch.tensor(tiny_model.network.pretrained_cfg[key]).view(3, 1, 1)
-        for key in ("mean", "std")
-    )
-    with torch.inference_mode():
-        expected = tiny_model.network((batch - mean) / std).numpy()
+    expected = logits_of_timm(tiny_model.network, pixels)
     assert np.abs(reference.logits - expected).max() <= 1e-5
 
 
@@ -94,6 +95,20 @@ def test_a_network_that_pools_otherwise_has_no_maps(tmp_path, pixels):
     expected = TorchRuntime(model.network, "cpu", "float32")(pixels)
     assert outputs.maps is None and expected.maps is None
     assert np.abs(outputs.logits - expected.logits).max() <= 5e-2 * np.abs(expected.logits).max()
+
+
+# A convolution as head; two heads; logits of all places besides those of the whole photo.
+@pytest.mark.parametrize(
+    "architecture", ["resnetv2_18", "deit_tiny_distilled_patch16_224", "volo_d1_224"]
+)
+def test_a_network_with_an_unusual_head_answers_as_it_does_in_timm(architecture):
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, num_classes=5).eval()
+    noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    expected = logits_of_timm(network, noise)
+    outputs = TorchRuntime(network, "cpu", "float32")(noise)
+    assert np.abs(outputs.logits - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert outputs.features.ndim == 2 and outputs.maps is None
 
 
 def test_a_photo_gets_the_same_answer_alone_and_in_a_batch(openvino, pixels):
@@ -182,8 +197,8 @@ class OddNetwork(nn.Module):
         return torch.special.bessel_j0(batch)
 
     def forward_head(self, maps, pre_logits=False):
-        assert pre_logits
-        return maps.mean(dim=(2, 3))
+        features = maps.mean(dim=(2, 3))
+        return features if pre_logits else self.head(features)
 
     def get_classifier(self):
         return self.head
