@@ -34,6 +34,9 @@ def serve(options: argparse.Namespace) -> int:
     """Loads the model and serves its page until interrupted."""
     launch_options, limits = _launch_options(options), _limits(options)
     _check_address(options.host, options.port)
+    # Gradio looks at its own page before it says that it is up, and would do so through a proxy.
+    own = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), options.host, "localhost"]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, own))
     if "SPACE_ID" in os.environ:  # there only the Hub's proxy reaches us, and says who asks
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
 
@@ -67,7 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     share = os.environ.get("GRADIO_SHARE", "").lower() == "true"
     parser.add_argument(
-        "--host", default=host, help="address to listen on; 0.0.0.0 is all (default: %(default)s)"
+        "--host",
+        type=lambda text: text.strip("[]"),  # which an IPv6 address may have
+        default=host,
+        help="address to listen on; 0.0.0.0 is all (default: %(default)s)",
     )
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument(
@@ -107,7 +113,7 @@ def _launch_options(options: argparse.Namespace) -> dict[str, Any]:
     if options.mcp and not find_spec("mcp"):
         raise FlowerModelError("--mcp needs the package mcp: pip install 'gradio[mcp]'.")
     return {
-        "server_name": options.host,
+        "server_name": f"[{options.host}]" if ":" in options.host else options.host,
         "server_port": options.port,
         "share": options.share,
         "auth": _credentials(options.auth),

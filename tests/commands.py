@@ -35,12 +35,13 @@ def assert_one_sentence(result, *parts):
 class Served:
     """A running `python app.py` and what it printed until it was reachable."""
 
-    def __init__(self, *words: object, env: dict[str, str]) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}/"
+    def __init__(self, *words: object, env: dict[str, str], host: str = "127.0.0.1") -> None:
+        port = free_port()
+        self.url = f"http://{host}:{port}/"
         # No pipe: nobody reads it while the page runs, and its log would fill it.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", self.url.split(":")[2][:-1], *map(str, words)],
+            [sys.executable, "app.py", "--port", str(port), *map(str, words)],
             cwd=ROOT,
             env=os.environ | env,
             text=True,

@@ -104,8 +104,8 @@ def serve_app() -> Iterator[Callable[..., Served]]:
     """`serve_app("--share")` starts `python app.py --share` on a free port and waits for it."""
     started: list[Served] = []
 
-    def serve(*words: object, **env: str) -> Served:
-        started.append(Served(*words, env=env))
+    def serve(*words: object, host: str = "127.0.0.1", **env: str) -> Served:
+        started.append(Served(*words, env=env, host=host))
         return started[-1]
 
     yield serve

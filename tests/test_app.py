@@ -34,6 +34,22 @@ def test_the_shipped_model_answers_by_default(serve_app, flower_photo):
     assert answer["label"] and len(answer["top"]) == 5
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_it_listens_on_an_ipv6_address(serve_app, tiny_folder, host):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    served = serve_app("--model", tiny_folder, "--host", host, host="[::1]")
+    assert httpx.get(served.url).status_code == 200
+
+
+def test_behind_a_proxy_for_the_world_outside_it_starts(serve_app, tiny_folder):
+    nowhere = "http://127.0.0.1:9"
+    served = serve_app("--model", tiny_folder, HTTP_PROXY=nowhere, http_proxy=nowhere, no_proxy="")
+    assert served.lines == [f"The page is at {served.url} (Ctrl-C stops it)."]
+
+
 @pytest.fixture(scope="module")
 def guarded(serve_app, tiny_folder):
     options = ["--auth", "flora:s3:cret", "--root-path", "/demo", "--max-size", "100kb"]

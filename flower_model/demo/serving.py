@@ -11,6 +11,7 @@ from io import StringIO
 from typing import Any
 
 import gradio as gr
+import httpx
 from gradio.tunneling import CURRENT_TUNNELS
 
 from flower_model.demo.gate import Gate
@@ -41,7 +42,7 @@ def serve_until_stopped(
         launch_options: More of what `demo.launch` takes.
 
     Raises:
-        FlowerModelError: If no port is free.
+        FlowerModelError: If no port is free, or the page can't be reached there.
     """
     # A flag, not an exception: raised anywhere in a library it might be swallowed, and a second
     # signal would raise again while the page is being closed.
@@ -88,7 +89,7 @@ def _launch(demo: gr.Blocks, asked_to_stop: Sequence[int], options: dict[str, An
         return
     try:
         launched.result()
-    except OSError as error:
+    except (OSError, httpx.HTTPError) as error:  # the latter when Gradio can't reach its own page
         raise FlowerModelError(f"The page can't be served ({error}).") from None
     if not told:
         _tell(demo, terminal)
