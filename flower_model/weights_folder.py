@@ -69,8 +69,10 @@ def write_folder(
     if rejection is not None:  # before the config.json that asks for it
         save_rejection(rejection, folder)
     save_network(network, config, folder)
-    if rejection is None:  # of another model that lay here
+    if rejection is None:  # of another model that lay here, as are pictures that this one has not
         (folder / REJECTION_FILE).unlink(missing_ok=True)
+    for name in PICTURES.keys() - pictures.keys():
+        (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(picture)

@@ -1,9 +1,12 @@
 """The model card: what the Hub and a reader learn from it."""
 
+import io
 import re
 
 from huggingface_hub import ModelCard
+from PIL import Image
 
+from flower_model import FlowerClassifier
 from flower_model.card import model_card
 from flower_model.config import ModelConfig
 
@@ -88,3 +91,13 @@ def test_pictures_are_shown_if_they_are_there():
     config = ModelConfig("resnet50", ("a", "b"))
     assert "](reliability.png)" in model_card(config, pictures=["reliability.png"])
     assert ".png" not in model_card(config)
+
+
+def test_a_model_saved_where_another_lay_leaves_none_of_its_pictures(tiny_model, tmp_path):
+    drawn = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(drawn, "PNG")
+    (tmp_path / "reliability.png").write_bytes(drawn.getvalue())
+    (tmp_path / "mine.png").write_bytes(drawn.getvalue())
+    tiny_model.save_pretrained(tmp_path)
+    assert FlowerClassifier.from_pretrained(tmp_path).pictures == {}
+    assert [path.name for path in tmp_path.glob("*.png")] == ["mine.png"]
