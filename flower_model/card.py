@@ -69,7 +69,7 @@ def plain(text: object) -> str:
 
 
 def _base_model(recipe: Mapping[str, Any]) -> str | None:
-    source = recipe.get("model", {}).get("pretrained", "")
+    source = recipe.get("model", {}).get("pretrained", "").partition("@")[0]  # without revision
     # A folder on somebody's disk says nothing to a reader of the Hub.
     return source if source.count("/") == 1 and not source.startswith((".", "/")) else None
 

@@ -36,6 +36,12 @@ def test_its_front_matter_is_what_the_hub_reads():
     assert data.base_model == "timm/resnet50.a1_in1k"
 
 
+def test_its_base_model_is_named_without_a_revision():
+    recipe = DETAILS["recipe"] | {"model": {"pretrained": "timm/resnet50.a1_in1k@main"}}
+    config = ModelConfig("resnet50", ("a", "b"), details=DETAILS | {"recipe": recipe})
+    assert ModelCard(model_card(config)).data.base_model == "timm/resnet50.a1_in1k"
+
+
 def test_it_tells_data_recipe_figures_limits_licences_and_classes():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip"), {"rose": "Rosa"}, details=DETAILS))
     for part in ("80 photos of mine:train", "3 epochs", "50.00 %", "1.250", "CC0", "rose (*Rosa*)"):
