@@ -48,9 +48,10 @@ def download(
     """
     if Path(repo_id).is_absolute() or repo_id.startswith((".", "~")) or repo_id.count("/") > 1:
         raise ModelError(f"There is no model folder '{repo_id}': check the path.")
+    offline = offline or huggingface_hub.constants.HF_HUB_OFFLINE
     paths: list[Path] = []
     for name in files:
-        with told_in_one_sentence(repo_id, revision, token, name):
+        with told_in_one_sentence(repo_id, revision, token, name, offline):
             cached = huggingface_hub.try_to_load_from_cache(repo_id, name, cache_dir, revision)
             pinned = bool(re.fullmatch("[0-9a-f]{40}", revision or "")) and isinstance(cached, str)
             known = None  # a commit that is in the cache never changes

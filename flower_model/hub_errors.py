@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 from flower_model.errors import FlowerModelError, HubError, ModelError
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+NETWORK = (ConnectionError, TimeoutError)
 
 
 @contextmanager
@@ -27,8 +28,15 @@ def told_in_one_sentence(
     revision: str | None = None,
     token: str | bool | None = None,
     file: str | None = None,
+    offline: bool = False,
 ) -> Iterator[None]:
-    """Turns what the Hub's client raises into errors of ours; `file` is what is being fetched."""
+    """Turns what the Hub's client raises into errors of ours.
+
+    Args:
+        repo_id, revision, token: As for the Hub's client.
+        file: What is being fetched; None if something is being pushed.
+        offline: Whether it is looked for in the cache only.
+    """
     try:
         yield
     except FlowerModelError:
@@ -43,6 +51,10 @@ def told_in_one_sentence(
             "letters, digits, '-', '_' and '.'."
         ) from None
     except LocalTokenNotFoundError:
+        if file:
+            raise HubError(
+                f"There is no Hub login to fetch '{repo_id}' with: run `hf auth login` or set HF_TOKEN."
+            ) from None
         raise HubError(
             "There is no Hub login to push with: run `hf auth login` or set HF_TOKEN to a token "
             "that may write."
@@ -52,12 +64,17 @@ def told_in_one_sentence(
             f"HF_HUB_OFFLINE is set, so '{repo_id}' can't be reached on the Hub: unset it."
         ) from None
     except Exception as error:  # noqa: BLE001  # the HTTP client's errors differ between versions
-        fetched = _fetch_error(error, repo_id, revision, token, file) if file else None
+        fetched = _fetch_error(error, repo_id, revision, token, file, offline) if file else None
         raise fetched or _hub_error(error, repo_id, revision) from None
 
 
 def _fetch_error(
-    error: Exception, repo_id: str, revision: str | None, token: str | bool | None, file: str
+    error: Exception,
+    repo_id: str,
+    revision: str | None,
+    token: str | bool | None,
+    file: str,
+    offline: bool,
 ) -> HubError | None:
     if isinstance(error, GatedRepoError):
         return HubError(
@@ -68,6 +85,11 @@ def _fetch_error(
             f"There is no folder and no Hub repository '{repo_id}', or it is private and the "
             "token can't read it: check the name or run `hf auth login`."
         )
+    if isinstance(error, LocalEntryNotFoundError) and offline:
+        return HubError(
+            f"There is no folder '{repo_id}' and no such repository in the Hub's cache, and the Hub "
+            "itself is not asked as long as HF_HUB_OFFLINE or local_files_only is set."
+        )
     if isinstance(error, LocalEntryNotFoundError):
         return HubError(
             f"There is no folder '{repo_id}', and the Hub can't be reached to look for a "
@@ -75,6 +97,14 @@ def _fetch_error(
         )
     if isinstance(error, EntryNotFoundError):
         return _missing(repo_id, revision, token, file)
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 403:
+        return _refused(error, repo_id)
+    # Of the disk; what the network raises has no number, or is one of these two.
+    if isinstance(error, OSError) and error.errno and not isinstance(error, NETWORK):
+        return HubError(
+            f"'{repo_id}' can't be kept in the Hub's cache ({error.strerror}): make room there, or "
+            "set HF_HOME to another folder."
+        )
     return None
 
 
@@ -87,11 +117,14 @@ def _hub_error(error: Exception, repo_id: str, revision: str | None) -> HubError
     if status == 403:
         return no_write_right(repo_id)
     if isinstance(error, HfHubHTTPError):
-        reason = error.server_message or _first_line(error)
-        return HubError(f"The Hub refuses '{repo_id}' ({reason}).")
+        return _refused(error, repo_id)
     return HubError(
         f"'{repo_id}': the connection to the Hub failed ({_first_line(error)}): try again."
     )
+
+
+def _refused(error: HfHubHTTPError, repo_id: str) -> HubError:
+    return HubError(f"The Hub refuses '{repo_id}' ({error.server_message or _first_line(error)}).")
 
 
 def no_write_right(repo_id: str) -> HubError:
