@@ -1,7 +1,9 @@
 """The one place where a photo that nobody has checked is opened."""
 
+import struct
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,7 @@ def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Imag
     # The mean of whole blocks of pixels costs little where a resize's filter costs much; with
     # three times the asked-for pixels left the result is the same to three grey levels of 256.
     factor = max(min(width, height) // (3 * short_side), 1) if short_side is not None else 1
+    xmp = picture.info.pop("xmp", None)  # by which Pillow would turn a TIFF that it loads
     try:
         picture.load()
         turn = UPRIGHT.get(_orientation(picture))
@@ -157,13 +160,21 @@ def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Imag
         raise ImageError(
             f"{_sentence(name)} is damaged or cut short: copy or download it again."
         ) from None
+    finally:
+        if xmp is not None:  # the picture may be the caller's
+            picture.info["xmp"] = xmp
 
 
 def _orientation(picture: Image.Image) -> int:
-    # ImageMagick puts EXIF into a PNG's text, which has no check of its own; a camera doesn't.
-    picture.info.pop("Raw profile type exif", None)
-    check_tags(picture.info.get("exif") or b"")
-    return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    # Not by picture.getexif(), which also looks into XMP and, where ImageMagick puts EXIF, into a
+    # PNG's text. A TIFF was turned when it was loaded.
+    tags = picture.info.get("exif") or b""
+    check_tags(tags)
+    exif = Image.Exif()
+    with suppress(SyntaxError, struct.error, LookupError, TypeError, ValueError):  # damaged
+        exif.load(tags)
+        return exif.get(ExifTags.Base.Orientation, 1)
+    return 1
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:

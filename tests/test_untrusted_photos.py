@@ -12,7 +12,8 @@ import pytest
 from commands import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from benchmarks import fuzz_attacks
 from benchmarks.fuzz import Opener
@@ -136,6 +137,33 @@ def test_an_orientation_that_means_nothing_turns_nothing(orientation):
     jpeg = encoded(Image.new("RGB", (40, 20)), "JPEG")
     photo = fuzz_attacks._with_segment(jpeg, 0xE1, b"Exif\0\0" + tiff)
     assert open_image(photo).size == (40, 20)
+
+
+# Who writes a HEIC file with this XMP turns its pixels too.
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("exif", [False, True], ids=["without EXIF", "with EXIF"])
+def test_an_orientation_in_xmp_turns_nothing(kind, exif):
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options = {"xmp": xmp}
+    if exif:
+        options["exif"] = Image.Exif()
+        options["exif"][ExifTags.Base.Software] = "mine"
+    if kind == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    if kind == "TIFF":
+        options["tiffinfo"] = {700: options.pop("xmp"), **dict(options.pop("exif", {}))}
+    photo = encoded(Image.new("RGB", (40, 20)), kind, **options)
+    assert b"tiff:Orientation" in photo
+    assert open_image(photo).size == (40, 20)
+
+
+def test_what_a_caller_s_picture_knows_of_itself_stays():
+    picture = Image.new("RGB", (4, 4))
+    picture.info = {"Raw profile type exif": "abc", "xmp": b"<x/>", "dpi": (72, 72)}
+    before = dict(picture.info)
+    open_image(picture)
+    assert picture.info == before
 
 
 def test_a_run_length_bmp_is_refused_before_its_runs_are_read():
