@@ -263,11 +263,9 @@ def test_opening_a_photo_takes_memory_for_that_photo_only(flower_photo):
     open_image(flower_photo)  # what is imported once
     tracemalloc.start()
     open_image(flower_photo)
-    _, highest = tracemalloc.get_traced_memory()
+    _, highest = tracemalloc.get_traced_memory()  # bytes; Pillow's own are not among them
     tracemalloc.stop()
-    assert (
-        highest < 3 * flower_photo.stat().st_size + 100_000
-    )  # bytes; Pillow's own are not among them
+    assert highest < 3 * flower_photo.stat().st_size + 100_000
 
 
 def test_a_photo_comes_through_a_pipe(flower_photo, tmp_path):
