@@ -208,7 +208,8 @@ def python_for(space, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     requirements = space / "requirements.txt"
-    subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
+    install = [python, "-m", "pip", "install", "-q", "--no-compile", "-r", requirements]
+    subprocess.run(install, check=True)
     return str(python)
 
 
