@@ -165,9 +165,8 @@ def fastai(data: Path, pretrained: Path) -> None:
         network.load_state_dict(load_file(pretrained / "model.safetensors"))
         return network
 
-    model_meta[resnet50] = model_meta[
-        models.resnet50
-    ]  # its normalisation, and which layers go together
+    # Its normalisation, and which of its layers go together.
+    model_meta[resnet50] = model_meta[models.resnet50]
 
     class Report(Callback):
         def after_epoch(self) -> None:
