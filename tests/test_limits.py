@@ -97,7 +97,7 @@ def test_the_page_and_its_api_answer_sixteen_photos_at_once_together(open_page_u
     for _ in range(20):
         join(url, "show_answer", file(path))
         call(url, file(path))
-    assert _settled(find.asked) == 16
+    assert _settled(find.asked, 16) == 16
 
 
 def test_the_page_and_its_api_answer_two_questions_of_many_photos_together(
@@ -121,7 +121,7 @@ def test_the_page_and_its_api_answer_two_questions_of_many_photos_together(
     for _ in range(4):
         join(url, "name_photos", [file(path)])
         call(url, [file(path)], endpoint="identify_many")
-    assert _settled(inside) == 2
+    assert _settled(inside, 2) == 2
     go_on.set()
 
 
@@ -156,10 +156,10 @@ def _bytes(path):
     return path.read_bytes() if path.is_file() else b""
 
 
-def _settled(inside):
-    """How many there are once no more come."""
-    before = -1
-    while before != len(inside):
-        before = len(inside)
-        time.sleep(1)
-    return before
+def _settled(inside, expected):
+    """How many there are a second after they are as many as expected, or after a minute."""
+    deadline = time.monotonic() + 60
+    while len(inside) < expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    return len(inside)
