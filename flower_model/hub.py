@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 from filelock import FileLock, Timeout
+from httpx import codes
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_name
@@ -56,7 +57,7 @@ def download(
             pinned = bool(re.fullmatch("[0-9a-f]{40}", revision or "")) and isinstance(cached, str)
             known = None  # a commit that is in the cache never changes
             if not offline and not pinned:
-                known = _ask(repo_id, name, revision, token)
+                known = _ask(repo_id, name, revision, token, is_cached=isinstance(cached, str))
             if known:
                 _resume(repo_id, name, known, token, cache_dir)
             path = huggingface_hub.hf_hub_download(
@@ -76,7 +77,7 @@ def download(
 
 
 def _ask(
-    repo_id: str, file: str, revision: str | None, token: str | bool | None
+    repo_id: str, file: str, revision: str | None, token: str | bool | None, *, is_cached: bool
 ) -> HfFileMetadata | None:
     """What the Hub says of a file, or None if it does not answer.
 
@@ -86,7 +87,9 @@ def _ask(
     try:
         return huggingface_hub.get_hf_file_metadata(url, token=token)
     except HfHubHTTPError as error:
-        if error.response.status_code < 500:
+        response = error.response
+        asked_too_often = response.status_code == codes.TOO_MANY_REQUESTS
+        if not response.is_server_error and not (asked_too_often and is_cached):
             raise
     except Exception:  # noqa: BLE001  # no connection: the HTTP client's errors differ between versions
         return None

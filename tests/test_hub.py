@@ -167,6 +167,17 @@ def test_without_a_network_the_cache_answers(repo, run_module, flower_photo, tmp
     assert second.stdout == first.stdout
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_when_the_hub_has_no_time_the_cache_answers(
+    repo, run_module, flower_photo, tmp_path, status
+):
+    first = name_photo(run_module, flower_photo, repo, tmp_path)
+    repo.refuse("HEAD", "config.json", status=status, times=50)
+    second = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
 def test_a_commit_pins_the_model(repo, python, tiny_folder, tmp_path):
     pinned = repo.commits(REPO)[0].oid
     config = json.loads((tiny_folder / "config.json").read_text())
