@@ -79,6 +79,7 @@ HEAD_ONLY = "finetune.freeze=5"
 AUGMENTED = ("finetune.augment='crop-flip-colour'", "model.crop=0.95")
 OURS = (
     "finetune.freeze=0",
+    "finetune.batch_norm='train'",
     "model.test_size=128",
     "probe.image_size=112",
     "finetune.epochs=2",

@@ -73,6 +73,7 @@ def last_epoch(
     base = (
         "finetune.epochs=2",
         "finetune.freeze=0",
+        "finetune.batch_norm='train'",
         "finetune.image_sizes=[128]",
         "finetune.keep='last'",
         "probe=false",
