@@ -18,7 +18,10 @@ for option in ("-n", "-l", "-i", "--sd", "--server_addr"):
     parser.add_argument(option, required=True)
 for option in ("--uc", "--ue", "--disable_log_color"):
     parser.add_argument(option, action="store_true", required=True)
-options = parser.parse_args()
+words = sys.argv[1:]
+token = words.index("-n")  # its value may begin with "-", which argparse takes joined to it only
+words[token : token + 2] = ["-n" + words[token + 1]]
+options = parser.parse_args(words)
 
 
 class Forward(http.server.BaseHTTPRequestHandler):

@@ -192,7 +192,9 @@ def test_without_a_network_there_is_no_link_and_the_page_is_served(
 def test_it_can_be_stopped_while_it_asks_for_a_link(serve_app, tiny_folder, link_service, tmp_path):
     served = serve_app("--model", tiny_folder, "--share", **link_service("hangs"))
     assert served.next_line() == "Asking Gradio for a public link …"
+    deadline = time.monotonic() + 60
     while not (tmp_path / "gradio" / "frpc" / "started").exists():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     served.process.send_signal(signal.SIGINT)
     start = time.monotonic()
