@@ -74,8 +74,9 @@ def test_a_probe_of_a_network_with_two_heads_is_refused():
 
 def test_a_size_that_the_network_does_not_take_is_refused():
     network = timm.create_model("vit_tiny_patch16_224", num_classes=2)
-    recipe = load_recipe("flowers5", {"model": {"architecture": "vit_tiny_patch16_224"}})
-    with pytest.raises(RecipeError, match="vit_tiny_patch16_224 takes no photos of 128 pixels"):
+    model = {"architecture": "vit_tiny_patch16_224"}
+    recipe = load_recipe("flowers5", {"model": model, "finetune": {"image_sizes": [96]}})
+    with pytest.raises(RecipeError, match="vit_tiny_patch16_224 takes no photos of 96 pixels"):
         check_network(network, recipe)
 
 
