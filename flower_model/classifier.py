@@ -97,8 +97,10 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Class names in the order of the network's outputs."""
         return list(self.config.labels)
 
+    # These take other options than the mixin's: what has no meaning here is an error, not ignored.
+
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # the mixin's **kwargs hide our options
+    def from_pretrained(  # type: ignore[override]  # no force_download, no **model_kwargs
         cls,
         model: str | Path,
         *,
@@ -231,7 +233,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
         return self.read(self.runtime(pixels), top_k=top_k)
 
-    def save_pretrained(  # type: ignore[override]  # the mixin's own options have no meaning here
+    def save_pretrained(  # type: ignore[override]  # no config, which is the model's own, no push
         self, save_directory: str | Path, *, repo_id: str = "", **_: Any
     ) -> None:
         """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
@@ -253,7 +255,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             repo_id=repo_id,
         )
 
-    def push_to_hub(  # type: ignore[override]  # the mixin's own options have no meaning here
+    def push_to_hub(  # type: ignore[override]  # no config, no patterns: a commit is the whole model
         self,
         repo_id: str,
         *,

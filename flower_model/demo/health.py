@@ -37,12 +37,11 @@ class Health:
             return JSONResponse({"status": "stopping"}, 503)
         if self._asked is None or (self._asked.done() and self._age() > FRESH):
             self._asked, self._since = asyncio.create_task(self._ask()), time.monotonic()
-        try:
-            left = max(self._patience - self._age(), 0)
-            took = await asyncio.wait_for(asyncio.shield(self._asked), left)
-        except Exception:  # noqa: BLE001  # whatever keeps the model from answering, it is unhealthy
+        asked = self._asked  # by whoever comes first; the others wait for the same answer
+        await asyncio.wait([asked], timeout=max(self._patience - self._age(), 0))
+        if not asked.done() or asked.exception():
             return JSONResponse({"status": "the model does not answer"}, 503)
-        return JSONResponse({"status": "ok", "ms": round(1000 * took, 1)})
+        return JSONResponse({"status": "ok", "ms": round(1000 * asked.result(), 1)})
 
     async def _ask(self) -> float:
         start = time.perf_counter()

@@ -55,7 +55,8 @@ def answering(endpoint: str, refuse: Callable[[FlowerModelError], gr.Error]) -> 
     except FlowerModelError as error:
         outcome = {"status": "refused", "error": type(error).__name__}
         raise refuse(error) from None
-    except Exception as error:  # noqa: BLE001  # the edge: whatever it is, the asker gets a sentence
+    # What nobody foresaw has any type, and Gradio would show the asker its text or a bare "Error".
+    except Exception as error:  # noqa: BLE001  # told as SORRY, and where it arose is in the log
         outcome = {"status": "failed", **_where(error)}
         raise refuse(FlowerModelError(SORRY)) from None
     finally:

@@ -84,7 +84,8 @@ class SharedPasses(Generic[Item, Result]):
         try:
             results = self._run([item for item, _ in batch])
             answered = list(zip(batch, results, strict=True))
-        except BaseException as error:  # noqa: BLE001  # belongs to the callers that wait for it
+        # Not caught, any error would end the one thread that answers, and leave the callers waiting.
+        except BaseException as error:  # noqa: BLE001  # each caller raises it from its future
             for _, future in batch:
                 future.set_exception(error)
             return

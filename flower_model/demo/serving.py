@@ -70,7 +70,8 @@ def _launch(demo: gr.Blocks, asked_to_stop: Sequence[int], options: dict[str, An
     def launch() -> None:
         try:
             launched.set_result(demo.launch(quiet=True, prevent_thread_lock=True, **options))
-        except BaseException as error:  # noqa: BLE001  # raised again below, in the main thread
+        # Not caught, any error would end this thread only, and leave the main one waiting below.
+        except BaseException as error:  # noqa: BLE001  # which raises it from the future
             launched.set_exception(error)
 
     terminal, told = sys.stdout, False
