@@ -234,7 +234,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         return self.read(self.runtime(pixels), top_k=top_k)
 
     def save_pretrained(  # type: ignore[override]  # no config, which is the model's own, no push
-        self, save_directory: str | Path, *, repo_id: str = "", **_: Any
+        self, save_directory: str | Path, *, repo_id: str = ""
     ) -> None:
         """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 

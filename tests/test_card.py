@@ -3,6 +3,7 @@
 import io
 import re
 
+import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -107,3 +108,9 @@ def test_a_model_saved_where_another_lay_leaves_none_of_its_pictures(tiny_model,
     tiny_model.save_pretrained(tmp_path)
     assert FlowerClassifier.from_pretrained(tmp_path).pictures == {}
     assert [path.name for path in tmp_path.glob("*.png")] == ["mine.png"]
+
+
+def test_an_option_that_saving_does_not_have_is_an_error_and_not_ignored(tiny_model, tmp_path):
+    with pytest.raises(TypeError, match="push_to_hub"):
+        tiny_model.save_pretrained(tmp_path, push_to_hub=True)
+    assert not list(tmp_path.iterdir())
