@@ -4,13 +4,13 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import huggingface_hub
 from filelock import FileLock, Timeout
-from httpx import codes
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_name
@@ -87,9 +87,9 @@ def _ask(
     try:
         return huggingface_hub.get_hf_file_metadata(url, token=token)
     except HfHubHTTPError as error:
-        response = error.response
-        asked_too_often = response.status_code == codes.TOO_MANY_REQUESTS
-        if not response.is_server_error and not (asked_too_often and is_cached):
+        status = error.response.status_code
+        asked_too_often = status == HTTPStatus.TOO_MANY_REQUESTS
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR and not (asked_too_often and is_cached):
             raise
     except Exception:  # noqa: BLE001  # no connection: the HTTP client's errors differ between versions
         return None
