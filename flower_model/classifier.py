@@ -19,7 +19,7 @@ from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtime import Outputs, Runtime, choose_runtime, openvino_if_possible
 from flower_model.stream import stream
 from flower_model.transform import PhotoTransform
-from flower_model.weights_folder import find_folder, write_folder
+from flower_model.weights_folder import FOLDER_FILES, find_folder, write_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
     import torch
@@ -292,6 +292,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
                 repo_id,
                 {file.name: file for file in Path(folder).iterdir()},
                 message=commit_message,
+                replaces=FOLDER_FILES,
                 token=token,
                 private=private,
                 revision=revision,

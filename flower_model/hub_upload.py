@@ -1,10 +1,10 @@
 """Files to the Hugging Face Hub, in one commit or none."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
 from flower_model.errors import HubError
 from flower_model.hub_errors import no_write_right, told_in_one_sentence
@@ -46,7 +46,7 @@ def upload(
     revision: str | None = None,
     create_pr: bool = False,
     repo_type: str = "model",
-    replaces: str | None = None,
+    replaces: Collection[str] = (),
 ) -> CommitInfo:
     """Makes one commit of files in a Hub repository, which is created if there is none.
 
@@ -59,7 +59,7 @@ def upload(
         revision: Branch to commit to, made from the main branch if there is none.
         create_pr: Open a pull request instead of committing to the branch.
         repo_type: "model", or "space" for a Gradio Space.
-        replaces: Files of this folder in the repository that are not in `files` are deleted.
+        replaces: Patterns such as "folder/*": what is there of such a name and not in `files` goes.
 
     Raises:
         HubError: If the Hub refuses or can't be reached; then there is no commit.
@@ -75,8 +75,8 @@ def upload(
         ]
         if replaces:
             there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-            gone = [n for n in there if n.startswith(f"{replaces}/") and n not in files]
-            operations += [CommitOperationDelete(name) for name in gone]
+            old = filter_repo_objects(there, allow_patterns=list(replaces))
+            operations += [CommitOperationDelete(name) for name in old if name not in files]
         return api.create_commit(
             repo_id,
             operations,

@@ -113,6 +113,7 @@ def test_what_is_pushed_gives_ours_timm_and_transformers_the_same_logits(
 def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
     hub, token, python, tiny_folder, tmp_path
 ):
+    hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
     pushes = [
         {"repo_id": REPO},
         {"repo_id": REPO, "revision": "spring", "commit_message": "On a branch"},
@@ -123,12 +124,13 @@ def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
     env = hub.environment(tmp_path, token)
     lines = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **env).stdout.splitlines()
     assert hub.files(REPO)["training-curve.png"] == PICTURE + b"."
+    assert "rejection.safetensors" not in hub.files(REPO)
     card = hub.files(REPO)["README.md"].decode()
     assert f'from_pretrained("{REPO}")' in card and f"hf-hub:{REPO}" in card
     assert "training-curve.png" in card
     assert hub.commits(REPO, "spring")
     assert re.search(r"/discussions/1$", lines[2])
-    assert len(hub.commits(REPO)) == 2  # the initial commit and the first push
+    assert len(hub.commits(REPO)) == 3  # the initial commit, the earlier model and the first push
     assert re.match("HubError .*write it like user/repo", lines[3])
     assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
 

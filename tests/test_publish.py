@@ -53,6 +53,15 @@ def test_a_card_that_was_edited_is_published_as_it_is(hub, publish, tiny_folder,
     assert hub.files(REPO)["README.md"] == (folder / "README.md").read_bytes()
 
 
+def test_what_the_model_there_had_and_this_one_has_not_goes(hub, publish, tiny_folder, tmp_path):
+    old = {"rejection.safetensors": b"rule", "reliability.png": b"picture", "mine.md": b"words"}
+    token = hub.add_user("flora")
+    hub.add_repo(REPO, old)
+    assert publish(tiny_folder, REPO, token=token).returncode == 0
+    ours = {"config.json", "model.safetensors", "README.md", "mine.md"}
+    assert hub.files(REPO).keys() - {".gitattributes"} == ours
+
+
 def test_training_ends_on_the_hub(hub, run_module, tmp_path):
     data = draw_dataset(tmp_path / "discs")
     env = hub.environment(tmp_path / "home", hub.add_user("flora"))

@@ -95,6 +95,7 @@ def publish_model(
         private=private,
         revision=revision,
         create_pr=create_pr,
+        replaces=FOLDER_FILES,
     )
     return commit.pr_url or commit.commit_url
 
@@ -125,7 +126,7 @@ def publish_space(
         token=token,
         private=private,
         repo_type="space",
-        replaces="flower_model",
+        replaces=["flower_model/*"],
     )
     return commit.commit_url
 
