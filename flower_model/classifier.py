@@ -240,7 +240,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
         With a rule for what is no flower, rejection.safetensors too. Matrices are stored in
         16 bits, vectors (batch norm, biases) in 32. Each file replaces its predecessor in one
-        step; a README.md that is already there is kept.
+        step; a README.md that somebody wrote or edited is kept.
 
         Args:
             save_directory: The folder; made if missing.

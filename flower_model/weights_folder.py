@@ -1,11 +1,19 @@
 """The files of a weights folder: fetched from the Hub, or written."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig, read_config
+from flower_model.config import (
+    CONFIG_FILE,
+    PICTURES,
+    WEIGHTS_FILE,
+    ModelConfig,
+    read_config,
+    read_pictures,
+)
+from flower_model.errors import ModelError
 from flower_model.files import atomic_path
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
 
@@ -55,6 +63,8 @@ def write_folder(
 ) -> None:
     """Writes a weights folder; whenever it is cut off, what is there loads.
 
+    A card that somebody edited stays; one of another model that lay here does not.
+
     Args:
         folder: The folder; made if missing.
         network: A timm network.
@@ -63,9 +73,9 @@ def write_folder(
         pictures: Of the model card: file name -> PNG.
         repo_id: What the card's examples load, if the folder is on its way to the Hub.
     """
-    from flower_model.card import model_card
     from flower_model.network import save_network
 
+    card_stays = is_card_edited(folder)
     if rejection is not None:  # before the config.json that asks for it
         save_rejection(rejection, folder)
     save_network(network, config, folder)
@@ -76,6 +86,30 @@ def write_folder(
     for name, picture in pictures.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(picture)
-    if not (folder / CARD_FILE).exists():
-        with atomic_path(folder / CARD_FILE) as temporary:
-            temporary.write_text(model_card(config, repo_id, pictures), encoding="utf-8")
+    if not card_stays:
+        write_card(folder, config, pictures, repo_id=repo_id)
+
+
+def is_card_edited(folder: Path) -> bool:
+    """Whether a folder's README.md is not what `write_card` wrote for the model in it."""
+    from flower_model.card import model_card
+
+    try:
+        card = (folder / CARD_FILE).read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        config = read_config(folder / CONFIG_FILE)
+    except ModelError:  # no model's card
+        return True
+    return card != model_card(config, pictures=read_pictures(folder)).encode()
+
+
+def write_card(
+    folder: Path, config: ModelConfig, pictures: Collection[str], *, repo_id: str = ""
+) -> None:
+    """Writes a weights folder's README.md in one step; arguments as for `write_folder`."""
+    from flower_model.card import model_card
+
+    with atomic_path(folder / CARD_FILE) as temporary:
+        temporary.write_bytes(model_card(config, repo_id, pictures).encode())

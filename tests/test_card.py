@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -108,6 +109,18 @@ def test_a_model_saved_where_another_lay_leaves_none_of_its_pictures(tiny_model,
     tiny_model.save_pretrained(tmp_path)
     assert FlowerClassifier.from_pretrained(tmp_path).pictures == {}
     assert [path.name for path in tmp_path.glob("*.png")] == ["mine.png"]
+
+
+def test_a_card_is_of_the_model_beside_it_unless_somebody_edited_it(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path)
+    config = replace(tiny_model.config, details=DETAILS)
+    FlowerClassifier(tiny_model.network, config).save_pretrained(tmp_path)
+    card = tmp_path / "README.md"
+    assert "80 photos" in card.read_text(encoding="utf-8")
+    edited = card.read_bytes() + "Größe".encode("latin-1")  # whatever their editor writes
+    card.write_bytes(edited)
+    tiny_model.save_pretrained(tmp_path)
+    assert card.read_bytes() == edited
 
 
 def test_an_option_that_saving_does_not_have_is_an_error_and_not_ignored(tiny_model, tmp_path):

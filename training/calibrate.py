@@ -102,9 +102,8 @@ def calibrated_as_its_run(folder: Path, data_root: Path, not_flowers: Path | Non
 
     model = FlowerClassifier.from_pretrained(folder)
     recipe, train, held_out = photos_of_run(model, folder, data_root)
-    card_before = _card(model)
     calibrate(model, recipe, train, held_out, data_root, not_flowers)
-    _write(model, folder, card_before)
+    _write(model, folder)
     return summary(model)
 
 
@@ -117,13 +116,14 @@ def _calibrate_folder(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:
+def _write(model: "FlowerClassifier", folder: Path) -> None:
     """Writes all but the weights; whenever it is cut off, the folder can be loaded."""
     from flower_model.config import CONFIG_FILE
     from flower_model.files import atomic_path
     from flower_model.rejection import save_rejection
-    from flower_model.weights_folder import CARD_FILE
+    from flower_model.weights_folder import is_card_edited, write_card
 
+    card_stays = is_card_edited(folder)
     if model.rejection:  # before the config.json that asks for it
         save_rejection(model.rejection, folder)
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -133,16 +133,8 @@ def _write(model: "FlowerClassifier", folder: Path, card_before: str) -> None:
     for name in ("reliability.png", "confusion-matrix.png"):
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(model.pictures[name])
-    card = folder / CARD_FILE
-    if not card.exists() or card.read_text(encoding="utf-8") == card_before:  # nobody edited it
-        with atomic_path(card) as temporary:
-            temporary.write_text(_card(model), encoding="utf-8")
-
-
-def _card(model: "FlowerClassifier") -> str:
-    from flower_model.card import model_card
-
-    return model_card(model.config, pictures=model.pictures)
+    if not card_stays:
+        write_card(folder, model.config, model.pictures)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -74,7 +74,7 @@ def publish_model(
     from flower_model.card import model_card
     from flower_model.classifier import FlowerClassifier
     from flower_model.hub_upload import upload
-    from flower_model.weights_folder import CARD_FILE, FOLDER_FILES
+    from flower_model.weights_folder import CARD_FILE, FOLDER_FILES, is_card_edited
 
     if not folder.is_dir():
         raise ModelError(f"There is no model folder '{folder}': check the path.")
@@ -82,9 +82,7 @@ def publish_model(
     files: dict[str, Path | bytes] = {
         name: folder / name for name in FOLDER_FILES if (folder / name).exists()
     }
-    card = folder / CARD_FILE
-    unedited = model_card(model.config, pictures=model.pictures)
-    if not card.exists() or card.read_text(encoding="utf-8") == unedited:
+    if not is_card_edited(folder):
         named = model_card(model.config, repo_id, pictures=model.pictures)
         files[CARD_FILE] = named.encode()
     commit = upload(
