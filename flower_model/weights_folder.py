@@ -94,15 +94,14 @@ def is_card_edited(folder: Path) -> bool:
     """Whether a folder's README.md is not what `write_card` wrote for the model in it."""
     from flower_model.card import model_card
 
-    try:
-        card = (folder / CARD_FILE).read_bytes()
-    except FileNotFoundError:
+    card = folder / CARD_FILE
+    if not card.exists():
         return False
     try:
         config = read_config(folder / CONFIG_FILE)
-    except ModelError:  # no model's card
+        return card.read_bytes() != model_card(config, pictures=read_pictures(folder)).encode()
+    except (ModelError, OSError):  # no model's card, or none that can be read
         return True
-    return card != model_card(config, pictures=read_pictures(folder)).encode()
 
 
 def write_card(

@@ -123,6 +123,13 @@ def test_a_card_is_of_the_model_beside_it_unless_somebody_edited_it(tiny_model, 
     assert card.read_bytes() == edited
 
 
+def test_what_is_called_like_a_card_and_is_no_file_is_left_alone(tiny_model, tmp_path):
+    (tmp_path / "README.md").mkdir()
+    tiny_model.save_pretrained(tmp_path)
+    assert FlowerClassifier.from_pretrained(tmp_path).labels == tiny_model.labels
+    tiny_model.save_pretrained(tmp_path)
+
+
 def test_an_option_that_saving_does_not_have_is_an_error_and_not_ignored(tiny_model, tmp_path):
     with pytest.raises(TypeError, match="push_to_hub"):
         tiny_model.save_pretrained(tmp_path, push_to_hub=True)
