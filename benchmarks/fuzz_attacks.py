@@ -64,10 +64,12 @@ def _png(width: int, height: int, kind: int = 2, bits: int = 8, between: bytes =
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     packer = zlib.compressobj(1)
     row = bytes(1 + -(-width * channels * bits // 8))
-    pixels = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    at_once = max(1, 2**20 // len(row))  # a call for each of millions of rows would take its time
+    blocks = (row * min(at_once, height - start) for start in range(0, height, at_once))
+    pixels = b"".join(map(packer.compress, blocks)) + packer.flush()
     header = _png_header(width, height, kind, bits)
-    start = b"\x89PNG\r\n\x1a\n" + header + between
-    return start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    beginning = b"\x89PNG\r\n\x1a\n" + header + between
+    return beginning + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def _png_with(between: bytes) -> bytes:
