@@ -65,11 +65,11 @@ def _png(width: int, height: int, kind: int = 2, bits: int = 8, between: bytes =
     packer = zlib.compressobj(1)
     row = bytes(1 + -(-width * channels * bits // 8))
     at_once = max(1, 2**20 // len(row))  # a call for each of millions of rows would take its time
-    blocks = (row * min(at_once, height - start) for start in range(0, height, at_once))
+    blocks = (row * min(at_once, height - done) for done in range(0, height, at_once))
     pixels = b"".join(map(packer.compress, blocks)) + packer.flush()
     header = _png_header(width, height, kind, bits)
-    beginning = b"\x89PNG\r\n\x1a\n" + header + between
-    return beginning + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    start = b"\x89PNG\r\n\x1a\n" + header + between
+    return start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def _png_with(between: bytes) -> bytes:

@@ -130,9 +130,8 @@ def test_openvino_in_its_own_precision_names_the_flowers_that_torch_in_fp32_name
     pictures = [open_image(photo.path) for photo in photos]
     model = FlowerClassifier.from_pretrained(ROOT / "weights", runtime="openvino", device="cpu")
     answers = [model.labels.index(answer.label) for answer in model.predict(pictures)]
-    network = model.network.to(
-        memory_format=torch.channels_last
-    )  # and eight at once: twice as fast
+    # In this layout, and eight at a time, fp32 takes half the time.
+    network = model.network.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         batches = torch.stack([model.transform(picture) for picture in pictures]).split(8)
         expected = torch.cat([network(batch) for batch in batches]).argmax(dim=1)
