@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 from commands import ROOT, assert_one_sentence, free_port
 from drawn import draw_dataset
+from environment import python_with
 from gradio_client import Client, handle_file
 from hub.cards import card_errors, metadata_of
 from packaging.requirements import Requirement
@@ -194,8 +194,9 @@ def test_a_space_alone_serves_the_published_model(
     assert metadata_of(readme)["models"] == [REPO]
     url = f"http://127.0.0.1:{free_port()}/"
     env = hub.environment(tmp_path / "visitor") | {"GRADIO_SERVER_NAME": "127.0.0.1"}
+    python = python_with((space / "requirements.txt").read_text("utf-8"), tmp_path / "venv")
     server = subprocess.Popen(
-        [python_for(space, tmp_path), "app.py", "--port", url.split(":")[2][:-1]],
+        [python, "app.py", "--port", url.split(":")[2][:-1]],
         cwd=space,
         env=os.environ | env,
         text=True,
@@ -208,18 +209,6 @@ def test_a_space_alone_serves_the_published_model(
     finally:
         server.terminate()
         server.communicate(timeout=60)
-
-
-def python_for(space, tmp_path):
-    """In CI, of a fresh environment with the Space's requirements and no others: takes minutes."""
-    if "CI" not in os.environ:
-        return sys.executable
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    requirements = space / "requirements.txt"
-    install = [python, "-m", "pip", "install", "-q", "--no-compile", "-r", requirements]
-    subprocess.run(install, check=True)
-    return str(python)
 
 
 def test_publishing_a_space_again_removes_what_it_no_longer_needs(hub, publish, tiny_folder):
