@@ -50,6 +50,14 @@ def test_the_mean_is_calibrated_and_says_what_it_is_of(rounds, tmp_path):
     assert "mean of these rounds" in (tmp_path / "mean" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_mean_of_a_mean_is_of_all_rounds_in_it(rounds):
+    mean = average.average(rounds[1], [1, 4])
+    mean.save_pretrained(folder := rounds[0] / "mean")
+    further = average.average([folder, rounds[1][0]], [3, 1])
+    shares = [text.partition(" ")[0] for text in further.config.details["averaged"]]
+    assert shares == ["15%", "60%", "25%"]
+
+
 def test_models_that_differ_are_refused(rounds, tmp_path, tiny_folder, capsys):
     root, folders = rounds
     words = [str(tiny_folder), str(folders[1]), "--out", str(tmp_path / "mean")]

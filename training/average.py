@@ -65,12 +65,22 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifi
         for name, tensor in states[-1].items()
     }
     last.network.load_state_dict(mean)
-    names = [model.config.details.get("recipe", {}).get("name", "") for model in models]
-    averaged = [f"{part:.0%} {name}" for part, name in zip(parts, names, strict=True)]
     details = {k: v for k, v in last.config.details.items() if k not in FITTED}
+    averaged = _rounds(models, parts)
     last.config = replace(last.config, details={**details, "averaged": averaged})
     last.rejection = None
     return last
+
+
+def _rounds(models: "Sequence[FlowerClassifier]", parts: Sequence[float]) -> list[str]:
+    """Of which rounds a mean is, as "60% flowers5"; a model that is a mean counts as its rounds."""
+    rounds = []
+    for model, part in zip(models, parts, strict=True):
+        alone = f"100% {model.config.details.get('recipe', {}).get('name', '')}"
+        for text in model.config.details.get("averaged", [alone]):
+            percent, _, name = text.partition("% ")
+            rounds.append(f"{part * float(percent) / 100:.0%} {name}")
+    return rounds
 
 
 def _held_out(model: "FlowerClassifier") -> str | None:
