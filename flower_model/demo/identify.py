@@ -56,9 +56,12 @@ def identify_tab(find: Finder) -> None:
                 )
     looked = gr.HTML(elem_id="looked", visible=False)
 
+    def no_answer() -> dict[Any, Any]:
+        return {answer: WAITING, anyway: HIDDEN, top: HIDDEN, looked: HIDDEN}
+
     def show_answer(upload: Any) -> dict[Any, Any]:
         if upload is None:  # the photo was taken away again
-            return {answer: WAITING, anyway: HIDDEN, top: HIDDEN, looked: HIDDEN}
+            return no_answer()
         with answering("page: identify", notice) as asked:
             asked.photos = 1
             return answered(read_upload(upload))
@@ -90,8 +93,11 @@ def identify_tab(find: Finder) -> None:
         show_progress_on=answer,
         **AT_ONCE,
     )
-    # A file that can't be opened goes, and takes the last photo's answer with it.
-    shown.failure(lambda: None, None, photo, **quiet)
+    # A file that can't be opened goes, and takes the last photo's answer with it: both here, since the
+    # page now and then drops the change that follows a failure.
+    shown.failure(
+        lambda: no_answer() | {photo: None}, None, [photo, answer, anyway, top, looked], **quiet
+    )
     anyway.click(lambda: (HIDDEN, SHOWN, SHOWN), None, [anyway, top, looked], **quiet)
 
 
