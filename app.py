@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flower_model.cli import add_model_argument, run_command
+from flower_model.cli.common import add_model_argument, run_command
 from flower_model.errors import FlowerModelError
 from flower_model.upload_folder import upload_folder
 
@@ -47,7 +47,7 @@ def serve(options: argparse.Namespace) -> int:
 
         model = FlowerClassifier.from_pretrained(options.model)
         from flower_model import demo
-        from flower_model.memory import share_arenas
+        from flower_model.system.memory import share_arenas
 
         share_arenas()
         folder, find = Path(options.model), demo.Finder(model)

@@ -26,7 +26,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 
-from flower_model.memory import keep_freed_memory
+from flower_model.system.memory import keep_freed_memory
 from training.clock import Clock
 from training.data import Photos, load_photos, resize_side
 from training.finetune import finetune

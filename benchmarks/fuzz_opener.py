@@ -45,8 +45,8 @@ def _photo(folder: Path) -> Callable[[], object]:
     from PIL import Image
     from pillow_heif import register_heif_opener
 
-    from flower_model.images import open_image
-    from flower_model.transform import PhotoTransform
+    from flower_model.photos.decode import open_image
+    from flower_model.photos.transform import PhotoTransform
 
     register_heif_opener()  # once, or the first HEIC would be charged for it
     transform = PhotoTransform((224, 224), 0.95, "center", Image.Resampling.BICUBIC, (0, 0, 0))
@@ -58,7 +58,7 @@ def _photo(folder: Path) -> Callable[[], object]:
 
 def _zip(folder: Path) -> Callable[[], object]:
     from flower_model.demo.uploads import open_uploads
-    from flower_model.images import open_image
+    from flower_model.photos.decode import open_image
 
     sent = {
         "path": str(folder / "file"),
@@ -81,7 +81,7 @@ def _zip(folder: Path) -> Callable[[], object]:
 
 
 def _answers(folder: Path) -> Callable[[], object]:
-    from flower_model.answers import AnswerFile
+    from flower_model.results.results_file import AnswerFile
 
     def go_on() -> None:
         content = (folder / "file").read_bytes()

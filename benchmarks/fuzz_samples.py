@@ -39,8 +39,8 @@ def unpack_weights(folder: Path, file: bytes = b"") -> Path:
 
 
 def _answers() -> dict[str, bytes]:
-    from flower_model.answers import AnswerFile
     from flower_model.prediction import Prediction
+    from flower_model.results.results_file import AnswerFile
 
     made = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -144,7 +144,7 @@ def our_profile(weights: str, photo: str) -> dict[str, float]:
     program = """
 import json, statistics, sys, time, numpy as np
 from flower_model import FlowerClassifier
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
 model = FlowerClassifier.from_pretrained(sys.argv[1], runtime="openvino")
 side, seconds = model.photo_transform.short_side, {}
 picture = open_image(sys.argv[2], short_side=side)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.ablations import Question, changed_recipe, prepared, spread_of
-from flower_model.memory import keep_freed_memory
+from flower_model.system.memory import keep_freed_memory
 from training import batches
 from training.clock import Clock
 from training.data import Photos, decode_photos, resize_side

@@ -13,13 +13,14 @@ import numpy as np
 
 from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
 from flower_model.errors import ImageError
-from flower_model.images import PhotoSource, open_image
+from flower_model.photos.decode import PhotoSource, open_image
+from flower_model.photos.prefetch import stream
+from flower_model.photos.transform import PhotoTransform
 from flower_model.prediction import Prediction, check_at_least_one, read_outputs
 from flower_model.rejection import Rejection, load_rejection
-from flower_model.runtime import Outputs, Runtime, choose_runtime, openvino_if_possible
-from flower_model.stream import stream
-from flower_model.transform import PhotoTransform
-from flower_model.weights_folder import FOLDER_FILES, find_folder, write_folder
+from flower_model.runtimes.base import Outputs, Runtime
+from flower_model.runtimes.selection import choose_runtime, openvino_if_possible
+from flower_model.serialization.weights_folder import FOLDER_FILES, find_folder, write_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
     import torch
@@ -68,7 +69,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         self.folder = folder
         self._network = network
         if runtime is None:
-            from flower_model.torch_runtime import TorchRuntime
+            from flower_model.runtimes.pytorch import TorchRuntime
 
             runtime = TorchRuntime(self.network, device)
         self.runtime = runtime
@@ -139,7 +140,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         }
 
         def load() -> "nn.Module":
-            from flower_model.network import load_network
+            from flower_model.serialization.network import load_network
 
             return load_network(folder, config)
 
@@ -284,7 +285,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         Example:
             >>> model.push_to_hub("user/flowers", private=True)
         """
-        from flower_model.hub_upload import upload
+        from flower_model.hub.upload import upload
 
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, repo_id=repo_id)

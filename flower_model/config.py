@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flower_model.errors import ImageError, ModelError
-from flower_model.files import read_at_most
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
+from flower_model.system.files import read_at_most
 
 CONFIG_FILE = "config.json"
 MAX_BYTES = 10_000_000  # of config.json; with ImageNet's 21,841 labels it has two

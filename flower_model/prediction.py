@@ -8,7 +8,7 @@ from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.rejection import Rejection
-from flower_model.runtime import Outputs
+from flower_model.runtimes.base import Outputs
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
+from flower_model.system.files import atomic_path
 
 REJECTION_FILE = "rejection.safetensors"
 LARGEST = 64_000_000  # bytes; the rule of a ResNet-50 takes about 3 MB

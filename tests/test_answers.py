@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flower_model import FlowerModelError, ImageError, Prediction
-from flower_model.answers import AnswerFile, check_output
+from flower_model.results.results_file import AnswerFile, check_output
 
 ROSE = Prediction(
     (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9, is_flower=True

@@ -13,7 +13,7 @@ from commands import assert_one_sentence, free_port
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from flower_model.cli import WEIGHTS
+from flower_model.cli.common import WEIGHTS
 
 NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 

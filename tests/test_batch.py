@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tiny_folder, flower_phot
         for number in range(count):
             os.link(flower_photo, folder / f"{number:05}.jpg")
         program = (
-            "import resource, sys; from flower_model.__main__ import main; main(sys.argv[1:]); "
+            "import resource, sys; from flower_model.cli.main import main; main(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
         words = command(folder, tmp_path / f"{count}.csv", tiny_folder)[3:]

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from flower_model import FlowerClassifier
-from flower_model.card import model_card
 from flower_model.config import ModelConfig
+from flower_model.serialization.model_card import model_card
 
 DETAILS = {
     "recipe": {

@@ -11,8 +11,8 @@ from commands import assert_one_sentence, run
 from conftest import BOTANICAL
 from safetensors.torch import load_file, save_file
 
-from flower_model.__main__ import main
-from flower_model.cli import WEIGHTS
+from flower_model.cli.common import WEIGHTS
+from flower_model.cli.main import main
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_shipped_model_is_the_default(run_module, flower_photo):
     assert answer["top"][0]["probability"] > 0
 
 
-@pytest.mark.parametrize("command", ["flower_model.__main__", "training.train", "app"])
+@pytest.mark.parametrize("command", ["flower_model.cli.main", "training.train", "app"])
 def test_help_waits_for_no_library(command):
     slow = "{'numpy', 'PIL', 'torch', 'gradio'}"
     result = run("-c", f"import sys, {command}; print({slow} & sys.modules.keys())", env={})

@@ -120,7 +120,7 @@ def test_drawing_a_photo_disturbs_no_other_random_numbers():
 def test_photos_are_transformed_beside_the_network_where_there_is_room(
     monkeypatch, device, cores, processes, workers
 ):
-    monkeypatch.setattr("flower_model.cores.usable_cores", lambda: cores)
+    monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert batches.worker_count(SimpleNamespace(device=torch.device(device))) == workers
 

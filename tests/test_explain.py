@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flower_model.explain import heat
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
 
 
 def brightness(picture):

@@ -2,7 +2,7 @@
 
 import os
 
-from flower_model.folders import find_photos
+from flower_model.photos.discovery import find_photos
 
 
 def tree(folder, *names):

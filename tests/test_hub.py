@@ -10,7 +10,7 @@ import pytest
 from commands import ROOT, assert_one_sentence
 from safetensors.torch import save
 
-from flower_model.cli import WEIGHTS
+from flower_model.cli.common import WEIGHTS
 from flower_model.config import read_config
 
 REPO = "flora/meadow"
@@ -138,7 +138,7 @@ def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
 def test_the_examples_of_the_card_run(
     repo, python, tiny_model, tiny_folder, flower_photo, tmp_path
 ):
-    from flower_model.card import model_card
+    from flower_model.serialization.model_card import model_card
 
     blocks = re.findall("```python\n(.*?)```", model_card(tiny_model.config, REPO), re.DOTALL)
     assert len(blocks) == 3

@@ -13,7 +13,7 @@ import pytest
 from commands import ROOT
 from PIL import Image
 
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
 
 pillow_heif.register_heif_opener()  # to write HEIC files here
 
@@ -201,7 +201,7 @@ def test_a_photo_comes_through_a_pipe(flower_photo, tmp_path):
 
 def test_the_heic_decoder_is_imported_for_heic_only(flower_photo):
     program = (
-        "import sys; from flower_model.images import open_image; open_image(sys.argv[1]); "
+        "import sys; from flower_model.photos.decode import open_image; open_image(sys.argv[1]); "
         "sys.exit('pillow_heif' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, flower_photo], cwd=ROOT, check=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from test_images import encoded
 
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from PIL import Image
 from test_images import encoded, red_beside_green
 
 from flower_model import ImageError
-from flower_model.headers import MAX_SCANS, START_OF_SCAN
-from flower_model.images import MAX_BYTES, open_image
+from flower_model.photos.decode import MAX_BYTES, open_image
+from flower_model.photos.headers import MAX_SCANS, START_OF_SCAN
 
 
 @pytest.mark.parametrize(

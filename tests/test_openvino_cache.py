@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from flower_model import FlowerClassifier, ModelError
-from flower_model.openvino_cache import KEPT, cache_key, read_entry, write_entry
+from flower_model.runtimes.compiled_cache import KEPT, cache_key, read_entry, write_entry
 
 WITHOUT_TORCH = """
 import sys

@@ -11,7 +11,7 @@ from commands import assert_one_sentence
 from safetensors.numpy import load_file, save_file
 
 from flower_model import FlowerClassifier, ModelError
-from flower_model.__main__ import main
+from flower_model.cli.main import main
 from flower_model.rejection import (
     REJECTION_FILE,
     Rejection,

@@ -14,11 +14,13 @@ from torch import nn
 
 from flower_model import FlowerClassifier, FlowerModelError, ModelError
 from flower_model.config import ModelConfig, read_config
-from flower_model.cores import cpu_quota, usable_cores
-from flower_model.images import open_image
-from flower_model.openvino_runtime import OpenVINORuntime, load_openvino
-from flower_model.runtime import Outputs, choose_runtime
-from flower_model.torch_runtime import TorchRuntime
+from flower_model.photos.decode import open_image
+from flower_model.runtimes.base import Outputs
+from flower_model.runtimes.openvino import OpenVINORuntime
+from flower_model.runtimes.openvino_loading import load_openvino
+from flower_model.runtimes.pytorch import TorchRuntime
+from flower_model.runtimes.selection import choose_runtime
+from flower_model.system.cores import cpu_quota, usable_cores
 from training.recipe import Data
 from training.sources import source_photos
 
@@ -235,7 +237,7 @@ def test_a_signal_after_models_have_gone_does_not_crash_the_process(tiny_folder)
         import gc, os, signal, sys
         from pathlib import Path
         from flower_model.config import read_config
-        from flower_model.openvino_runtime import load_openvino
+        from flower_model.runtimes.openvino_loading import load_openvino
 
         folder = Path(sys.argv[1])
         config = read_config(folder / "config.json")

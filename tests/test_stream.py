@@ -11,7 +11,7 @@ from drawn import COLOURS, draw_photo
 from PIL import Image
 
 from flower_model import FlowerModelError, ImageError
-from flower_model.stream import map_ahead
+from flower_model.photos.prefetch import map_ahead
 
 
 @pytest.fixture(scope="module")

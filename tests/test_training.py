@@ -290,7 +290,7 @@ def test_a_run_of_neither_probe_nor_epochs_is_refused(capsys, dataset, tmp_path)
 
 def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr("flower_model.cores.usable_cores", lambda: 4)
+    monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     torch.set_num_threads(2)
     try:

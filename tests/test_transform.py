@@ -6,7 +6,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from flower_model import ModelError
-from flower_model.transform import PhotoTransform
+from flower_model.photos.transform import PhotoTransform
 
 RESNET50 = {
     "input_size": (3, 224, 224),

@@ -21,8 +21,8 @@ from benchmarks.fuzz_mutations import mutate
 from benchmarks.fuzz_samples import samples
 from benchmarks.fuzz_seeds import encoded, run_length_bmp, seeds
 from flower_model import ImageError
-from flower_model.images import MAX_SIDE, open_image
-from flower_model.transform import PhotoTransform
+from flower_model.photos.decode import MAX_SIDE, open_image
+from flower_model.photos.transform import PhotoTransform
 
 SEEDS = seeds()
 RARE = {"BMP run-length", "PPM plain"}

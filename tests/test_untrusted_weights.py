@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flower_model import FlowerClassifier
-from flower_model.card import model_card
 from flower_model.config import MAX_BYTES, ModelConfig, read_config, read_pictures
 from flower_model.errors import FlowerModelError, ModelError
+from flower_model.serialization.model_card import model_card
 from training.pretrained import create_network
 from training.recipe import Model
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
-from flower_model.images import open_image
-from flower_model.torch_runtime import TorchRuntime
+from flower_model.photos.decode import open_image
+from flower_model.runtimes.pytorch import TorchRuntime
 from training.evaluate import evaluate
 from training.negatives import drawn_pictures
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flower_model.cli import run_command
+from flower_model.cli.common import run_command
 from flower_model.errors import ModelError
 from training.calibrate import add_photos_arguments, calibrated_as_its_run, not_flowers_folder
 
@@ -89,7 +89,7 @@ def _held_out(model: "FlowerClassifier") -> str | None:
 
 
 def _average(options: argparse.Namespace) -> int:
-    from flower_model.files import atomic_folder
+    from flower_model.system.files import atomic_folder
 
     folders, out = [Path(name) for name in options.models], Path(options.out)
     if len(folders) < 2:

@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
 
-from flower_model.cores import cores_of_process
 from flower_model.errors import DataError, ImageError
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
+from flower_model.system.cores import cores_of_process
 from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
 from training.recipe import Recipe
 

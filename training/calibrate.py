@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flower_model.cli import run_command
+from flower_model.cli.common import run_command
 from flower_model.errors import DataError, ModelError
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
@@ -119,9 +119,9 @@ def _calibrate_folder(options: argparse.Namespace) -> int:
 def _write(model: "FlowerClassifier", folder: Path) -> None:
     """Writes all but the weights; whenever it is cut off, the folder can be loaded."""
     from flower_model.config import CONFIG_FILE
-    from flower_model.files import atomic_path
     from flower_model.rejection import save_rejection
-    from flower_model.weights_folder import is_card_edited, write_card
+    from flower_model.serialization.weights_folder import is_card_edited, write_card
+    from flower_model.system.files import atomic_path
 
     card_stays = is_card_edited(folder)
     if model.rejection:  # before the config.json that asks for it

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
+from flower_model.system.files import atomic_path
 
 METRICS = [
     "epoch",

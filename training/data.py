@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from flower_model.errors import DataError, ImageError
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
 from training.decoded_cache import read_set, set_name, write_set
 from training.recipe import Data
 from training.sources import Photo, check_classes, digest, gather

@@ -18,7 +18,7 @@ import pyarrow as pa
 from huggingface_hub import constants
 
 from flower_model.errors import WriteError
-from flower_model.files import atomic_path
+from flower_model.system.files import atomic_path
 
 FORMAT = 1  # of a set; counts up when what it holds changes
 LIMIT = 10e9  # bytes of all sets; the ones not used for longest go first

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flower_model.cli import run_command
+from flower_model.cli.common import run_command
 from flower_model.errors import DataError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from flower_model.errors import DataError
-from flower_model.runtime import Runtime
+from flower_model.runtimes.base import Runtime
 from training.checks import check_network
 from training.clock import Clock
 from training.data import DecodedPhotos, Photos, decode_photos, resize_side

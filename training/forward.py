@@ -12,11 +12,12 @@ from accelerate.utils import broadcast, gather_object, tqdm
 from timm.data import resolve_data_config
 from torch import nn
 
-from flower_model.cores import usable_cores
 from flower_model.errors import ConversionError
-from flower_model.runtime import Runtime, choose_runtime
-from flower_model.torch_runtime import TorchRuntime
-from flower_model.transform import PhotoTransform
+from flower_model.photos.transform import PhotoTransform
+from flower_model.runtimes.base import Runtime
+from flower_model.runtimes.pytorch import TorchRuntime
+from flower_model.runtimes.selection import choose_runtime
+from flower_model.system.cores import usable_cores
 from training.data import DecodedPhotos
 
 THREADS = min(8, usable_cores())  # that make pictures pixels
@@ -41,8 +42,8 @@ def fastest_runtime(
 ) -> Runtime:
     """A network as it is now, for so many photos that it is worth compiling: see `torch_runtime`."""
     if choose_runtime("auto", device) == "openvino":
-        from flower_model.openvino_convert import convert
-        from flower_model.openvino_runtime import OpenVINORuntime, compile_options, shared_core
+        from flower_model.runtimes.openvino import OpenVINORuntime, compile_options, shared_core
+        from flower_model.runtimes.openvino_conversion import convert
 
         options = compile_options("bf16" if bf16 else "f32")
         with suppress(ConversionError):

@@ -9,8 +9,8 @@ from torch import nn
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_architecture, read_content
 from flower_model.errors import FlowerModelError, HubError, ModelError, RecipeError
-from flower_model.hub import download
-from flower_model.timm_config import model_args, pretrained_cfg
+from flower_model.hub.download import download
+from flower_model.serialization.timm_config import model_args, pretrained_cfg
 from training.recipe import Model
 
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from flower_model.files import atomic_path
+from flower_model.system.files import atomic_path
 from training.data import Photos, class_weights
 from training.forward import answer_shared, fastest_runtime
 from training.recipe import Recipe

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from flower_model.cli import run_command
+from flower_model.cli.common import run_command
 from flower_model.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from flower_model.hub_upload import check_login
+    from flower_model.hub.upload import check_login
 
     check_login(options.repo, create_pr=options.create_pr)
     if options.space:
@@ -71,10 +71,10 @@ def publish_model(
         ModelError: If the folder is missing, damaged or does not fit together.
         HubError: If the Hub refuses or can't be reached; then nothing is published.
     """
-    from flower_model.card import model_card
     from flower_model.classifier import FlowerClassifier
-    from flower_model.hub_upload import upload
-    from flower_model.weights_folder import CARD_FILE, FOLDER_FILES, is_card_edited
+    from flower_model.hub.upload import upload
+    from flower_model.serialization.model_card import model_card
+    from flower_model.serialization.weights_folder import CARD_FILE, FOLDER_FILES, is_card_edited
 
     if not folder.is_dir():
         raise ModelError(f"There is no model folder '{folder}': check the path.")
@@ -115,7 +115,7 @@ def publish_space(
     Raises:
         HubError: If the Hub refuses or can't be reached; then nothing is published.
     """
-    from flower_model.hub_upload import upload
+    from flower_model.hub.upload import upload
 
     commit = upload(
         space,

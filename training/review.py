@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.model_selection import StratifiedKFold
 
 from flower_model.confidence import probabilities
-from flower_model.files import atomic_path
+from flower_model.system.files import atomic_path
 from training.data import DecodedPhotos, Photos
 from training.probe import fit_head, load_features
 from training.recipe import Recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flower_model.errors import RecipeError, WriteError
-from flower_model.files import atomic_path, make_folder, remove_leftovers
+from flower_model.system.files import atomic_path, make_folder, remove_leftovers
 from training.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"  # with which settings the run was started

@@ -18,7 +18,7 @@ import numpy as np
 from huggingface_hub import HfApi, constants
 
 from flower_model.errors import DataError, HubError
-from flower_model.files import atomic_folder, atomic_path
+from flower_model.system.files import atomic_folder, atomic_path
 
 PREFIX = "hf://datasets/"
 SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flower_model.cli import run_command
+from flower_model.cli.common import run_command
 from flower_model.errors import HubError, RecipeError
 from training.calibrate import not_flowers_folder
 from training.options import chosen_recipe, parser
@@ -35,7 +35,7 @@ def run_training(options: argparse.Namespace) -> int:
     run = Path(options.out or f"runs/{recipe.name}")
     check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
-        from flower_model.hub_upload import check_login
+        from flower_model.hub.upload import check_login
 
         check_login(options.push_to_hub)  # now, not after hours of training
     data_root = Path(options.data_root)
@@ -54,7 +54,7 @@ def run_training(options: argparse.Namespace) -> int:
 
 def explain(recipe: Recipe, data_root: Path) -> str:
     """What `train` would do with the same arguments, and how long each phase would take."""
-    from flower_model.memory import keep_freed_memory
+    from flower_model.system.memory import keep_freed_memory
     from training.checks import enough_memory
     from training.forecast import forecast
 
@@ -96,8 +96,8 @@ def train(
     from flower_model.classifier import FlowerClassifier
     from flower_model.confidence import probabilities
     from flower_model.config import ModelConfig
-    from flower_model.files import atomic_folder
-    from flower_model.memory import keep_freed_memory
+    from flower_model.system.files import atomic_folder
+    from flower_model.system.memory import keep_freed_memory
     from training.calibration import calibrate, summary
     from training.checks import check_network
     from training.clock import Clock
@@ -190,8 +190,8 @@ def processes_of(
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
     from accelerate.utils import parse_flag_from_env
 
-    from flower_model.cores import cores_of_process
-    from flower_model.torch_runtime import gains_from_bf16
+    from flower_model.runtimes.pytorch import gains_from_bf16
+    from flower_model.system.cores import cores_of_process
     from training.checks import check_settings
 
     # A container that is given few of many cores would have a thread for each of the many.

@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.card import FIGURES, PICTURES, flower_or_not
 from flower_model.classifier import FlowerClassifier
 from flower_model.config import ModelConfig
+from flower_model.serialization.model_card import FIGURES, PICTURES, flower_or_not
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:

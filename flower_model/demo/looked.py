@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from flower_model.explain import heat
-from flower_model.images import open_image
-from flower_model.transform import PhotoTransform
+from flower_model.photos.decode import open_image
+from flower_model.photos.transform import PhotoTransform
 
 SIDE = 416  # pixels of the photo
 HEAT_SIDE = 104  # of the heat, which is smooth, and which the browser enlarges

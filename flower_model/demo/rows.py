@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 from flower_model.classifier import FlowerClassifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
-from flower_model.images import open_image
+from flower_model.photos.decode import open_image
+from flower_model.photos.prefetch import stream
 from flower_model.prediction import Prediction
-from flower_model.stream import stream
 
 THUMBNAIL_SIDE = 240  # pixels
 # The command line's, and the botanical name.

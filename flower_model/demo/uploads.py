@@ -16,7 +16,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.files import read_at_most
+from flower_model.system.files import read_at_most
 
 MAX_PHOTOS = 500  # in one go
 MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flower_model.errors import FlowerModelError
-from flower_model.files import atomic_path
-from flower_model.rows import COLUMNS, Row, flat_columns, flatten, to_bytes, unflatten
+from flower_model.results.text_rows import COLUMNS, Row, flat_columns, flatten, to_bytes, unflatten
+from flower_model.system.files import atomic_path
 
 ROWS = 10_000  # of a row group, and in memory at a time
 

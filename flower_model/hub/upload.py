@@ -7,7 +7,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
 from flower_model.errors import HubError
-from flower_model.hub_errors import no_write_right, told_in_one_sentence
+from flower_model.hub.errors import no_write_right, told_in_one_sentence
 
 
 def check_login(repo_id: str, token: str | bool | None = None, *, create_pr: bool = False) -> None:

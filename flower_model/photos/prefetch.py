@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from flower_model.cores import usable_cores
 from flower_model.errors import ImageError
+from flower_model.system.cores import usable_cores
 
 MOST_THREADS = 8  # that open photos: Pillow does so without Python's lock
 

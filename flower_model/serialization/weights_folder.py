@@ -14,8 +14,8 @@ from flower_model.config import (
     read_pictures,
 )
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
+from flower_model.system.files import atomic_path
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from torch import nn
@@ -37,13 +37,13 @@ def find_folder(
 
     Args:
         model: A weights folder, or "user/repo".
-        revision, token, cache_dir, offline: As for `flower_model.hub.download`.
+        revision, token, cache_dir, offline: As for `flower_model.hub.download.download`.
 
-    Raises: As `flower_model.hub.download`.
+    Raises: As `flower_model.hub.download.download`.
     """
     if Path(model).is_dir():
         return Path(model)
-    from flower_model.hub import download
+    from flower_model.hub.download import download
 
     fetch = partial(download, str(model), token=token, cache_dir=cache_dir, offline=offline)
     folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
@@ -73,7 +73,7 @@ def write_folder(
         pictures: Of the model card: file name -> PNG.
         repo_id: What the card's examples load, if the folder is on its way to the Hub.
     """
-    from flower_model.network import save_network
+    from flower_model.serialization.network import save_network
 
     card_stays = is_card_edited(folder)
     if rejection is not None:  # before the config.json that asks for it
@@ -92,7 +92,7 @@ def write_folder(
 
 def is_card_edited(folder: Path) -> bool:
     """Whether a folder's README.md is not what `write_card` wrote for the model in it."""
-    from flower_model.card import model_card
+    from flower_model.serialization.model_card import model_card
 
     card = folder / CARD_FILE
     if not card.exists():
@@ -108,7 +108,7 @@ def write_card(
     folder: Path, config: ModelConfig, pictures: Collection[str], *, repo_id: str = ""
 ) -> None:
     """Writes a weights folder's README.md in one step; arguments as for `write_folder`."""
-    from flower_model.card import model_card
+    from flower_model.serialization.model_card import model_card
 
     with atomic_path(folder / CARD_FILE) as temporary:
         temporary.write_bytes(model_card(config, repo_id, pictures).encode())

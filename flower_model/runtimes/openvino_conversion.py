@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 import torch
 from torch import nn
 
 from flower_model.errors import ConversionError
-from flower_model.openvino_runtime import shared_core
-from flower_model.torch_runtime import PixelNetwork
+from flower_model.runtimes.openvino import ov, shared_core
+from flower_model.runtimes.pixel_network import PixelNetwork
 
 
 def convert(

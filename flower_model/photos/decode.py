@@ -11,9 +11,15 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from flower_model.errors import ImageError
-from flower_model.files import read_at_most
-from flower_model.headers import MAX_SCANS, START_OF_SCAN, MeteredFile, check_header, check_tags
-from flower_model.rgb import to_rgb
+from flower_model.photos.headers import (
+    MAX_SCANS,
+    START_OF_SCAN,
+    MeteredFile,
+    check_header,
+    check_tags,
+)
+from flower_model.photos.rgb import to_rgb
+from flower_model.system.files import read_at_most
 
 MAX_BYTES = 100_000_000  # of a file, which is read whole
 MAX_PIXELS = 178_000_000  # just below where Pillow itself calls a picture a decompression bomb

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from flower_model.answers import AnswerFile
 from flower_model.classifier import FlowerClassifier
-from flower_model.cli import complain, stop_signals
+from flower_model.cli.common import complain, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
-from flower_model.folders import find_photos
+from flower_model.photos.discovery import find_photos
 from flower_model.rejection import REJECTION_FILE
+from flower_model.results.results_file import AnswerFile
 
 
 def answer_to_file(

@@ -16,7 +16,7 @@ import numpy as np
 from huggingface_hub import constants
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
-from flower_model.files import sync
+from flower_model.system.files import sync
 
 FORMAT = 2  # of an entry; counts up when what it holds changes
 KEPT = 8  # entries; the one not used for longest goes first

@@ -14,8 +14,8 @@ from torch import nn
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, read_content
 from flower_model.errors import ModelError
-from flower_model.files import atomic_path
-from flower_model.timm_config import model_args, pretrained_cfg
+from flower_model.serialization.timm_config import model_args, pretrained_cfg
+from flower_model.system.files import atomic_path
 
 FLOATS, INTEGERS = ("F16", "BF16", "F32", "F64"), ("I64", "I32")  # of stored tensors
 

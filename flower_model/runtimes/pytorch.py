@@ -2,15 +2,16 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from timm.data import resolve_data_config
 from torch import nn
 
 from flower_model.errors import FlowerModelError
-from flower_model.runtime import Outputs, has_gpu
+from flower_model.runtimes.base import Outputs
+from flower_model.runtimes.devices import has_gpu
+from flower_model.runtimes.pixel_network import PixelNetwork
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -71,64 +72,6 @@ class TorchRuntime:
         return torch.autocast(self.device.type, torch.bfloat16)
 
 
-class PixelNetwork(nn.Module):
-    """A timm network that normalises its pixels itself and also gives features and maps.
-
-    Args:
-        network: A timm network.
-        data_config: timm's; None is its own, at the size that it is tested at.
-
-    Attributes:
-        data_config: timm's.
-        has_maps: Whether its head is a linear layer after a global average, so that class
-            activation maps are exact.
-    """
-
-    def __init__(self, network: nn.Module, data_config: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
-        self.network = network
-        self.data_config: Mapping[str, Any] = data_config or resolve_data_config(
-            {}, model=network, use_test_size=True
-        )
-        mean, std = (torch.tensor(self.data_config[key]).view(-1, 1, 1) for key in ("mean", "std"))
-        self.scale: torch.Tensor
-        self.offset: torch.Tensor
-        self.register_buffer("scale", 1 / (255 * std), persistent=False)
-        self.register_buffer("offset", -mean / std, persistent=False)
-        self.has_maps = has_class_maps(network, self.data_config["input_size"])
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Logits, features and, if it has them, maps.
-
-        Args:
-            pixels: (photos, height, width, 3) uint8.
-        """
-        # NHWC pixels seen as NCHW are channels_last already.
-        batch = pixels.permute(0, 3, 1, 2) * self.scale + self.offset
-        maps, features, logits = _pass(self.network, batch)
-        if not self.has_maps:
-            return logits, features
-        weight = cast(nn.Linear, _head(self.network)).weight  # (classes, channels)
-        return logits, features, nn.functional.conv2d(maps, weight[:, :, None, None])
-
-
-def has_class_maps(network: nn.Module, input_size: tuple[int, int, int]) -> bool:
-    """Whether the mean of the mapped last layer is the logit, tried with noise.
-
-    Networks that pool otherwise, or do more between pool and head, have no exact maps.
-    """
-    head = _head(network)
-    if not isinstance(head, nn.Linear):
-        return False
-    noise = torch.rand((1, *input_size), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        maps, _, logits = _pass(network, noise.to(head.weight.device))
-        if not torch.is_tensor(maps) or maps.ndim != 4 or maps.shape[1] != head.in_features:
-            return False
-        error = (head(maps.mean(dim=(2, 3))) - logits).abs().max()
-        return bool(error <= 1e-3 * logits.abs().max())
-
-
 def gains_from_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies bf16 matrices faster than fp32 ones."""
     if device.type == "cuda":
@@ -143,13 +86,3 @@ def best_device() -> torch.device:
     if not has_gpu():
         return torch.device("cpu")
     return torch.device("cuda" if torch.cuda.is_available() else "mps")
-
-
-def _pass(network: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    maps = network.forward_features(batch)
-    # Between pooled features and logits some networks do more than one layer's product; timm knows.
-    return maps, network.forward_head(maps, pre_logits=True), network.forward_head(maps)
-
-
-def _head(network: Any) -> nn.Module:
-    return cast(nn.Module, network.get_classifier())

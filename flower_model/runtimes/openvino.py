@@ -5,16 +5,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 
-from flower_model.config import ModelConfig
-from flower_model.cores import usable_cores
-from flower_model.openvino_cache import cache_key, read_entry, write_entry
-from flower_model.runtime import Outputs
+from flower_model.runtimes.base import Outputs
+from flower_model.system.cores import usable_cores
 
 
 @contextmanager
@@ -33,6 +30,8 @@ def _without_telemetry() -> Iterator[None]:
 
 with _without_telemetry():
     import openvino as ov
+
+__all__ = ["OpenVINORuntime", "Precision", "compile_options", "ov", "shared_core"]
 
 Precision = Literal["auto", "f32", "bf16"]
 
@@ -92,38 +91,3 @@ def compile_options(precision: Precision = "auto") -> dict[str, str]:
     if usable_cores() < (os.cpu_count() or 1):  # else it takes the physical cores, as it should
         options["INFERENCE_NUM_THREADS"] = str(usable_cores())
     return options
-
-
-def load_openvino(
-    folder: Path, config: ModelConfig, *, precision: Precision = "auto"
-) -> OpenVINORuntime:
-    """The network of a weights folder, from the disk's cache or converted and kept there.
-
-    What is cached was once loaded from the very same files with every check of `load_network`.
-
-    Args:
-        folder: With config.json and model.safetensors.
-        config: What its config.json says.
-        precision: "auto" is bf16 where the processor has it.
-
-    Raises:
-        ModelError: If the folder is damaged or does not fit together.
-    """
-    core = shared_core()
-    options = compile_options(precision)
-    how = options["INFERENCE_PRECISION_HINT"], core.get_property("CPU", "FULL_DEVICE_NAME")
-    key = cache_key(folder, *how)
-    if key and (entry := read_entry(key)):
-        blob, data_config = entry
-        with suppress(RuntimeError):  # compiled by another build of the library
-            compiled = core.import_model(ov.Tensor(blob, shared_memory=True), "CPU", options)
-            return OpenVINORuntime(compiled, data_config, blob)
-
-    from flower_model.network import load_network  # torch: seconds, on the first start only
-    from flower_model.openvino_convert import convert
-
-    model, data_config = convert(load_network(folder, config))
-    compiled = core.compile_model(model, "CPU", options)
-    if key and key == cache_key(folder, *how):  # the files are still those that were loaded
-        write_entry(key, compiled.export_model().getvalue(), data_config)
-    return OpenVINORuntime(compiled, data_config)

@@ -17,7 +17,7 @@ from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_
 from huggingface_hub.utils import build_hf_headers
 
 from flower_model.errors import HubError, ModelError
-from flower_model.hub_errors import told_in_one_sentence
+from flower_model.hub.errors import told_in_one_sentence
 
 
 def download(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flower_model.errors import FlowerModelError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights"
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.files import atomic_path, sync
-from flower_model.rows import (
+from flower_model.results.text_rows import (
     COLUMNS,
     CommaSeparated,
     JsonLines,
@@ -16,6 +15,7 @@ from flower_model.rows import (
     to_row,
     whole_records,
 )
+from flower_model.system.files import atomic_path, sync
 
 if TYPE_CHECKING:
     from flower_model.prediction import Prediction
@@ -107,7 +107,9 @@ class AnswerFile:
         try:
             sync(self._journal)
             if self._is_parquet:
-                from flower_model.parquet import write_parquet  # with pyarrow, once it is needed
+                from flower_model.results.parquet import (
+                    write_parquet,  # with pyarrow, once it is needed
+                )
 
                 with self._journal.open("rb") as lines:
                     write_parquet(self.path, map(self._form.decode, lines), self._form.top_k)
@@ -144,7 +146,7 @@ class AnswerFile:
         return len(header)
 
     def _restore_journal(self) -> None:
-        from flower_model.parquet import read_parquet
+        from flower_model.results.parquet import read_parquet
 
         with atomic_path(self._journal) as temporary, temporary.open("wb") as lines:
             for row in read_parquet(self.path):

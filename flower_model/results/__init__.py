@@ -1,0 +1,1 @@
+"""Results files: one row a photo, as CSV, JSON Lines or Parquet."""

@@ -1,0 +1,1 @@
+"""Running the network: PyTorch or OpenVINO behind one call."""
