@@ -26,7 +26,7 @@ from asker import FORM, PART, Asker, Refused
 from visitors import ROOT, draw, same, start_app
 
 sys.path.insert(0, str(ROOT))
-from flower_model.upload_folder import PREFIX
+from flower_model.demo.server.upload_folder import PREFIX
 
 STEADY, SLOW, CROWD = 12, 3, 400
 PATIENCE = 60.0  # seconds without any answer after which a request counts as lost

@@ -156,7 +156,8 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
 @pytest.fixture
 def launch() -> Iterator[Callable[..., str]]:
     """`launch(model, "name")` serves a model's page from this process; returns its address."""
-    from flower_model.demo import PAGE, build_demo  # imports Gradio, which most tests need not
+    from flower_model.demo.page import build_demo  # imports Gradio, which most tests need not
+    from flower_model.demo.theme import PAGE
 
     pages = []
 
@@ -173,7 +174,7 @@ def launch() -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def find(tiny_model):
     """Asks `tiny_model`, and can be held up by `find.go_on.clear()`, or made to fail by `find.error`."""
-    from flower_model.demo import Finder
+    from flower_model.demo.inference import Finder
 
     class Gated(Finder):
         def __init__(self, model):
@@ -196,7 +197,9 @@ def find(tiny_model):
 @pytest.fixture
 def open_page_under(find, tmp_path, monkeypatch):
     """`open_page_under(queue=1)` serves a page with these limits; returns its address and folder."""
-    from flower_model.demo import PAGE, Limits, build_demo, guard
+    from flower_model.demo.page import build_demo
+    from flower_model.demo.server.guard import Limits, guard
+    from flower_model.demo.theme import PAGE
 
     pages = []
 

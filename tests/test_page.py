@@ -13,7 +13,7 @@ from visiting import name, upload
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
-from flower_model.demo import TITLE
+from flower_model.demo.theme import TITLE
 from flower_model.rejection import Rejection, SupportVectors
 
 SIGNS = "Heat where the model sees signs of {}"

@@ -6,7 +6,7 @@ from conftest import PHONE
 from playwright.sync_api import expect
 from visiting import name, upload
 
-from flower_model.demo import TITLE
+from flower_model.demo.theme import TITLE
 
 
 def test_it_has_a_title_a_description_an_icon_and_a_language(page, served):

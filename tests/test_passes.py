@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flower_model.demo.passes import SharedPasses
+from flower_model.demo.micro_batching import SharedPasses
 
 
 def test_everybody_gets_his_own_result():

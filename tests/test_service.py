@@ -19,9 +19,9 @@ from commands import ROOT
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from flower_model.demo.log import SORRY
-from flower_model.demo.passes import SharedPasses, StuckError
-from flower_model.upload_folder import upload_folder
+from flower_model.demo.micro_batching import SharedPasses, StuckError
+from flower_model.demo.server.request_log import SORRY
+from flower_model.demo.server.upload_folder import upload_folder
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(open_page_under):
 
 def test_what_a_killed_page_left_behind_is_deleted_by_the_next():
     code = (
-        "from flower_model.upload_folder import upload_folder as f\n"
+        "from flower_model.demo.server.upload_folder import upload_folder as f\n"
         "with f() as folder: open(folder + '/photo', 'w').close(); print(folder, flush=True); input()"
     )
     command = [sys.executable, "-c", code]
@@ -131,7 +131,7 @@ def test_a_pass_that_never_ends_holds_nobody_for_ever():
 
 def test_healthz_says_whether_the_model_answers(open_page_under, find, monkeypatch):
     url, _ = open_page_under()
-    monkeypatch.setattr("flower_model.demo.health.FRESH", 0.0)
+    monkeypatch.setattr("flower_model.demo.server.health.FRESH", 0.0)
     healthy = httpx.get(url + "healthz")
     assert healthy.status_code == 200 and healthy.json()["status"] == "ok"
     find.error = RuntimeError()
@@ -142,7 +142,7 @@ def test_healthz_says_whether_the_model_answers(open_page_under, find, monkeypat
 
 
 def test_healthz_does_not_wait_for_a_model_that_hangs(find):
-    from flower_model.demo.health import Health
+    from flower_model.demo.server.health import Health
 
     find.go_on.clear()
     health = Health(find, lambda: False, patience=0.2)

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from PIL import Image
 
-from flower_model.demo.rows import Row, csv_text, name_all
+from flower_model.demo.answer_table import Row, csv_text, name_all
 from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.prediction import Prediction

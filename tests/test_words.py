@@ -2,7 +2,7 @@
 
 import pytest
 
-from flower_model.demo.words import doubt, headline, in_words, no_flower, percent
+from flower_model.demo.wording import doubt, headline, in_words, no_flower, percent
 from flower_model.prediction import Prediction
 
 

@@ -4,11 +4,11 @@ from typing import TypedDict
 
 import gradio as gr
 
-from flower_model.demo.finding import Finder
-from flower_model.demo.identify import AT_ONCE
-from flower_model.demo.log import answering
-from flower_model.demo.many import MANY_AT_ONCE
-from flower_model.demo.rows import name_all
+from flower_model.demo.answer_table import name_all
+from flower_model.demo.batch_tab import MANY_AT_ONCE
+from flower_model.demo.identify_tab import AT_ONCE
+from flower_model.demo.inference import Finder
+from flower_model.demo.server.request_log import answering
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.prediction import Prediction

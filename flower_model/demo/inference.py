@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.passes import SharedPasses
+from flower_model.demo.micro_batching import SharedPasses
 from flower_model.prediction import Prediction
 
 TOP_K = 5

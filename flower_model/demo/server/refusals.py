@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from flower_model.demo.log import SORRY
+from flower_model.demo.server.request_log import SORRY
 
 API = "/gradio_api/"
 FILE = f"{API}file="

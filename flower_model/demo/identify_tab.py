@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.demo.finding import TOP_K, Finder
-from flower_model.demo.log import answering
-from flower_model.demo.looked import looked_at
+from flower_model.demo.heatmap import looked_at
+from flower_model.demo.inference import TOP_K, Finder
+from flower_model.demo.server.request_log import answering
 from flower_model.demo.uploads import notice, read_upload
-from flower_model.demo.words import headline, no_flower
+from flower_model.demo.wording import headline, no_flower
 
 WAITING = "<p class='waiting'>Its name will appear here.</p>"
 # Photos opened and answered at the same time, by the page and the API together: Gradio counts by id.

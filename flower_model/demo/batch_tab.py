@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.log import answering
-from flower_model.demo.rows import Row, csv_text, name_all
+from flower_model.demo.answer_table import Row, csv_text, name_all
+from flower_model.demo.server.request_log import answering
 from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
-from flower_model.demo.words import percent
+from flower_model.demo.wording import percent
 from flower_model.errors import ImageError
 
 # Questions answered at the same time, as in `identify`.

@@ -14,7 +14,7 @@ import gradio as gr
 import httpx
 from gradio.tunneling import CURRENT_TUNNELS
 
-from flower_model.demo.gate import Gate
+from flower_model.demo.server.gate import Gate
 from flower_model.errors import FlowerModelError
 
 NO_LINK = (

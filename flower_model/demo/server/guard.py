@@ -16,13 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from flower_model.demo.finding import Finder
-from flower_model.demo.gate import Gate
-from flower_model.demo.health import Health
-from flower_model.demo.log import start_logging
-from flower_model.demo.refusals import failed, not_understood, refuse
-from flower_model.demo.visitors import Visitors
-from flower_model.upload_folder import sweep
+from flower_model.demo.inference import Finder
+from flower_model.demo.server.gate import Gate
+from flower_model.demo.server.health import Health
+from flower_model.demo.server.rate_limits import Visitors
+from flower_model.demo.server.refusals import failed, not_understood, refuse
+from flower_model.demo.server.request_log import start_logging
+from flower_model.demo.server.upload_folder import sweep
 
 GENEROUS = RateLimitItemPerMinute(600)
 

@@ -10,7 +10,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope
 
-from flower_model.demo.refusals import UPLOAD, Refused, too_often
+from flower_model.demo.server.refusals import UPLOAD, Refused, too_often
 
 
 class Visitors:

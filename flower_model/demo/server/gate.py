@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flower_model.demo.log import tell
-from flower_model.demo.refusals import (
+from flower_model.demo.server.rate_limits import Visitors
+from flower_model.demo.server.refusals import (
     ADDRESS,
     API,
     FILE,
@@ -34,7 +34,7 @@ from flower_model.demo.refusals import (
     answer,
     too_much,
 )
-from flower_model.demo.visitors import Visitors
+from flower_model.demo.server.request_log import tell
 
 # All that the page, gradio_client, curl and an MCP client use. What else Gradio has, such as its video
 # recorder, its proxy, its deep links and its way past the queue, is not there.

@@ -9,7 +9,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from flower_model.demo.finding import Finder
+from flower_model.demo.inference import Finder
 
 FRESH = 5.0  # seconds for which an answer stands: asked more often, the model is not bothered
 

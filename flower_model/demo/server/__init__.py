@@ -1,0 +1,1 @@
+"""Serving the page to strangers: limits, refusals, health, logs, uploads and shutdown."""
