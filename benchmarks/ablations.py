@@ -27,11 +27,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flower_model.system.memory import keep_freed_memory
-from training.clock import Clock
-from training.data import Photos, load_photos, resize_side
-from training.finetune import finetune
-from training.pretrained import create_network
-from training.probe import probe_head
+from training.data.decoded import resize_side
+from training.data.sampling import Photos, load_photos
+from training.engine.clock import Clock
+from training.engine.finetune import finetune
+from training.engine.linear_probe import probe_head
+from training.engine.pretrained import create_network
 from training.recipe import Recipe, load_recipe, merge, parse_change
 from training.train import processes_of
 

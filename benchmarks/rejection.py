@@ -22,15 +22,20 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.machine import machine
 from flower_model import FlowerClassifier
 from flower_model.rejection import power_normalised, unit_length
-from training.calibrate import photos_of_run
-from training.data import DecodedPhotos, decode_photos, resize_side
-from training.evaluate import decode_source
-from training.forward import answer_photos, fastest_runtime
-from training.negatives import as_photos, drawn_pictures, foliage, not_flowers
-from training.pretrained import create_network
+from training.calibration.recalibrate import photos_of_run
+from training.calibration.rejection_fit import (
+    auroc,
+    fit_residual,
+    fit_support_vectors,
+    measure_rejection,
+)
+from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
+from training.data.sources import source_photos
+from training.engine.inference import answer_photos, fastest_runtime
+from training.engine.pretrained import create_network
 from training.recipe import load_recipe
-from training.rejection import auroc, fit_residual, fit_support_vectors, measure_rejection
-from training.sources import source_photos
+from training.reporting.evaluation import decode_source
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = 2000  # training photos, as training.calibrate takes

@@ -25,12 +25,13 @@ import torch
 
 from benchmarks.ablations import Question, changed_recipe, prepared, spread_of
 from flower_model.system.memory import keep_freed_memory
-from training import batches
-from training.clock import Clock
-from training.data import Photos, decode_photos, resize_side
-from training.finetune import finetune
-from training.forward import answer_photos, fastest_runtime, torch_runtime
-from training.sources import gather
+from training.data import loader as batches
+from training.data.decoded import decode_photos, resize_side
+from training.data.sampling import Photos
+from training.data.sources import gather
+from training.engine.clock import Clock
+from training.engine.finetune import finetune
+from training.engine.inference import answer_photos, fastest_runtime, torch_runtime
 
 RESULTS = Path(__file__).parent / "results"
 TIMES = RESULTS / "tricks.csv"

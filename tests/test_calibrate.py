@@ -15,10 +15,10 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error
 from flower_model.rejection import REJECTION_FILE
 from training import calibrate, train
-from training.data import decode_photos
-from training.metrics import calibration_error_by_chance, per_class, reliability
-from training.negatives import drawn_pictures, foliage
-from training.sources import Photo, folds
+from training.data.decoded import decode_photos
+from training.data.negatives import drawn_pictures, foliage
+from training.data.sources import Photo, folds
+from training.reporting.metrics import calibration_error_by_chance, per_class, reliability
 
 NEW = [draw_photo(colour, 99_000 + n) for colour in COLOURS.values() for n in range(8)]
 FITTED = ("config.json", "README.md", REJECTION_FILE, "reliability.png")

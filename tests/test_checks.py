@@ -8,11 +8,11 @@ from test_training import small_run
 
 from flower_model.errors import DataError, RecipeError
 from training import train
-from training.batches import batches
-from training.checks import check_network, check_settings, enough_memory
-from training.data import load_photos
+from training.data.loader import batches
+from training.data.sampling import load_photos
+from training.data.sources import gather
+from training.engine.preflight import check_network, check_settings, enough_memory
 from training.recipe import Data, load_recipe
-from training.sources import gather
 
 
 @pytest.fixture(scope="module")

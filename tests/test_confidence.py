@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flower_model.confidence import calibration_error, fit_temperature, log_loss, probabilities
-from training.metrics import measure
+from training.reporting.metrics import measure
 
 
 def test_probabilities_sum_to_one_and_a_higher_temperature_is_less_sure():

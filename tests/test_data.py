@@ -12,11 +12,12 @@ from drawn import COLOURS, draw_dataset
 from torch.utils.data import DataLoader
 
 from flower_model.errors import DataError
-from training import batches, flowers102
-from training.data import BalancedSampler, DrawnPhotos
-from training.probe import fit_head
+from training.data import flowers102
+from training.data import loader as batches
+from training.data.sampling import BalancedSampler, DrawnPhotos
+from training.data.sources import class_folders, gather, source_photos
+from training.engine.linear_probe import fit_head
 from training.recipe import Data, load_recipe
-from training.sources import class_folders, gather, source_photos
 
 
 def test_train_and_val_folders_are_used_as_they_are(tmp_path):

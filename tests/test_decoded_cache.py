@@ -13,9 +13,9 @@ import pytest
 from commands import ROOT
 from drawn import draw_dataset
 
-from training import decoded_cache
-from training.data import DecodedPhotos, decode_photos
-from training.sources import class_folders
+from training.data import decoded_cache
+from training.data.decoded import DecodedPhotos, decode_photos
+from training.data.sources import class_folders
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def test_pictures_from_the_cache_are_those_of_the_photos(cache, folder):
 def test_a_second_run_opens_no_photo(cache, folder, monkeypatch):
     first = decode(folder)
     good = [photo for photo in class_folders(folder) if photo.path.name != "broken.jpg"]
-    monkeypatch.setattr("training.data._decode", lambda *_, **__: pytest.fail("opened a photo"))
+    monkeypatch.setattr(
+        "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
+    )
     assert same(decode(folder), first) and len(first) == len(good)
 
 
@@ -83,7 +85,9 @@ def test_the_least_recently_used_set_makes_room(cache, folder, monkeypatch):
     monkeypatch.setattr(decoded_cache, "LIMIT", expected + min(files.values()) + 1)
     decode(folder, 40)
     assert len(set(cache.iterdir()) & set(files)) == 1
-    monkeypatch.setattr("training.data._decode", lambda *_, **__: pytest.fail("opened a photo"))
+    monkeypatch.setattr(
+        "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
+    )
     decode(folder, 24)
 
 

@@ -8,7 +8,7 @@ from test_training import small_run
 
 from flower_model.errors import RecipeError
 from training import train
-from training.options import chosen_recipe, parser
+from training.arguments import chosen_recipe, parser
 from training.recipe import Recipe
 
 

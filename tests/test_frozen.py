@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from flower_model.errors import RecipeError
-from training.frozen import freeze, train_mode
+from training.engine.freeze import freeze, train_mode
 
 
 def one_step(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ import pytest
 from drawn import COLOURS, draw_dataset
 from PIL import Image
 
-from training.data import DecodedPhotos, decode_photos
-from training.review import unseen_probabilities, write_contact_sheets, write_suspects
-from training.sources import class_folders
+from training.data.decoded import DecodedPhotos, decode_photos
+from training.data.sources import class_folders
+from training.reporting.review import unseen_probabilities, write_contact_sheets, write_suspects
 
 LABELS = sorted(COLOURS)
 MISFILED = "yellow among red.png"

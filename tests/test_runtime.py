@@ -21,8 +21,8 @@ from flower_model.runtimes.openvino_loading import load_openvino
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import choose_runtime
 from flower_model.system.cores import cpu_quota, usable_cores
+from training.data.sources import source_photos
 from training.recipe import Data
-from training.sources import source_photos
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from test_training import small_run
 
 from flower_model import FlowerClassifier
 from flower_model.errors import DataError, HubError
-from training import shards
-from training.batches import OpenedPhotos
+from training.data import shards
+from training.data.loader import OpenedPhotos
+from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
-from training.stream import StreamedPhotos, open_stream
 
 PER_CLASS = 8
 BRIEF = ["--set", "finetune.epochs=1"]

@@ -22,12 +22,14 @@ from test_training import small_run
 
 from flower_model import FlowerClassifier
 from training import train
+from training.engine.run_folder import open_run
 from training.recipe import load_recipe
-from training.run_folder import open_run
 
 # Imports torch once and forks from there: a training then starts in a moment.
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(["training.train", "training.finetune", "flower_model.classifier"])
+PROCESSES.set_forkserver_preload(
+    ["training.train", "training.engine.finetune", "flower_model.classifier"]
+)
 BRIEF = [
     "finetune.epochs=3",
     "finetune.image_sizes=[32]",

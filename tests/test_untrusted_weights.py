@@ -14,7 +14,7 @@ from flower_model import FlowerClassifier
 from flower_model.config import MAX_BYTES, ModelConfig, read_config, read_pictures
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.serialization.model_card import model_card
-from training.pretrained import create_network
+from training.engine.pretrained import create_network
 from training.recipe import Model
 
 NESTED = "[" * 100_000

@@ -17,8 +17,8 @@ from sklearn.datasets import load_sample_image
 from flower_model import FlowerClassifier
 from flower_model.photos.decode import open_image
 from flower_model.runtimes.pytorch import TorchRuntime
-from training.evaluate import evaluate
-from training.negatives import drawn_pictures
+from training.data.negatives import drawn_pictures
+from training.reporting.evaluation import evaluate
 
 WEIGHTS = ROOT / "weights"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
 from flower_model.errors import ModelError
-from training.calibrate import add_photos_arguments, calibrated_as_its_run, not_flowers_folder
+from training.arguments import add_photos_arguments, not_flowers_folder
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
     from flower_model import FlowerClassifier
@@ -101,6 +101,8 @@ def _average(options: argparse.Namespace) -> int:
         raise ModelError(f"'{out}' exists: name a new folder with --out.")
     data_root = Path(options.data_root)
     not_flowers = not_flowers_folder(options, data_root)
+    from training.calibration.recalibrate import calibrated_as_its_run  # torch: seconds
+
     with atomic_folder(out) as folder:
         average(folders, shares).save_pretrained(folder)
         print(calibrated_as_its_run(folder, data_root, not_flowers))

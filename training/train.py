@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
 from flower_model.errors import HubError, RecipeError
-from training.calibrate import not_flowers_folder
-from training.options import chosen_recipe, parser
+from training.arguments import chosen_recipe, not_flowers_folder, parser
+from training.engine.run_folder import check_run, note_photos, open_run
 from training.recipe import Recipe
-from training.run_folder import check_run, note_photos, open_run
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
     from accelerate import Accelerator
@@ -43,7 +42,7 @@ def run_training(options: argparse.Namespace) -> int:
     if options.resume and (run / "model").is_dir():  # written last, and in one step
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
-        from training.checks import enough_memory
+        from training.engine.preflight import enough_memory
 
         with enough_memory():
             train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
@@ -55,8 +54,8 @@ def run_training(options: argparse.Namespace) -> int:
 def explain(recipe: Recipe, data_root: Path) -> str:
     """What `train` would do with the same arguments, and how long each phase would take."""
     from flower_model.system.memory import keep_freed_memory
-    from training.checks import enough_memory
-    from training.forecast import forecast
+    from training.engine.forecast import forecast
+    from training.engine.preflight import enough_memory
 
     keep_freed_memory()
     accelerator, bf16 = processes_of(recipe)
@@ -98,17 +97,18 @@ def train(
     from flower_model.config import ModelConfig
     from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
-    from training.calibration import calibrate, summary
-    from training.checks import check_network
-    from training.clock import Clock
-    from training.data import load_photos, resize_side
-    from training.finetune import finetune
-    from training.flowers102 import botanical_names
-    from training.forward import fastest_runtime
-    from training.pretrained import create_network
-    from training.probe import probe_head, save_features
-    from training.report import may_know, provenance
-    from training.sources import fingerprint
+    from training.calibration.fit import calibrate, summary
+    from training.data.decoded import resize_side
+    from training.data.flowers102 import botanical_names
+    from training.data.sampling import load_photos
+    from training.data.sources import fingerprint
+    from training.engine.clock import Clock
+    from training.engine.finetune import finetune
+    from training.engine.inference import fastest_runtime
+    from training.engine.linear_probe import probe_head, save_features
+    from training.engine.preflight import check_network
+    from training.engine.pretrained import create_network
+    from training.reporting.provenance import may_know, provenance
 
     clock = Clock()
     keep_freed_memory()
@@ -159,8 +159,10 @@ def train(
     if not accelerator.is_main_process:
         return  # what is left takes seconds and writes files
 
-    from training.figures import training_curve  # a second's import that nothing waited for
-    from training.review import review
+    from training.reporting.figures import (
+        training_curve,  # a second's import that nothing waited for
+    )
+    from training.reporting.review import review
 
     botanical = botanical_names()
     config = ModelConfig(
@@ -192,7 +194,7 @@ def processes_of(
 
     from flower_model.runtimes.pytorch import gains_from_bf16
     from flower_model.system.cores import cores_of_process
-    from training.checks import check_settings
+    from training.engine.preflight import check_settings
 
     # A container that is given few of many cores would have a thread for each of the many.
     torch.set_num_threads(min(torch.get_num_threads(), cores_of_process()))
@@ -234,7 +236,7 @@ def push(folder: Path, repo_id: str) -> None:
     Raises:
         HubError: If the push fails, with the command that makes up for it.
     """
-    from training.publish import publish_model
+    from training.publication import publish_model
 
     try:
         print(f"Published: {publish_model(folder, repo_id)}")

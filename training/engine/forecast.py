@@ -16,15 +16,16 @@ from torch import nn
 
 from flower_model.errors import DataError
 from flower_model.runtimes.base import Runtime
-from training.checks import check_network
-from training.clock import Clock
-from training.data import DecodedPhotos, Photos, decode_photos, resize_side
-from training.finetune import finetune
-from training.forward import answer_photos, fastest_runtime, torch_runtime
-from training.pretrained import create_network
+from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.sampling import Photos
+from training.data.sources import Photo, gather
+from training.data.streaming import open_stream
+from training.engine.clock import Clock
+from training.engine.finetune import finetune
+from training.engine.inference import answer_photos, fastest_runtime, torch_runtime
+from training.engine.preflight import check_network
+from training.engine.pretrained import create_network
 from training.recipe import Recipe
-from training.sources import Photo, gather
-from training.stream import open_stream
 
 STEPS = 10
 VALIDATED = 64  # photos whose validation is timed

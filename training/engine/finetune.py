@@ -20,19 +20,19 @@ from torch import nn
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
-from training.augment import mixup_of, train_transform
-from training.batches import batches, steps_of
-from training.checkpoint import (
+from training.data.augment import mixup_of, train_transform
+from training.data.loader import batches, steps_of
+from training.data.sampling import Photos
+from training.engine.checkpoint import (
     Progress,
     load_best,
     load_checkpoint,
     save_checkpoint,
     write_results,
 )
-from training.clock import Clock
-from training.data import Photos
-from training.forward import answer_shared, torch_runtime
-from training.frozen import freeze, train_mode
+from training.engine.clock import Clock
+from training.engine.freeze import freeze, train_mode
+from training.engine.inference import answer_shared, torch_runtime
 from training.recipe import Recipe
 
 

@@ -36,7 +36,7 @@ class Progress:
     """The epoch with the best held-out accuracy; 0 is the probe, -1 none yet."""
     best_accuracy: float = -1.0
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds so far, as `training.clock.Clock` counts them."""
+    """Seconds so far, as `training.engine.clock.Clock` counts them."""
     metrics: tuple[dict[str, Any], ...] = ()
     """The rows of metrics.csv so far."""
 

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from flower_model.system.files import atomic_path
-from training.data import Photos, class_weights
-from training.forward import answer_shared, fastest_runtime
+from training.data.sampling import Photos, class_weights
+from training.engine.inference import answer_shared, fastest_runtime
 from training.recipe import Recipe
 
 FEATURES_FILE = "probe.npy"  # in a run's folder: what the probe saw

@@ -12,7 +12,7 @@ from timm.optim import get_optimizer_info
 from torch import nn
 
 from flower_model.errors import RecipeError
-from training.augment import train_transform
+from training.data.augment import train_transform
 from training.recipe import Recipe
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from flower_model.errors import DataError
-from training.recipe import Data
-from training.shards import (
+from training.data.shards import (
     COUNTS_FILE,
     PREFIX,
     errors_of,
@@ -22,6 +21,7 @@ from training.shards import (
     undecoded,
     version_of,
 )
+from training.recipe import Data
 
 SHUFFLED = 1000  # rows that are drawn from at a time
 

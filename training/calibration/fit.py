@@ -12,16 +12,16 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error, fit_temperature, probabilities
 from flower_model.errors import DataError
 from flower_model.rejection import Rejection
-from training.data import DecodedPhotos, decode_photos, resize_side
-from training.evaluate import decode_source
-from training.figures import confusion_picture, reliability_picture
-from training.forward import answer_photos
-from training.metrics import calibration_error_by_chance, measure, per_class, reliability
-from training.negatives import as_photos, drawn_pictures, foliage, not_flowers
+from training.calibration.rejection_fit import FOLDS, fit_rejection, measure_rejection
+from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
+from training.data.sources import folds
+from training.engine.inference import answer_photos
 from training.recipe import Recipe
-from training.rejection import FOLDS, fit_rejection, measure_rejection
-from training.report import published_name, rounded
-from training.sources import folds
+from training.reporting.evaluation import decode_source
+from training.reporting.figures import confusion_picture, reliability_picture
+from training.reporting.metrics import calibration_error_by_chance, measure, per_class, reliability
+from training.reporting.provenance import published_name, rounded
 
 FEWEST = 20  # photos of either kind; with fewer there is no telling what 98 of 100 would be
 MOST_TRAINED = 2000  # training photos that fit the rule; twice as many make it no better

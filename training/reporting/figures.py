@@ -70,7 +70,7 @@ def reliability_picture(
     """How often answers were right against how sure they were, before and after the temperature.
 
     Args:
-        before, after: As `training.metrics.reliability` gives them.
+        before, after: As `training.reporting.metrics.reliability` gives them.
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()

@@ -12,10 +12,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from flower_model.config import MAX_LABEL, is_label
 from flower_model.errors import DataError
-from training import flowers102
+from training.data import flowers102
+from training.data.shards import PREFIX, fetch_photos, fetch_sample, is_sharded
+from training.data.streaming import stream_source
 from training.recipe import Data
-from training.shards import PREFIX, fetch_photos, fetch_sample, is_sharded
-from training.stream import stream_source
 
 
 @dataclass(frozen=True)

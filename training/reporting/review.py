@@ -14,8 +14,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from flower_model.confidence import probabilities
 from flower_model.system.files import atomic_path
-from training.data import DecodedPhotos, Photos
-from training.probe import fit_head, load_features
+from training.data.decoded import DecodedPhotos
+from training.data.sampling import Photos
+from training.engine.linear_probe import fit_head, load_features
 from training.recipe import Recipe
 
 SHOWN = 48  # photos of a contact sheet
@@ -120,7 +121,7 @@ def unseen_probabilities(
     Args:
         features: (photos, channels) of a network that did not learn from these photos.
         targets: (photos,) int class indices, at least two classes with two photos.
-        l2, balance: As for `training.probe.fit_head`.
+        l2, balance: As for `training.engine.linear_probe.fit_head`.
 
     Returns:
         (photos, classes) float64; where a class has fewer than five photos, a fold may lack it.

@@ -18,7 +18,7 @@ from flower_model.runtimes.base import Runtime
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import choose_runtime
 from flower_model.system.cores import usable_cores
-from training.data import DecodedPhotos
+from training.data.decoded import DecodedPhotos
 
 THREADS = min(8, usable_cores())  # that make pictures pixels
 

@@ -1,12 +1,11 @@
-"""What python -m training.train may be told, and the recipe that this makes."""
+"""The arguments of the training commands, and the recipe that those of training.train make."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import RecipeError
-from training.calibrate import add_photos_arguments
+from flower_model.errors import DataError, RecipeError
 from training.recipe import RECIPES, Recipe, load_recipe, merge, parse_change
 
 TRACKERS = ("tensorboard", "trackio")
@@ -129,3 +128,29 @@ def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         changes["finetune"]["image_sizes"] = [options.image_size]
         changes["model"]["test_size"] = options.image_size
     return changes
+
+
+def add_photos_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--data-root` and `--not-flowers`."""
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
+    )
+    parser.add_argument(
+        "--not-flowers",
+        metavar="PATH",
+        help="photos that show no flower (default: DATA_ROOT/not-flowers if there is one)",
+    )
+
+
+def not_flowers_folder(options: argparse.Namespace, data_root: Path) -> Path | None:
+    """The folder that `--not-flowers` names, else the one under the data root, if there is one.
+
+    Raises:
+        DataError: If the one that was named does not exist.
+    """
+    folder = Path(options.not_flowers) if options.not_flowers else data_root / "not-flowers"
+    if options.not_flowers and not folder.is_dir():
+        raise DataError(f"There is no folder '{folder}': check --not-flowers.")
+    return folder if folder.is_dir() else None

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flower_model.errors import DataError
-from training.data import DecodedPhotos
-from training.sources import Photo
+from training.data.decoded import DecodedPhotos
+from training.data.sources import Photo
 
 WIDTH, HEIGHT = 320, 280
 EACH = 40  # drawn pictures of a kind

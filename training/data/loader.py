@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from flower_model.errors import DataError, ImageError
 from flower_model.photos.decode import open_image
 from flower_model.system.cores import cores_of_process
-from training.data import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
+from training.data.sampling import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
 from training.recipe import Recipe
 
 WINDOW = 64  # batches of a stream that are in memory as files

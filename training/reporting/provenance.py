@@ -11,10 +11,10 @@ import timm
 import torch
 
 from flower_model.config import CONFIG_FILE
-from training.data import Photos
+from training.data.sampling import Photos
+from training.data.shards import PREFIX
+from training.data.sources import fingerprint
 from training.recipe import Recipe
-from training.shards import PREFIX
-from training.sources import fingerprint
 
 
 def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> dict[str, Any]:

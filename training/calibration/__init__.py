@@ -1,0 +1,1 @@
+"""Temperature and rejection rule, fitted on photos that trained nothing."""
