@@ -4,6 +4,9 @@ import os
 import platform
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
 
 def machine() -> str:
     """The number of cores and the processor's name without its model: "2 cores of AMD EPYC"."""

@@ -19,7 +19,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.machine import machine
+from benchmarks.machine import RESULTS, ROOT, machine
 from flower_model import FlowerClassifier
 from flower_model.rejection import power_normalised, unit_length
 from training.calibration.recalibrate import photos_of_run
@@ -37,7 +37,6 @@ from training.engine.pretrained import create_network
 from training.recipe import load_recipe
 from training.reporting.evaluation import decode_source
 
-ROOT = Path(__file__).resolve().parents[1]
 TRAINED = 2000  # training photos, as training.calibrate takes
 DRAWS = 5
 NEIGHBOURS = 10
@@ -276,7 +275,7 @@ split without {UNKNOWN} of its 102 species, {DRAWS} random choices of them. Know
 | --- | --- | --- |
 {chr(10).join(unknown)}
 """
-    (ROOT / "benchmarks" / "results" / "rejection.md").write_text(text, encoding="utf-8")
+    (RESULTS / "rejection.md").write_text(text, encoding="utf-8")
 
 
 def _halves(seed: int, *sizes: int) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:

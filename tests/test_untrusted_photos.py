@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from benchmarks import fuzz_attacks
-from benchmarks.fuzz import Opener
-from benchmarks.fuzz_mutations import mutate
-from benchmarks.fuzz_samples import samples
-from benchmarks.fuzz_seeds import encoded, run_length_bmp, seeds
+from benchmarks.fuzzing import attacks as fuzz_attacks
+from benchmarks.fuzzing.mutations import mutate
+from benchmarks.fuzzing.run import Opener
+from benchmarks.fuzzing.samples import samples
+from benchmarks.fuzzing.seeds import encoded, run_length_bmp, seeds
 from flower_model import ImageError
 from flower_model.photos.decode import MAX_SIDE, open_image
 from flower_model.photos.transform import PhotoTransform

@@ -1,8 +1,8 @@
-"""python -m benchmarks.tricks: how much time each of training's tricks saves, with it and without.
+"""python -m benchmarks.training.tricks: how much time each of training's tricks saves, with it and without.
 
 Run it on a machine without other work. Everything is timed in the training's own code, several times
 over; results/tricks.csv keeps each time. What a trick does to accuracy, ablations.py measures; the table
-of both is in results/training.md, which `python -m benchmarks.training` writes. Needs FLOWER_DATA and
+of both is in results/training.md, which `python -m benchmarks.training.compare` writes. Needs FLOWER_DATA and
 FLOWER_PRETRAINED.
 """
 
@@ -23,7 +23,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.ablations import Question, changed_recipe, prepared, spread_of
+from benchmarks.machine import RESULTS
+from benchmarks.training.ablations import Question, changed_recipe, prepared, spread_of
 from flower_model.system.memory import keep_freed_memory
 from training.data import loader as batches
 from training.data.decoded import decode_photos, resize_side
@@ -33,7 +34,6 @@ from training.engine.clock import Clock
 from training.engine.finetune import finetune
 from training.engine.inference import answer_photos, fastest_runtime, torch_runtime
 
-RESULTS = Path(__file__).parent / "results"
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
 TRAINED = 192  # photos of a timed epoch, where nothing else is said

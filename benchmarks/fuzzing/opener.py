@@ -1,4 +1,4 @@
-"""The process in which `fuzz.py` has files opened: `python -m benchmarks.fuzz_opener KIND FOLDER`."""
+"""The process in which `fuzz.py` has files opened: `python -m benchmarks.fuzzing.opener KIND FOLDER`."""
 
 import json
 import resource
@@ -101,7 +101,7 @@ def _answers(folder: Path) -> Callable[[], object]:
 
 
 def _weights(folder: Path) -> Callable[[], object]:
-    from benchmarks.fuzz_samples import unpack_weights
+    from benchmarks.fuzzing.samples import unpack_weights
     from flower_model import FlowerClassifier
 
     photo = unpack_weights(folder)

@@ -1,6 +1,6 @@
 """Draws validation accuracy against epochs and minutes for two or more runs' metrics.csv.
 
-python benchmarks/curves.py report=runs/report/metrics.csv flowers5=runs/flowers5/metrics.csv
+python -m benchmarks.training.curves report=runs/report/metrics.csv flowers5=runs/flowers5/metrics.csv
 """
 
 import csv
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.machine import RESULTS
 
 
 def main(arguments: list[str]) -> None:

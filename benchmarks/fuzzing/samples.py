@@ -5,8 +5,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from benchmarks.fuzz_attacks import _zip as make_zip
-from benchmarks.fuzz_seeds import draw, encoded, seeds
+from benchmarks.fuzzing.attacks import _zip as make_zip
+from benchmarks.fuzzing.seeds import draw, encoded, seeds
 
 
 @cache

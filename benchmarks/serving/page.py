@@ -1,6 +1,6 @@
 """How long the page takes to be usable after `python app.py`, and from a click to the answer shown.
 
-    python benchmarks/page.py
+    python -m benchmarks.serving.page
 
 The clock of the second figure runs in the browser, from the moment the photo is chosen until the name is
 in the page. Gradio reports how long our function took on the server; the rest is Gradio's own: upload,
@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.machine import ROOT
 
 # Resolves with the milliseconds from the choice of a photo to another name in the page.
 CLOCK = """() => new Promise((answered) => {

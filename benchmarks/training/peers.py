@@ -1,6 +1,6 @@
 """Other ways to train the five classes, each as its own documentation has it; see training.py.
 
-python -m benchmarks.trainers student FLOWERS5 PRETRAINED prints "seconds,accuracy" after every epoch,
+python -m benchmarks.training.peers student FLOWERS5 PRETRAINED prints "seconds,accuracy" after every epoch,
 counted from the start of the process. All begin with the same weights and judge themselves on the
 same validation photos.
 """

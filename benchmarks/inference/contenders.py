@@ -1,6 +1,6 @@
 """What people would use to name flowers with one ResNet-50: each loads the same weights folder.
 
-    python benchmarks/contenders.py NAME WEIGHTS one|folder PHOTOS…
+    python -m benchmarks.inference.contenders NAME WEIGHTS one|folder PHOTOS…
 
 answers in this process and prints a line of JSON: seconds of each answer (one) or of all (folder),
 the labels, and the peak of memory in MB. The first answer comes before anything is timed.
@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 BATCH = 32
 Answer = Callable[[Sequence[str]], list[str]]

@@ -1,6 +1,6 @@
 """Many visitors at once: does each get the answer to its own photo, how soon, and in how much memory?
 
-    python benchmarks/visitors.py --visitors 50 --seconds 60
+    python -m benchmarks.serving.visitors --visitors 50 --seconds 60
 
 Starts the app on this computer. Each visitor has a drawn photo of its own and asks for its name again and
 again, as a program would: upload, call, result. Every answer is compared with the one that the same photo
@@ -16,14 +16,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import numpy as np
 import psutil
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.machine import ROOT
+
 TOLERANCE = 0.02  # in a probability: with others in the batch, 16-bit arithmetic rounds differently
 
 

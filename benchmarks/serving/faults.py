@@ -1,6 +1,6 @@
 """What becomes of requests when much goes wrong at once: is each answered rightly, or told why not?
 
-    python benchmarks/faults.py --seconds 240
+    python -m benchmarks.serving.faults --seconds 240
 
 Starts the app on this computer and, while visitors ask on and on, sends it slow uploads, uploads and
 questions that break off, answers that nobody fetches, broken photos, and crowds larger than the queue.
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import httpx
 import psutil
-from asker import FORM, PART, Asker, Refused
-from visitors import ROOT, draw, same, start_app
 
-sys.path.insert(0, str(ROOT))
+from benchmarks.machine import ROOT
+from benchmarks.serving.client import FORM, PART, Asker, Refused
+from benchmarks.serving.visitors import draw, same, start_app
 from flower_model.demo.server.upload_folder import PREFIX
 
 STEADY, SLOW, CROWD = 12, 3, 400
@@ -241,7 +241,7 @@ class Run:
         table, times = "\n".join(rows), sorted(self.times)
         return f"""# Faults
 
-Made by `python benchmarks/faults.py --seconds {self.seconds:.0f}` on {os.cpu_count()} cores of
+Made by `python -m benchmarks.serving.faults --seconds {self.seconds:.0f}` on {os.cpu_count()} cores of
 {platform.machine()}. {total} requests; *told why not*: an answer that is one sentence; *refused*: 503 or 429
 with a sentence and when to try again; *cut off*: the connection broke while the server was killed, which the
 asker sees; *lost*: nothing for {PATIENCE:.0f} s, or cut off with no cause. Times want a quiet machine.

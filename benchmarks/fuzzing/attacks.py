@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from benchmarks.fuzz_seeds import chunk, draw, encoded, png_of, run_length_bmp
+from benchmarks.fuzzing.seeds import chunk, draw, encoded, png_of, run_length_bmp
 
 LARGE = 90_000_000  # bytes, within what the page lets in
 

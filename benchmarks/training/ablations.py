@@ -1,4 +1,4 @@
-"""python -m benchmarks.ablations: what each choice in a recipe is worth, one changed at a time.
+"""python -m benchmarks.training.ablations: what each choice in a recipe is worth, one changed at a time.
 
 Three questions: why the report stalled, which of its own proposals would have helped it, and what
 our recipe's parts bring. Every variant trains on the five classes for the same number of epochs, on
@@ -26,6 +26,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmarks.machine import RESULTS
 from flower_model.system.memory import keep_freed_memory
 from training.data.decoded import resize_side
 from training.data.sampling import Photos, load_photos
@@ -36,7 +37,6 @@ from training.engine.pretrained import create_network
 from training.recipe import Recipe, load_recipe, merge, parse_change
 from training.train import processes_of
 
-RESULTS = Path(__file__).parent / "results"
 KEPT = RESULTS / "ablations.csv"
 SEEDS = (0, 1, 2)
 STEPS = 62  # of an epoch: 2,014 photos in batches of 32
@@ -259,7 +259,7 @@ def _page(rows: list[dict[str, str]]) -> str:
     lines = [
         "# Ablations",
         "",
-        f"Made by `python -m benchmarks.ablations {' '.join(QUESTIONS)}`. Five classes, 2,014 photos",
+        f"Made by `python -m benchmarks.training.ablations {' '.join(QUESTIONS)}`. Five classes, 2,014 photos",
         "to train on, accuracy on the 383 held-out ones in %, mean ± standard deviation over seeds;",
         "the same held-out photos for all, so the spread is of the training alone. One change at a time,",
         "the same number of epochs for all.",

@@ -1,6 +1,6 @@
 """What damaged and hostile files do to what opens them: time, memory, crashes, files left behind.
 
-    python -m benchmarks.fuzz --minutes 12 --seed 0 --markdown benchmarks/results/fuzzing.md
+    python -m benchmarks.fuzzing.run --minutes 12 --seed 0 --markdown benchmarks/results/fuzzing.md
 
 Files are opened in a process of their own, as the page opens them. One that crashes, or does not
 answer within `HANG` seconds, is counted and another process goes on. Any file that breaks a promise is
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz_mutations import mutate
+from benchmarks.fuzzing.mutations import mutate
 
 SECONDS, MEGABYTES = 2.0, 500  # what is promised of one file
 HANG = 20.0  # seconds; longer than promised, because other programs may keep the machine busy
@@ -134,7 +134,8 @@ def run(kind: str, source: Iterator[tuple[str, bytes]], seconds: float, kept: Pa
 
 def files(kind: str, seed: int) -> Iterator[tuple[str, bytes]]:
     """Hostile files, then damaged ones without end."""
-    from benchmarks import fuzz_attacks, fuzz_samples
+    from benchmarks.fuzzing import attacks as fuzz_attacks
+    from benchmarks.fuzzing import samples as fuzz_samples
 
     attacks: Callable[[], Iterator[tuple[str, bytes]]] | None
     attacks = getattr(fuzz_attacks, f"{kind}_attacks", None)
@@ -179,7 +180,7 @@ class Opener:
         self.process.wait()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "benchmarks.fuzz_opener", self.kind, str(self.folder)]
+        command = [sys.executable, "-m", "benchmarks.fuzzing.opener", self.kind, str(self.folder)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(self.folder)}
         self.process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""python -m benchmarks.training: five classes, by us and by what people would use instead.
+"""python -m benchmarks.training.compare: five classes, by us and by what people would use instead.
 
 Same photos, same starting weights, same machine, one after the other: accuracy on the validation
 photos against seconds since the process started. Each way is stopped after --minutes. What a way
@@ -20,12 +20,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from benchmarks import tricks
-from benchmarks.ablations import QUESTIONS
-from benchmarks.machine import machine
+from benchmarks.machine import RESULTS, ROOT, machine
+from benchmarks.training import tricks
+from benchmarks.training.ablations import QUESTIONS
 
-RESULTS = Path(__file__).parent / "results"
-ROOT = RESULTS.parents[1]
 WAYS = {
     "ours": "ours: `python -m training.train flowers5`",
     "ours-1": "the same, `--set seed=1`",
@@ -61,7 +59,7 @@ def run(way: str, limit: float) -> tuple[Points, float]:
     """What a way gave within `limit` seconds, and after how many it had ended or was stopped."""
     data, pretrained = (Path(os.environ[name]) for name in ("FLOWER_DATA", "FLOWER_PRETRAINED"))
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "benchmarks.trainers", way, str(data / "flowers5"), str(pretrained)]
+        command = ["-m", "benchmarks.training.peers", way, str(data / "flowers5"), str(pretrained)]
         name, _, seed = way.partition("-")
         if name == "ours":
             command = ["-m", "training.train", "flowers5", "--out", f"{folder}/run"]
@@ -102,7 +100,7 @@ def _table(curves: dict[str, tuple[Points, float]]) -> str:
     lines = [
         "# Training",
         "",
-        f"Made by `python -m benchmarks.training {' '.join(curves)}` on {machine()}.",
+        f"Made by `python -m benchmarks.training.compare {' '.join(curves)}` on {machine()}.",
         "Seconds since the process started, measured at the ends of epochs; seed 0 where none is named.",
         "The validation photos also chose each way's best epoch. Ways that were stopped would go on to",
         "better figures: the last column says how many epochs they had time for.",
@@ -128,7 +126,7 @@ def _tricks() -> list[str]:
         "",
         "## Each trick on its own",
         "",
-        f"Times by `python -m benchmarks.tricks`, {tricks.REPEATS} of each: of a training step with 32",
+        f"Times by `python -m benchmarks.training.tricks`, {tricks.REPEATS} of each: of a training step with 32",
         "photos of 128 pixels and nothing frozen, unless the row says otherwise. Accuracy on the 383",
         "photos after two epochs at 96 pixels, from [ablations.md](ablations.md).",
         "Mean ± standard deviation.",

@@ -1,4 +1,4 @@
-"""python benchmarks/inference.py: how fast flowers are named here, beside what else people would use.
+"""python -m benchmarks.inference.compare: how fast flowers are named here, beside what else people would use.
 
 Same weights, same photos, same machine, every figure from a fresh process, contenders in turn for
 several rounds; medians. Writes benchmarks/results/inference.md and .png. Nothing else should run
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import CONTENDERS, export_onnx
-from machine import machine
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+from benchmarks.inference.contenders import CONTENDERS, export_onnx
+from benchmarks.machine import RESULTS, ROOT, machine
+
 GFLOP = 8.2  # of a ResNet-50 at 224 pixels: 4.1 billion multiplications and as many additions
 FIELDS = ("first", "one", "p95", "folder", "peak")
 
@@ -83,7 +82,7 @@ def draw_folder(folder: Path, count: int) -> list[str]:
 
 def measure(name: str, weights: str, photos: list[str]) -> tuple[dict[str, float], list[str]]:
     """A contender's figures, seconds and MB, and the labels it gave."""
-    command = [sys.executable, str(HERE / "contenders.py"), name, weights]
+    command = [sys.executable, "-m", "benchmarks.inference.contenders", name, weights]
     if name == "ours, OpenVINO":  # the command that people type
         started = [sys.executable, "-m", "flower_model", photos[0], "--model", weights]
     else:
@@ -224,7 +223,7 @@ def report(
     ]
     text = f"""# Speed of answers
 
-Made by `python benchmarks/inference.py`: {options.rounds} rounds, the contenders in turn, each figure
+Made by `python -m benchmarks.inference.compare`: {options.rounds} rounds, the contenders in turn, each figure
 from a fresh process, medians. {machine()}; {_versions()}.
 Photos: {options.photos} JPEGs of 500 x 667 pixels. "First answer" counts from the start of the process;
 "of the peak" is the folder's share of this machine's bf16 matrix product, {peak:.2f} TFLOP/s.
@@ -247,8 +246,8 @@ network sees are decoded at a smaller scale, which now and then decides a doubtf
 ![Photos a second and milliseconds a photo of each contender](inference.png)
 """
     print(text)
-    (HERE / "results" / "inference.md").write_text(text, encoding="utf-8")
-    _plot(rows).savefig(HERE / "results" / "inference.png", dpi=90, metadata={"Software": None})
+    (RESULTS / "inference.md").write_text(text, encoding="utf-8")
+    _plot(rows).savefig(RESULTS / "inference.png", dpi=90, metadata={"Software": None})
 
 
 def _plot(rows: dict[str, dict[str, float]]) -> Figure:

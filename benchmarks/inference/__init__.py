@@ -1,0 +1,1 @@
+"""How fast flowers are named, beside what people would use instead."""

@@ -1,0 +1,1 @@
+"""Training speed and accuracy, beside what people would use instead."""
