@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, Served, free_port, run
 
 from app import GRADIO_SETTINGS
+from tests.support.commands import ROOT, Served, free_port, run
 
 # huggingface_hub reads this once, when it is imported: no test reaches for the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,13 +22,13 @@ os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
 
 import timm
 import torch
-from hub import HubServer
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
+from tests.support.hub import HubServer
 
 expect.set_options(timeout=20_000)  # a busy machine is no failure
 

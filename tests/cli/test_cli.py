@@ -1,0 +1,223 @@
+"""python -m flower_model: answers as a table or JSON; what is wrong said in one sentence."""
+
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from flower_model.cli.common import WEIGHTS
+from flower_model.cli.main import main
+from tests.conftest import BOTANICAL
+from tests.support.commands import assert_one_sentence, run
+
+
+@pytest.fixture
+def tiny_copy(tiny_folder, tmp_path):
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# Where a process of its own would prove nothing more, the command runs in this one.
+
+
+@pytest.fixture
+def run_here(capfd, flower_photo):
+    """Runs the command for `flower_photo`; gives what it printed and its exit code."""
+
+    def run(model, *words):
+        code = main([str(flower_photo), "--model", str(model), *words])
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess([], code, out, err)
+
+    return run
+
+
+# What it answers
+
+
+def test_it_prints_the_top_five_of_each_photo_as_a_table(run_module, tiny_folder, flower_photo):
+    result = run_module("flower_model", flower_photo, flower_photo, "--model", tiny_folder)
+    assert result.returncode == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 * 6 and lines[:6] == lines[6:]
+    assert lines[0] == str(flower_photo)
+    assert {line.split()[0] for line in lines[1:6]} == set(BOTANICAL)
+    assert len({line.index("%") for line in lines[1:6]}) == 1  # aligned
+    chances = [float(line.split()[1].rstrip("%")) for line in lines[1:6]]
+    assert chances == sorted(chances, reverse=True) and sum(chances) == pytest.approx(100, abs=0.1)
+
+
+def test_json_holds_what_the_model_predicts(run_here, tiny_folder, tiny_model, flower_photo):
+    [answer] = json.loads(run_here(tiny_folder, "--top-k", "2", "--json").stdout)
+    expected = tiny_model.predict(flower_photo, top_k=2)
+    assert answer["photo"] == str(flower_photo)
+    assert [entry["label"] for entry in answer["top"]] == [name for name, _ in expected.top]
+    assert answer["top"][0]["probability"] == pytest.approx(expected.probability, abs=0.02)
+
+
+def test_top_k_above_the_number_of_labels_gives_them_all(run_here, tiny_folder):
+    [answer] = json.loads(run_here(tiny_folder, "--top-k", "99", "--json").stdout)
+    assert len(answer["top"]) == len(BOTANICAL)
+
+
+def test_a_bad_photo_does_not_stop_the_others(run_module, tiny_folder, flower_photo, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("not a photo")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(flower_photo.read_bytes()[:20_000])
+    bad = (text, empty, cut, tmp_path / "nowhere.jpg")
+    result = run_module("flower_model", *bad, flower_photo, "--model", tiny_folder, "--json")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == len(bad) and "Traceback" not in result.stderr
+    *refused, answered = json.loads(result.stdout)
+    assert [entry["photo"] for entry in refused] == [str(path) for path in bad]
+    assert [entry["error"] for entry in refused] == result.stderr.splitlines()
+    assert answered["photo"] == str(flower_photo) and len(answered["top"]) == 5
+
+
+def test_a_file_name_that_is_no_text_is_answered(run_module, tiny_folder, flower_photo, tmp_path):
+    odd = tmp_path / "blume\udcff.jpg"
+    shutil.copy(flower_photo, odd)
+    result = run_module("flower_model", odd, "--model", tiny_folder)
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 6, result.stderr
+
+
+def test_a_folder_stands_for_the_photos_in_it(run_module, tiny_folder, flower_photo, tmp_path):
+    inner = tmp_path / "b.album"
+    inner.mkdir()
+    for name in ("c.jpg", "b.album/z.JPEG", "b.album/a.png", "notes.txt", ".hidden.jpg"):
+        shutil.copy(flower_photo, tmp_path / name)
+    words = (flower_photo, tmp_path, "--model", tiny_folder, "--json")
+    answers = json.loads(run_module("flower_model", *words).stdout)
+    expected = [tmp_path / name for name in ("b.album/a.png", "b.album/z.JPEG", "c.jpg")]
+    assert [answer["photo"] for answer in answers] == list(map(str, [flower_photo, *expected]))
+    assert all(answer["top"] == answers[0]["top"] for answer in answers)
+
+
+def test_the_shipped_model_is_the_default(run_module, flower_photo):
+    if not (WEIGHTS / "model.safetensors").exists():
+        pytest.skip("weights/ holds no model.safetensors")
+    [answer] = json.loads(run_module("flower_model", flower_photo, "--json").stdout)
+    assert answer["top"][0]["probability"] > 0
+
+
+@pytest.mark.parametrize("command", ["flower_model.cli.main", "training.train", "app"])
+def test_help_waits_for_no_library(command):
+    slow = "{'numpy', 'PIL', 'torch', 'gradio'}"
+    result = run("-c", f"import sys, {command}; print({slow} & sys.modules.keys())", env={})
+    assert result.stdout == "set()\n", result.stderr
+
+
+# What it refuses
+
+
+def test_top_k_below_one_is_refused(run_here, tiny_folder):
+    result = run_here(tiny_folder, "--top-k", "0")
+    assert_one_sentence(result, "--top-k must be at least 1")
+
+
+def test_a_folder_without_photos_is_told(run_module, tiny_folder, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    result = run_module("flower_model", tmp_path, "--model", tiny_folder)
+    assert_one_sentence(result, "no photo in", tmp_path)
+
+
+def test_an_unknown_model_folder_is_named(run_module, flower_photo, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    result = run_module("flower_model", flower_photo, "--model", nowhere)
+    assert_one_sentence(result, "no model folder", nowhere)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_of_the_model_is_named(run_here, tiny_copy, name):
+    (tiny_copy / name).unlink()
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "holds no", name)
+
+
+def test_a_config_that_is_no_json_is_refused(run_here, tiny_copy):
+    (tiny_copy / "config.json").write_text("{")
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "not readable JSON")
+
+
+def test_labels_that_do_not_fit_the_tensors_are_refused(run_here, tiny_copy):
+    edit_config(tiny_copy, label_names=["rose", "tulip"], num_classes=2)
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "does not fit its config.json", "2 labels")
+
+
+def test_labels_that_do_not_fit_num_classes_are_refused(run_here, tiny_copy):
+    edit_config(tiny_copy, num_classes=7)
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "5 label_names", "num_classes is 7")
+
+
+def test_an_unknown_architecture_is_refused(run_here, tiny_copy):
+    edit_config(tiny_copy, architecture="rosenet50")
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "rosenet50")
+
+
+def test_a_missing_tensor_is_named(run_here, tiny_copy):
+    tensors = load_file(tiny_copy / "model.safetensors")
+    del tensors["fc.bias"]
+    save_file(tensors, tiny_copy / "model.safetensors")
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "'fc.bias'", "nothing")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut short"])
+def test_damaged_weights_are_refused(run_here, tiny_copy, damage):
+    weights = tiny_copy / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"\xff" * 4096 if damage == "garbage" else whole[: len(whole) // 2])
+    result = run_here(tiny_copy)
+    assert_one_sentence(result, "damaged or cut short")
+
+
+def hub(tmp_path, endpoint):
+    """The environment in which the Hub lies at `endpoint` and nothing is cached."""
+    return {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+
+
+def test_a_hub_that_cannot_be_reached_is_told(run_module, flower_photo, tmp_path):
+    words = ("flower_model", flower_photo, "--model", "somebody/flowers")
+    result = run_module(*words, **hub(tmp_path, "http://127.0.0.1:9"))
+    assert_one_sentence(result, "somebody/flowers", "can't be reached")
+
+
+def test_a_hub_repository_that_does_not_exist_is_told(run_module, flower_photo, tmp_path):
+    class NotFound(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = ("flower_model", flower_photo, "--model", "somebody/flowers")
+        result = run_module(*words, **hub(tmp_path, f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+    assert_one_sentence(result, "no Hub repository 'somebody/flowers'")
+
+
+def test_a_hub_name_that_cannot_be_one_is_told(run_here):
+    result = run_here("no/such/thing")
+    assert_one_sentence(result, "no/such/thing")

@@ -1,0 +1,81 @@
+"""The page in a browser, as what shows it differs: dark, narrow, without a mouse, without a network."""
+
+import re
+
+from playwright.sync_api import expect
+
+from flower_model.demo.theme import TITLE
+from tests.conftest import PHONE
+from tests.support.visiting import name, upload
+
+
+def test_it_has_a_title_a_description_an_icon_and_a_language(page, served):
+    assert page.title() == TITLE
+    assert "flower" in page.locator("meta[name=description]").get_attribute("content")
+    assert page.locator("html").get_attribute("lang") == "en"
+    icon = page.request.get(served.url + "favicon.ico")
+    assert icon.headers["content-type"] == "image/svg+xml" and "#e11d62" in icon.text()
+
+
+def test_it_is_dark_where_the_system_is(open_page, flower_photo):
+    page = open_page(color_scheme="dark")
+    upload(page, flower_photo)
+    name(page).wait_for()
+    background, text = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, "
+        "getComputedStyle(document.querySelector('#answer h2')).color]"
+    )
+    assert sum(_rgb(background)) < 100 and sum(_rgb(text)) > 600
+
+
+def test_every_tab_fits_a_narrow_phone(open_page, flower_photo, shoot):
+    page = open_page(viewport=PHONE)
+    upload(page, flower_photo)
+    name(page).wait_for()
+    for tab in ("Identify", "Many photos", "About this model"):
+        page.get_by_role("tab", name=tab).click()
+        shoot(page, f"phone {tab}")
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_it_works_with_the_keyboard_alone(page, flower_photo, label):
+    def tab_to(selector):
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"the Tab key does not reach {selector}")
+
+    page.on("filechooser", lambda _: None)  # or the first one opens before anybody listens
+    tab_to("#photo button")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(str(flower_photo))
+    expect(name(page)).to_have_text(label)
+    tab_to("#top button:nth-of-type(2)")
+    chosen = page.locator("#top button dt").nth(1).text_content()
+    page.keyboard.press("Enter")
+    expect(page.locator("#looked em")).to_have_text(chosen)
+    tab_to("#looked input")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#looked .heat:visible")).to_have_css("opacity", "0.95")
+
+
+def test_every_tab_asks_nobody_but_its_server(browser, served, flower_photo):
+    page, hosts = browser.new_page(), set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.goto(served.url)
+    upload(page, flower_photo)
+    name(page).wait_for()
+    page.get_by_role("tab", name="Many photos").click()
+    page.set_input_files("#files input[type=file]", str(flower_photo))
+    page.locator("#csv a").wait_for()
+    page.get_by_role("tab", name="About this model").click()
+    page.locator("#code .cm-line").first.wait_for()
+    assert hosts <= {served.url.split("/")[2], ""}  # "" is a data: or blob: address
+    page.close()
+
+
+def _rgb(colour):
+    return [int(float(part)) for part in re.findall(r"[\d.]+", colour)[:3]]

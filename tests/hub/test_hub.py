@@ -1,0 +1,297 @@
+"""FlowerClassifier and the Hub: pushed anywhere, pulled anywhere, and one sentence when it fails."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import save
+
+from flower_model.cli.common import WEIGHTS
+from flower_model.config import read_config
+from tests.support.commands import ROOT, assert_one_sentence
+
+REPO = "flora/meadow"
+NEEDED = ("config.json", "model.safetensors", "rejection.safetensors")
+PICTURE = b"\x89PNG\r\n\x1a\n of a curve"
+
+
+@pytest.fixture
+def token(hub):
+    return hub.add_user("flora")
+
+
+@pytest.fixture
+def repo(hub, tiny_folder):
+    """`REPO`, holding the files of `tiny_folder`."""
+    hub.add_user("flora")
+    hub.add_repo(REPO, {file.name: file.read_bytes() for file in tiny_folder.iterdir()})
+    return hub
+
+
+@pytest.fixture
+def python(tmp_path):
+    """`python("print(1)", **env)` runs a program in a fresh process, in an empty folder."""
+
+    def run(program, *words, **env):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        return subprocess.run(
+            [sys.executable, "-c", program, *map(str, words)],
+            cwd=tmp_path / "empty",
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def name_photo(run_module, photo, hub, home, *words, token=None):
+    """`python -m flower_model photo --model flora/meadow` in a fresh process with its own cache."""
+    env = hub.environment(home, token)
+    return run_module("flower_model", photo, "--model", REPO, "--json", *words, **env)
+
+
+# Push, then pull
+
+
+PUSH = """
+import sys
+from flower_model import FlowerClassifier, FlowerModelError
+model = FlowerClassifier.from_pretrained(sys.argv[1])
+model.pictures["training-curve.png"] = bytes.fromhex(sys.argv[2])
+for options in eval(sys.argv[3]):
+    model.pictures["training-curve.png"] += b"."  # or there would be nothing to commit
+    try:
+        commit = model.push_to_hub(**options)
+        print(commit.pr_url or commit.commit_url)
+    except FlowerModelError as error:
+        print(type(error).__name__, error)
+"""
+
+PULL = """
+import json, sys, timm, torch
+from transformers import pipeline
+from flower_model import FlowerClassifier
+repo, folder = sys.argv[1:]
+pixels = torch.linspace(-2, 2, 3 * 160 * 160).reshape(1, 3, 160, 160)
+ours = FlowerClassifier.from_pretrained(repo)
+theirs = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()
+third = pipeline("image-classification", model=repo)
+with torch.inference_mode():
+    logits = ours.network(pixels)
+    print(json.dumps({
+        "as the folder": torch.equal(logits, FlowerClassifier.from_pretrained(folder).network(pixels)),
+        "timm": (theirs(pixels) - logits).abs().max().item(),
+        "transformers": (third.model(pixels).logits - logits).abs().max().item(),
+        "labels": [ours.labels, [third.model.config.id2label[i] for i in range(5)]],
+    }))
+"""
+
+
+def test_what_is_pushed_gives_ours_timm_and_transformers_the_same_logits(
+    hub, token, python, tiny_folder, tiny_model, tmp_path
+):
+    pushes = [{"repo_id": REPO, "private": True, "commit_message": "First bloom"}]
+    pushed = python(
+        PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path / "a", token)
+    )
+    assert "/commit/" in pushed.stdout, pushed.stderr
+    assert hub.commits(REPO)[0].title == "First bloom"
+    pulled = python(PULL, REPO, tiny_folder, **hub.environment(tmp_path / "b", token))
+    assert pulled.returncode == 0, pulled.stderr
+    result = json.loads(pulled.stdout)
+    assert result["as the folder"] is True
+    assert result["timm"] <= 1e-3 and result["transformers"] <= 1e-3
+    assert result["labels"] == [tiny_model.labels, tiny_model.labels]
+
+
+def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
+    hub, token, python, tiny_folder, tmp_path
+):
+    hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
+    pushes = [
+        {"repo_id": REPO},
+        {"repo_id": REPO, "revision": "spring", "commit_message": "On a branch"},
+        {"repo_id": REPO, "create_pr": True, "commit_message": "For review"},
+        {"repo_id": "flora/not--a--name"},
+        {"repo_id": "somebody/else"},
+    ]
+    env = hub.environment(tmp_path, token)
+    lines = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **env).stdout.splitlines()
+    assert hub.files(REPO)["training-curve.png"] == PICTURE + b"."
+    assert "rejection.safetensors" not in hub.files(REPO)
+    card = hub.files(REPO)["README.md"].decode()
+    assert f'from_pretrained("{REPO}")' in card and f"hf-hub:{REPO}" in card
+    assert "training-curve.png" in card
+    assert hub.commits(REPO, "spring")
+    assert re.search(r"/discussions/1$", lines[2])
+    assert len(hub.commits(REPO)) == 3  # the initial commit, the earlier model and the first push
+    assert re.match("HubError .*write it like user/repo", lines[3])
+    assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
+
+
+def test_the_examples_of_the_card_run(
+    repo, python, tiny_model, tiny_folder, flower_photo, tmp_path
+):
+    from flower_model.serialization.model_card import model_card
+
+    blocks = re.findall("```python\n(.*?)```", model_card(tiny_model.config, REPO), re.DOTALL)
+    assert len(blocks) == 3
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "photo.jpg").write_bytes(flower_photo.read_bytes())
+    result = python("\n".join(blocks), **repo.environment(tmp_path))
+    assert result.returncode == 0, result.stderr
+    ours, timms, transformers = result.stdout.splitlines()
+    label = tiny_model.predict(flower_photo).label
+    assert label in ours and timms == label and f"'{label}'" in transformers
+
+
+# Pull
+
+
+def test_only_the_files_that_are_needed_are_fetched(repo, run_module, flower_photo, tmp_path):
+    repo.add_commit(REPO, {"pytorch_model.bin": b"pickle", "notes.txt": b"x", "big.onnx": b"y"})
+    answer = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert {r.file for r in repo.downloads()} == {"config.json", "model.safetensors"}
+
+
+def test_without_a_network_the_cache_answers(repo, run_module, flower_photo, tmp_path):
+    first = name_photo(run_module, flower_photo, repo, tmp_path)
+    repo.stop()
+    second = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_when_the_hub_has_no_time_the_cache_answers(
+    repo, run_module, flower_photo, tmp_path, status
+):
+    first = name_photo(run_module, flower_photo, repo, tmp_path)
+    repo.refuse("HEAD", "config.json", status=status, times=50)
+    second = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_a_commit_pins_the_model(repo, python, tiny_folder, tmp_path):
+    pinned = repo.commits(REPO)[0].oid
+    config = json.loads((tiny_folder / "config.json").read_text())
+    config["label_names"] = [f"new {name}" for name in config["label_names"]]
+    repo.add_commit(REPO, {"config.json": json.dumps(config).encode()})
+    program = """
+import sys
+from flower_model import FlowerClassifier
+for revision in sys.argv[1:]:
+    print(FlowerClassifier.from_pretrained("flora/meadow", revision=revision).labels[0])
+"""
+    printed = python(program, pinned, "main", **repo.environment(tmp_path))
+    assert printed.stdout.split("\n")[:2] == ["daisy", "new daisy"], printed.stderr
+
+
+def test_a_timm_model_without_labels_gets_those_of_imagenet(tmp_path):
+    config = {"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    labels = read_config(tmp_path / "config.json").labels
+    assert labels[0] == "tench, Tinca tinca" and len(set(labels)) == 1000
+
+
+def test_a_private_repository_needs_a_token(hub, tiny_folder, run_module, flower_photo, tmp_path):
+    token = hub.add_user("flora")
+    files = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
+    hub.add_repo(REPO, files, private=True)
+    refused = name_photo(run_module, flower_photo, hub, tmp_path / "a")
+    assert_one_sentence(refused, REPO, "private", "hf auth login")
+    answer = name_photo(run_module, flower_photo, hub, tmp_path / "b", token=token)
+    assert answer.returncode == 0, answer.stderr
+
+
+# Repositories that are no model
+
+
+def changed_config(**changes):
+    return lambda config: json.dumps(json.loads(config) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({"config.json": None}, ["no config.json"]),
+        ({"model.safetensors": None}, ["no model.safetensors"]),
+        (
+            {"model.safetensors": None, "pytorch_model.bin": b"cos\nsystem\n"},
+            ["pickle", "pytorch_model.bin", "safetensors"],
+        ),
+        (
+            {"config.json": changed_config(architecture="resnet5000")},
+            ["resnet5000", "does not have"],
+        ),
+        (
+            {"config.json": changed_config(label_names=["a", "b"], num_classes=2)},
+            ["2 labels", "fc.weight"],
+        ),
+        ({"config.json": changed_config(label_names=["a", "b"])}, ["2 label_names"]),
+        ({"config.json": lambda _: b"{"}, ["not readable JSON"]),
+        ({"model.safetensors": save({})}, ["does not fit"]),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else "-".join(value),
+)
+def test_a_repository_that_is_no_model_is_refused(
+    hub, tiny_folder, run_module, flower_photo, tmp_path, files, parts
+):
+    there = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
+    for name, change in files.items():
+        content = there.pop(name, None)
+        if change is not None:
+            there[name] = change(content) if callable(change) else change
+    hub.add_repo(REPO, there)
+    assert_one_sentence(name_photo(run_module, flower_photo, hub, tmp_path), *parts)
+
+
+# Trouble on the way
+
+
+def test_a_file_altered_on_the_way_is_refused_and_fetched_again(
+    repo, run_module, flower_photo, tmp_path
+):
+    content = repo.files(REPO)["model.safetensors"]
+    repo.alter(REPO, "model.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
+    refused = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert_one_sentence(refused, "model.safetensors", "altered")
+    repo.mend()
+    assert name_photo(run_module, flower_photo, repo, tmp_path).returncode == 0
+
+
+def test_a_file_cut_short_on_the_way_is_refused_and_fetched_again(
+    repo, run_module, flower_photo, tmp_path
+):
+    content = repo.files(REPO)["model.safetensors"]
+    repo.alter(REPO, "model.safetensors", content[:-100])
+    assert_one_sentence(name_photo(run_module, flower_photo, repo, tmp_path), REPO)
+    repo.mend()
+    assert name_photo(run_module, flower_photo, repo, tmp_path).returncode == 0
+
+
+def test_a_download_that_was_cut_goes_on_where_it_stopped(hub, run_module, flower_photo, tmp_path):
+    files = {name: (WEIGHTS / name).read_bytes() for name in NEEDED}
+    hub.add_repo(REPO, files)
+    hub.cut("GET", "model.safetensors", after=25_000_000)
+    hub.cut("GET", "model.safetensors", after=0, times=50)
+    refused = name_photo(run_module, flower_photo, hub, tmp_path)
+    assert_one_sentence(refused, REPO, "connection")
+    hub.mend()
+    answer = name_photo(run_module, flower_photo, hub, tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert max(d.first_byte for d in hub.downloads()) >= 20_000_000  # the client keeps whole 10 MB
+
+
+def test_a_hub_that_is_down_is_told(repo, run_module, flower_photo, tmp_path):
+    repo.stop()
+    refused = name_photo(run_module, flower_photo, repo, tmp_path)
+    assert_one_sentence(refused, REPO, "can't be reached")

@@ -1,0 +1,224 @@
+"""python -m training.publish and --push-to-hub: a model and its Space on the Hub, or one sentence."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from gradio_client import Client, handle_file
+from packaging.requirements import Requirement
+
+from tests.support.commands import ROOT, assert_one_sentence, free_port
+from tests.support.drawn import draw_dataset
+from tests.support.environment import python_with
+from tests.support.hub.cards import card_errors, metadata_of
+from tests.training.test_training import small_run
+
+REQUIREMENTS = [
+    line
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+REPO = "flora/meadow"
+SPACE = "flora/demo"
+
+
+@pytest.fixture
+def publish(hub, run_module, tmp_path):
+    """Runs `python -m training.publish …` against the loopback Hub."""
+
+    def run(*words, token):
+        return run_module("training.publish", *words, **hub.environment(tmp_path / "home", token))
+
+    return run
+
+
+def test_any_weights_folder_is_published_as_it_is(hub, publish, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "optimizer.pt").write_bytes(b"none of a model's files")
+    result = publish(folder, REPO, "--private", token=hub.add_user("flora"))
+    assert result.returncode == 0, result.stderr
+    published = hub.files(REPO)
+    for name in ("config.json", "model.safetensors"):
+        assert published[name] == (folder / name).read_bytes()
+    assert "optimizer.pt" not in published
+    assert f'from_pretrained("{REPO}")' in published["README.md"].decode()
+    assert card_errors(published["README.md"].decode(), "model") == []
+    assert hub.repos["model", REPO].private
+
+
+def test_a_card_that_was_edited_is_published_as_it_is(hub, publish, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
+    assert publish(folder, REPO, token=hub.add_user("flora")).returncode == 0
+    assert hub.files(REPO)["README.md"] == (folder / "README.md").read_bytes()
+
+
+def test_what_the_model_there_had_and_this_one_has_not_goes(hub, publish, tiny_folder, tmp_path):
+    old = {"rejection.safetensors": b"rule", "reliability.png": b"picture", "mine.md": b"words"}
+    token = hub.add_user("flora")
+    hub.add_repo(REPO, old)
+    assert publish(tiny_folder, REPO, token=token).returncode == 0
+    ours = {"config.json", "model.safetensors", "README.md", "mine.md"}
+    assert hub.files(REPO).keys() - {".gitattributes"} == ours
+
+
+def test_training_ends_on_the_hub(hub, run_module, tmp_path):
+    data = draw_dataset(tmp_path / "discs")
+    env = hub.environment(tmp_path / "home", hub.add_user("flora"))
+    run = small_run(data, tmp_path / "run", "--set", "finetune.epochs=1", "--push-to-hub", REPO)
+    result = run_module("training.train", *run, **env)
+    assert result.returncode == 0, result.stderr
+    model = tmp_path / "run" / "model"
+    published = hub.files(REPO)
+    assert published["model.safetensors"] == (model / "model.safetensors").read_bytes()
+    for picture in ("training-curve.png", "confusion-matrix.png"):
+        assert published[picture].startswith(b"\x89PNG")
+        assert picture in published["README.md"].decode()
+
+
+def test_a_push_that_fails_leaves_the_model_and_the_command_that_pushes_it(
+    hub, run_module, tmp_path
+):
+    data = draw_dataset(tmp_path / "discs")
+    env = hub.environment(tmp_path / "home", hub.add_user("flora"))
+    hub.refuse("POST", "/commit/", status=500, times=50)
+    run = small_run(data, tmp_path / "run", "--set", "finetune.epochs=1", "--push-to-hub", REPO)
+    result = run_module("training.train", *run, **env)
+    assert result.returncode == 2
+    model = tmp_path / "run" / "model"
+    last = result.stderr.splitlines()[-1]
+    assert "safe" in last and f"python -m training.publish {model} {REPO}" in last
+    assert (model / "model.safetensors").exists()
+    assert "model.safetensors" not in hub.files(REPO)
+
+
+def test_the_login_is_checked_before_the_first_epoch(hub, run_module, tmp_path):
+    run = small_run(draw_dataset(tmp_path / "discs"), tmp_path / "run", "--push-to-hub", REPO)
+    result = run_module("training.train", *run, **hub.environment(tmp_path / "home"))
+    assert_one_sentence(result, "hf auth login")
+    assert not (tmp_path / "run").exists()
+
+
+# What the Hub does not take
+
+
+def test_without_a_token_nothing_is_published(publish, tiny_folder):
+    assert_one_sentence(publish(tiny_folder, REPO, token=None), "no Hub login", "hf auth login")
+
+
+def test_a_token_that_the_hub_does_not_know_is_told(publish, tiny_folder):
+    result = publish(tiny_folder, REPO, token="hf_made_up")
+    assert_one_sentence(result, "does not know the token", "hf auth login")
+
+
+def test_a_token_that_can_only_read_is_refused(hub, publish, tiny_folder):
+    token = hub.add_user("flora", write=False)
+    assert_one_sentence(publish(tiny_folder, REPO, token=token), "may not write", REPO)
+    assert not hub.repos
+
+
+@pytest.mark.parametrize("name", ["flora/a--b", "flora/-a", "flora/a b", "flora/" + "a" * 97])
+def test_a_name_that_the_hub_refuses_is_told(hub, publish, tiny_folder, name):
+    result = publish(tiny_folder, name, token=hub.add_user("flora"))
+    assert_one_sentence(result, name, "user/repo")
+
+
+def test_somebody_elses_repository_is_refused(hub, publish, tiny_folder):
+    result = publish(tiny_folder, "somebody/meadow", token=hub.add_user("flora"))
+    assert_one_sentence(result, "flora/meadow")
+
+
+def test_a_pull_request_may_go_to_somebody_elses_repository(hub, publish, tiny_folder):
+    hub.add_repo("somebody/meadow", {"config.json": b"{}"})
+    token = hub.add_user("flora")
+    result = publish(tiny_folder, "somebody/meadow", "--create-pr", token=token)
+    assert result.returncode == 0, result.stderr
+    assert "model.safetensors" in hub.files("somebody/meadow", "refs/pr/1")
+    assert "model.safetensors" not in hub.files("somebody/meadow")
+
+
+def test_a_folder_that_is_no_model_is_not_published(hub, publish, tmp_path):
+    (tmp_path / "folder").mkdir()
+    result = publish(tmp_path / "folder", REPO, token=hub.add_user("flora"))
+    assert_one_sentence(result, "no config.json")
+    assert not hub.repos
+
+
+def test_a_connection_cut_while_uploading_publishes_nothing(hub, publish, tiny_folder):
+    token = hub.add_user("flora")
+    hub.cut("PUT", "/lfs/", after=100_000, times=50)
+    assert_one_sentence(publish(tiny_folder, REPO, token=token), REPO, "connection")
+    assert list(hub.files(REPO)) == [".gitattributes"]
+    hub.mend()
+    assert publish(tiny_folder, REPO, token=token).returncode == 0
+    assert len(hub.commits(REPO)) == 2
+
+
+def test_a_connection_cut_while_committing_publishes_nothing(hub, publish, tiny_folder):
+    token = hub.add_user("flora")
+    hub.cut("POST", "/commit/", after=10, times=50)
+    assert_one_sentence(publish(tiny_folder, REPO, token=token), REPO, "connection")
+    assert list(hub.files(REPO)) == [".gitattributes"]
+
+
+def test_a_hub_that_is_down_is_told(hub, publish, tiny_folder):
+    token = hub.add_user("flora")
+    hub.stop()
+    assert_one_sentence(publish(tiny_folder, REPO, token=token), "connection", "try again")
+
+
+# The Space
+
+
+def test_this_repository_has_the_settings_that_a_space_reads():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert card_errors(readme, "space") == []
+    settings = metadata_of(readme)
+    assert settings["sdk"] == "gradio" and (ROOT / settings["app_file"]).exists()
+    wanted = next(r for r in map(Requirement, REQUIREMENTS) if r.name == "gradio")
+    assert settings["sdk_version"] in wanted.specifier
+
+
+def test_a_space_alone_serves_the_published_model(
+    hub, publish, tiny_folder, tiny_model, flower_photo, tmp_path
+):
+    token = hub.add_user("flora")
+    result = publish(tiny_folder, REPO, "--space", SPACE, token=token)
+    assert result.returncode == 0, result.stderr
+    space = tmp_path / "space"
+    for name, content in hub.files(SPACE, repo_type="space").items():
+        (space / name).parent.mkdir(parents=True, exist_ok=True)
+        (space / name).write_bytes(content)
+    readme = (space / "README.md").read_text(encoding="utf-8")
+    assert card_errors(readme, "space") == []
+    assert metadata_of(readme)["models"] == [REPO]
+    url = f"http://127.0.0.1:{free_port()}/"
+    env = hub.environment(tmp_path / "visitor") | {"GRADIO_SERVER_NAME": "127.0.0.1"}
+    python = python_with((space / "requirements.txt").read_text("utf-8"), tmp_path / "venv")
+    server = subprocess.Popen(
+        [python, "app.py", "--port", url.split(":")[2][:-1]],
+        cwd=space,
+        env=os.environ | env,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert server.stdout and url in server.stdout.readline()
+        answer = Client(url, verbose=False).predict(handle_file(flower_photo), api_name="/identify")
+        assert answer["label"] == tiny_model.predict(flower_photo).label
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+
+
+def test_publishing_a_space_again_removes_what_it_no_longer_needs(hub, publish, tiny_folder):
+    token = hub.add_user("flora")
+    hub.add_repo(
+        SPACE, {"flower_model/old.py": b"", "notes.txt": b"the owner's"}, repo_type="space"
+    )
+    assert publish(tiny_folder, REPO, "--space", SPACE, token=token).returncode == 0
+    files = hub.files(SPACE, repo_type="space")
+    assert "flower_model/old.py" not in files and "notes.txt" in files
+    assert files["app.py"] == (ROOT / "app.py").read_bytes()
+    assert len(hub.commits(SPACE, repo_type="space")) == 2 + 1

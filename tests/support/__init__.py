@@ -1,0 +1,1 @@
+"""Helpers of the tests: a Hub on loopback, commands, drawn pictures, injected faults."""

@@ -1,0 +1,76 @@
+"""Commands run as a user runs them, and what they print."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def assert_one_sentence(result, *parts):
+    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert str(part) in result.stderr
+
+
+class Served:
+    """A running `python app.py` and what it printed until it was reachable."""
+
+    def __init__(self, *words: object, env: dict[str, str], host: str = "127.0.0.1") -> None:
+        port = free_port()
+        self.url = f"http://{host}:{port}/"
+        # No pipe: nobody reads it while the page runs, and its log would fill it.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), *map(str, words)],
+            cwd=ROOT,
+            env=os.environ | env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self.lines: list[str] = []
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            if self.url in line:
+                return
+        raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
+
+    def next_line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def stop(self) -> tuple[int, str]:
+        """Ends it as a service manager would; returns its exit code and its stderr."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(60)
+        self._errors.seek(0)
+        return self.process.returncode, self._errors.read()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

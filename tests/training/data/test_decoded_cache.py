@@ -1,0 +1,148 @@
+"""Decoded photos are kept on disk: found again, shared, bounded, and never in the way."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.commands import ROOT
+from tests.support.drawn import draw_dataset
+from training.data import decoded_cache
+from training.data.decoded import DecodedPhotos, decode_photos
+from training.data.sources import class_folders
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache of this test's own."""
+    monkeypatch.setattr(decoded_cache.constants, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "flower_model" / "decoded"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = draw_dataset(tmp_path / "discs", 4)
+    (folder / "red disc" / "broken.jpg").write_bytes(b"no photo")
+    return folder
+
+
+def decode(folder: Path, short_side: int = 40, keep: bool = True) -> DecodedPhotos:
+    return decode_photos(class_folders(folder), short_side, "decoding", keep=keep)
+
+
+def same(one: DecodedPhotos, other: DecodedPhotos) -> bool:
+    return len(one) == len(other) and all(
+        np.array_equal(one.picture(i), other.picture(i)) for i in range(len(one))
+    )
+
+
+def test_pictures_from_the_cache_are_those_of_the_photos(cache, folder):
+    decode(folder)
+    assert len(list(cache.iterdir())) == 1
+    assert same(decode(folder), decode(folder, keep=False))
+
+
+def test_a_second_run_opens_no_photo(cache, folder, monkeypatch):
+    first = decode(folder)
+    good = [photo for photo in class_folders(folder) if photo.path.name != "broken.jpg"]
+    monkeypatch.setattr(
+        "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
+    )
+    assert same(decode(folder), first) and len(first) == len(good)
+
+
+def test_an_unreadable_photo_is_named_again_from_the_cache(cache, folder):
+    for decoded in (decode(folder), decode(folder)):
+        assert len(decoded.skipped) == 1 and "broken.jpg" in decoded.skipped[0]
+        assert all(photo.path.name != "broken.jpg" for photo in decoded.photos)
+
+
+def test_moved_photos_are_found_again_and_changed_ones_are_not(cache, folder, tmp_path):
+    decode(folder)
+    moved = Path(shutil.move(folder, tmp_path / "elsewhere"))
+    decode(moved)
+    assert len(list(cache.iterdir())) == 1
+    shutil.copy(next((moved / "blue disc").iterdir()), moved / "blue disc" / "new.png")
+    decode(moved)
+    decode(moved, short_side=32)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_the_least_recently_used_set_makes_room(cache, folder, monkeypatch):
+    sizes = (24, 32, 40)
+    for side in sizes[:2]:
+        decode(folder, side)
+        time.sleep(0.05)
+    decode(folder, 24)  # used again: 32 is now the older one
+    files = {path: path.stat().st_size for path in cache.iterdir()}
+    expected = 13 * 40 * 40 * 4.5
+    monkeypatch.setattr(decoded_cache, "LIMIT", expected + min(files.values()) + 1)
+    decode(folder, 40)
+    assert len(set(cache.iterdir()) & set(files)) == 1
+    monkeypatch.setattr(
+        "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
+    )
+    decode(folder, 24)
+
+
+def test_a_set_larger_than_the_limit_is_not_kept_and_costs_no_other_its_place(
+    cache, folder, monkeypatch
+):
+    decode(folder, 24)
+    kept = list(cache.iterdir())
+    monkeypatch.setattr(decoded_cache, "LIMIT", kept[0].stat().st_size)
+    assert same(decode(folder), decode(folder, keep=False))
+    assert list(cache.iterdir()) == kept
+
+
+def test_a_cache_that_can_not_be_written_is_no_obstacle(cache, folder):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    decoded = decode(folder)
+    assert same(decoded, decode(folder, keep=False)) and len(decoded.skipped) == 1
+
+
+def test_a_damaged_set_is_made_anew(cache, folder):
+    decode(folder)
+    (path,) = cache.iterdir()
+    path.write_bytes(path.read_bytes()[:500])
+    assert same(decode(folder), decode(folder, keep=False))
+
+
+def test_a_mapped_set_travels_to_another_process_as_a_name(cache, folder):
+    decoded = decode(folder)
+    sent = pickle.dumps(decoded.pictures)
+    assert len(sent) < 1000
+    code = """import pickle, sys
+pictures = pickle.load(sys.stdin.buffer)
+print(sum(int(picture.sum()) for picture in pictures if picture is not None))"""
+    there = subprocess.run(
+        [sys.executable, "-c", code], input=sent, cwd=ROOT, capture_output=True, check=True
+    )
+    here = sum(int(picture.sum()) for picture in decoded.pictures if picture is not None)
+    assert int(there.stdout) == here
+
+
+def test_more_pictures_than_a_record_batch_holds(cache):
+    pictures = [np.full((2, 3, 3), i % 256, np.uint8) for i in range(2 * decoded_cache.ROWS + 5)]
+    kept = decoded_cache.write_set("many.arrow", pictures, 0)
+    assert kept is not None and len(kept) == len(pictures)
+    for index in (0, decoded_cache.ROWS - 1, decoded_cache.ROWS, len(pictures) - 1):
+        assert np.array_equal(kept[index], pictures[index])
+
+
+def test_what_a_killed_run_left_is_removed(cache, folder):
+    cache.mkdir(parents=True)
+    abandoned, written_now = cache / ".one.tmp", cache / ".other.tmp"
+    for path in (abandoned, written_now):
+        path.write_bytes(b"part of a set")
+    yesterday = time.time() - 86_400
+    os.utime(abandoned, (yesterday, yesterday))
+    decode(folder)
+    assert written_now.exists() and not abandoned.exists()

@@ -1,0 +1,238 @@
+"""Photos from a dataset on the Hub or in a folder, as Parquet and as WebDataset shards."""
+
+import io
+import json
+import tarfile
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image
+from huggingface_hub import constants
+
+from flower_model import FlowerClassifier
+from flower_model.errors import DataError, HubError
+from tests.support.drawn import COLOURS, draw_dataset, draw_photo
+from tests.training.test_training import small_run
+from training.data import shards
+from training.data.loader import OpenedPhotos
+from training.data.streaming import StreamedPhotos, open_stream
+from training.recipe import Data
+
+PER_CLASS = 8
+BRIEF = ["--set", "finetune.epochs=1"]
+
+
+def test_a_run_on_a_dataset_of_parquet_files(hub, tmp_path, run_module):
+    hub.add_repo(
+        "flora/discs", {"data/train-00000-of-00001.parquet": parquet()}, repo_type="dataset"
+    )
+    out = tmp_path / "run"
+    words = small_run("hf://datasets/flora/discs", out, *BRIEF)
+    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    printed = run_module("training.train", *words, **environment)
+    assert printed.returncode == 0, printed.stderr
+    assert "3 classes" in printed.stdout
+    config = json.loads((out / "model" / "config.json").read_text())
+    assert sorted(config["label_names"]) == sorted(COLOURS)
+    assert config["flower_model"]["train"]["sources"] == ["hf://datasets/flora/discs:train"]
+    again = run_module("training.calibrate", str(out / "model"), **environment)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_run_on_a_dataset_of_webdataset_shards(hub, tmp_path, run_module):
+    shards = {f"train-{number:04}.tar": shard(number) for number in range(2)}
+    hub.add_repo("flora/shards", shards, repo_type="dataset")
+    words = small_run("hf://datasets/flora/shards", tmp_path / "run", *BRIEF)
+    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    printed = run_module("training.train", *words, **environment)
+    assert printed.returncode == 0, printed.stderr
+    assert "3 classes" in printed.stdout
+
+
+@pytest.mark.parametrize("files", [None, {"table.csv": b"a,b\n1,2\n"}])
+def test_a_dataset_that_is_none_is_refused(hub, tmp_path, run_module, files):
+    if files:
+        hub.add_repo("flora/none", files, repo_type="dataset")
+    words = small_run("hf://datasets/flora/none", tmp_path / "run", *BRIEF)
+    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    printed = run_module("training.train", *words, **environment)
+    assert printed.returncode == 2
+    assert "hf://datasets/flora/none" in printed.stderr and "Traceback" not in printed.stderr
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    # after each pass over the shards, for a fault of Arrow's that tests are too short for
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
+    return tmp_path / "assets"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two shards of training photos, one of validation photos."""
+    folder = tmp_path / "discs"
+    folder.mkdir()
+    for number in range(2):
+        part = range(number * PER_CLASS, (number + 1) * PER_CLASS)
+        (folder / f"train-{number:05}-of-00002.parquet").write_bytes(parquet(part))
+    (folder / "validation-00000-of-00001.parquet").write_bytes(parquet(range(100, 103)))
+    return folder
+
+
+@pytest.fixture
+def stream(folder, cache) -> StreamedPhotos:
+    found = open_stream(data_of(folder), Path())
+    assert found is not None
+    return found
+
+
+def data_of(folder: Path) -> Data:
+    return Data(train=(f"{folder}:train",), val=(f"{folder}:val",), stream=True)
+
+
+def pass_over(stream: StreamedPhotos, **changes) -> list[tuple[bytes, int]]:
+    """(file, class index) of as many photos as this process sees in an epoch."""
+    options = {"balance": 0.0, "seed": 3, "process": 0, "processes": 1} | changes
+    return list(islice(stream.draws(**options), len(stream) // options["processes"]))
+
+
+def test_a_run_on_streamed_shards(folder, tmp_path, run_module):
+    out = tmp_path / "run"
+    words = small_run(folder, out, "--stream", *BRIEF)
+    printed = run_module("training.train", *words, HF_ASSETS_CACHE=str(tmp_path / "assets"))
+    assert printed.returncode == 0, printed.stderr
+    assert f"3 classes, {6 * PER_CLASS} photos to train on, 9 held out" in printed.stdout
+    model = FlowerClassifier.from_pretrained(out / "model")
+    answers = model.predict([draw_photo(colour, 99_000) for colour in COLOURS.values()])
+    assert [answer.label for answer in answers] == list(COLOURS)
+
+
+def test_a_stream_gives_every_photo_once_an_epoch(stream):
+    seen = pass_over(stream)
+    assert len(seen) == len(set(seen)) == len(stream) == 6 * PER_CLASS
+    assert Counter(target for _, target in seen) == dict.fromkeys(range(3), 2 * PER_CLASS)
+
+
+def test_processes_share_a_stream(stream):
+    shares = [pass_over(stream, process=process, processes=2) for process in range(2)]
+    assert len(set(shares[0]) | set(shares[1])) == len(stream)
+
+
+def test_a_stream_repeats_by_its_seed(stream):
+    assert pass_over(stream) == pass_over(stream)
+    assert pass_over(stream) != pass_over(stream, seed=4)
+
+
+def test_a_small_class_is_drawn_more_often_from_a_balanced_stream(tmp_path, cache):
+    folder = tmp_path / "uneven"
+    folder.mkdir()
+    labels = [label for label in COLOURS for _ in range(2 if label == min(COLOURS) else 14)]
+    (folder / "train-0.parquet").write_bytes(parquet_of(labels))
+    (folder / "validation-0.parquet").write_bytes(parquet(range(100, 102)))
+    stream = open_stream(data_of(folder), Path())
+    even = Counter(target for _, target in pass_over(stream, balance=1.0))
+    counted = Counter(target for _, target in pass_over(stream, balance=0.0))
+    assert counted[0] < 4 and even[0] > 6
+
+
+def test_the_sample_of_a_stream_has_equally_many_of_each_class(folder, cache, monkeypatch):
+    monkeypatch.setattr(shards, "SAMPLE", 9)
+    sample = shards.fetch_sample(str(folder))
+    kept = Counter(file.parent.name for file in (sample / "train").glob("*/*"))
+    assert kept == dict.fromkeys(COLOURS, 3)
+    assert json.loads((sample / "counts.json").read_text()) == dict.fromkeys(COLOURS, 2 * PER_CLASS)
+
+
+def test_the_sample_is_as_random_of_the_class_that_comes_first(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(shards, "SAMPLE", 9)
+    folder = tmp_path / "sorted"
+    folder.mkdir()
+    for split, numbers in (("train", range(30)), ("validation", range(100, 102))):
+        (folder / f"{split}-0.parquet").write_bytes(parquet(numbers))
+    sample = shards.fetch_sample(str(folder))
+    places = sorted(int(f.name) for f in (sample / "train" / next(iter(COLOURS))).iterdir())
+    assert len(places) == 3 and max(places) > 9
+
+
+def test_shards_in_a_folder_can_also_be_decoded_once(folder, cache):
+    photos = shards.fetch_photos(str(folder))
+    assert len([*photos.glob("train/*/*")]) == 6 * PER_CLASS
+
+
+def test_a_stream_without_validation_photos_is_refused(folder, cache):
+    next(folder.glob("validation*")).unlink()
+    with pytest.raises(DataError, match="no split called validation"):
+        open_stream(data_of(folder), Path())
+
+
+def test_a_folder_without_shards_cannot_be_streamed(tmp_path, cache):
+    draw_dataset(tmp_path / "set", 2)
+    with pytest.raises(DataError, match="can be streamed"):
+        open_stream(data_of(tmp_path / "set"), Path())
+
+
+def png(label: str, number: int) -> bytes:
+    file = io.BytesIO()
+    draw_photo(COLOURS[label], number + 1000 * list(COLOURS).index(label)).save(file, "PNG")
+    return file.getvalue()
+
+
+def parquet(numbers: range = range(PER_CLASS)) -> bytes:
+    """A file as `datasets` pushes them to the Hub, with names of classes."""
+    return parquet_of([label for label in COLOURS for _ in numbers], numbers[0])
+
+
+def parquet_of(labels: list[str], offset: int = 0) -> bytes:
+    table = Dataset.from_dict(
+        {
+            "image": [
+                {"bytes": png(label, offset + number), "path": None}
+                for number, label in enumerate(labels)
+            ],
+            "label": [list(COLOURS).index(label) for label in labels],
+        },
+        Features(image=Image(), label=ClassLabel(names=list(COLOURS))),
+    )
+    file = io.BytesIO()
+    table.to_parquet(file)
+    return file.getvalue()
+
+
+def shard(which: int) -> bytes:
+    """A tar file of pairs, NUMBER.png and NUMBER.cls, which holds the number of the class."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for label in COLOURS:
+            for number in range(which * PER_CLASS // 2, (which + 1) * PER_CLASS // 2):
+                key = f"{list(COLOURS).index(label)}{number:03}"
+                for suffix, content in (
+                    ("png", png(label, number)),
+                    ("cls", b"%d" % list(COLOURS).index(label)),
+                ):
+                    info = tarfile.TarInfo(f"{key}.{suffix}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def test_shards_that_go_away_during_training_are_told_of(stream, folder):
+    draws = stream.draws(balance=0.0, seed=0, process=0, processes=1)
+    next(draws)
+    for file in folder.glob("train*"):
+        file.unlink()
+    with pytest.raises(HubError, match="discs' can't be fetched"):
+        for _ in draws:
+            pass
+
+
+def test_a_photo_that_does_not_open_is_replaced_by_the_next():
+    files = [(b"no photo", 0), (png("red disc", 1), 1), (png("red disc", 2), 2)]
+    opened = OpenedPhotos(files, np.asarray)
+    assert [target for _, target in (opened[0], opened[1], opened[2])] == [1, 1, 2]
+    with pytest.raises(DataError, match="None of 1"):
+        OpenedPhotos(files[:1], np.asarray)[0]

@@ -1,0 +1,143 @@
+"""What would fail in the middle of a run is refused before it begins, in one sentence."""
+
+import pytest
+import timm
+import torch
+
+from flower_model.errors import DataError, RecipeError
+from tests.support.drawn import draw_dataset
+from tests.training.test_training import small_run
+from training import train
+from training.data.loader import batches
+from training.data.sampling import load_photos
+from training.data.sources import gather
+from training.engine.preflight import check_network, check_settings, enough_memory
+from training.recipe import Data, load_recipe
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("data") / "discs", 5)
+
+
+def recipe_with(**finetune):
+    return load_recipe("flowers5", {"finetune": finetune})
+
+
+@pytest.fixture(scope="module")
+def accelerator():
+    return train.processes_of(load_recipe("flowers5"))[0]
+
+
+@pytest.mark.parametrize(
+    ("finetune", "sentence"),
+    [
+        ({"optimizer": "adamm"}, "no optimizer 'adamm'"),
+        ({"rand_augment": "random"}, "rand-m7-n2-mstd0.5"),
+        ({"batch_size": 32, "accumulate": 3}, "a multiple of 3"),
+        ({"batch_size": 15, "cutmix": 1.0}, "a multiple of 2, as mixup wants"),
+        ({"batch_size": 8, "accumulate": 8, "mixup": 0.2}, "a multiple of 16"),
+    ],
+)
+def test_settings_that_the_libraries_can_not_follow_are_refused(accelerator, finetune, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        check_settings(recipe_with(**finetune), accelerator)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"finetune": {"image_sizes": [-3]}},
+        {"model": {"test_size": 100_000}},
+        {"data": {"rename": {"rose": ""}}},
+        {"data": {"val_fraction": 0.9}},
+        {"seed": -1},
+        {"name": "../elsewhere"},
+    ],
+)
+def test_values_that_mean_nothing_are_refused(change):
+    with pytest.raises(RecipeError, match="Recipe 'flowers5', key '"):
+        load_recipe("flowers5", change)
+
+
+def test_a_section_is_no_value(capsys):
+    assert train.main(["flowers5", "--set", "finetune=3"]) == 2
+    assert "finetune is a section" in capsys.readouterr().err
+
+
+def test_a_probe_of_a_network_with_two_heads_is_refused():
+    network = timm.create_model("levit_128s", num_classes=2)
+    recipe = load_recipe("flowers5", {"model": {"architecture": "levit_128s"}})
+    with pytest.raises(RecipeError, match="levit_128s has no single last layer for a probe to set"):
+        check_network(network, recipe)
+
+
+def test_a_size_that_the_network_does_not_take_is_refused():
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=2)
+    model = {"architecture": "vit_tiny_patch16_224"}
+    recipe = load_recipe("flowers5", {"model": model, "finetune": {"image_sizes": [96]}})
+    with pytest.raises(RecipeError, match="vit_tiny_patch16_224 takes no photos of 96 pixels"):
+        check_network(network, recipe)
+
+
+@pytest.mark.parametrize("use", ["test", "calibrate"])
+def test_photos_that_are_wanted_at_the_end_are_looked_for_at_the_start(dataset, use):
+    data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), **{use: ("later:val",)})
+    with pytest.raises(DataError, match="no data folder .*later"):
+        gather(data, dataset.parent)
+
+
+def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset, tmp_path):
+    other = draw_dataset(tmp_path / "others", 2)
+    (other / "red disc").rename(other / "red square")
+    data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), test=(str(other),))
+    with pytest.raises(DataError, match="Class 'red square' of .* is none of the model's labels"):
+        gather(data, dataset.parent)
+
+
+def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(tmp_path):
+    odd = draw_dataset(tmp_path / "odd", 4)
+    (odd / "red disc").rename(odd / "red\ndisc")  # config.json would not be read again
+    data = Data(train=(f"{odd}:train",), val=(f"{odd}:val",))
+    with pytest.raises(DataError, match=r"'red\\ndisc' can't be a label"):
+        gather(data, tmp_path)
+
+
+def test_two_photos_a_class_are_enough(tmp_path, run_module):
+    data = draw_dataset(tmp_path / "two", 2)
+    printed = run_module("training.train", *small_run(data, tmp_path / "run", "--epochs", "1"))
+    assert printed.returncode == 0, printed.stderr
+    assert (tmp_path / "run" / "suspects.csv").exists()
+
+
+def test_running_out_of_memory_is_told_in_a_sentence():
+    with (
+        pytest.raises(RecipeError, match="memory is not enough: lower finetune.batch_size"),
+        enough_memory(),
+    ):
+        torch.empty(10**15)
+
+
+def test_any_other_failure_keeps_its_name():
+    with pytest.raises(RuntimeError, match="shape"), enough_memory():
+        torch.ones(2) @ torch.ones(3, 3)
+
+
+def test_fewer_photos_than_a_batch_come_by_twos_for_mixup(accelerator, tmp_path):
+    draw_dataset(tmp_path / "train", 3)
+    draw_dataset(tmp_path / "val", 1, offset=100)
+    recipe = recipe_with(mixup=0.2)
+    data = Data(train=(f"{tmp_path}:train",), val=(f"{tmp_path}:val",))
+    photos = load_photos(data, tmp_path, 32)
+    assert photos.count == 9
+    shapes = [
+        len(targets)
+        for _, targets in batches(photos, recipe, 0, lambda _: torch.zeros(3), 0, accelerator)
+    ]
+    assert shapes == [8]
+
+
+def test_optimizers_without_a_fused_form_train_too(dataset, tmp_path, run_module):
+    more = ["--epochs", "1", "--set", "finetune.optimizer='lion'", "--set", "finetune.lr=1e-4"]
+    printed = run_module("training.train", *small_run(dataset, tmp_path / "run", *more))
+    assert printed.returncode == 0, printed.stderr

@@ -1,0 +1,147 @@
+"""One training script on one process or several, which Accelerate starts."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.support.commands import ROOT
+from tests.support.drawn import draw_dataset
+from tests.training.test_training import small_run
+
+# Layer norm instead of batch norm: what a photo does does not depend on the others of its process.
+SETTINGS = ["model.architecture='test_convnext'", "finetune.epochs=3", "finetune.lr=1e-3"]
+SETTINGS += ["finetune.mixup=0.0", "finetune.keep='last'", "finetune.precision='fp32'"]
+SETTINGS = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return draw_dataset(tmp_path_factory.mktemp("data") / "discs", photos_per_class=12)
+
+
+@pytest.fixture(scope="module")
+def by_one(dataset, tmp_path_factory, run_module) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "one"
+    printed = run_module("training.train", *small_run(dataset, out, *SETTINGS))
+    assert printed.returncode == 0, printed.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def by_two(dataset, tmp_path_factory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("runs") / "two"
+    process = start_two(small_run(dataset, out, *SETTINGS))
+    wait_for_epoch(out, process)
+    assert len(trainings(process)) == 2
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return out, printed
+
+
+def test_two_processes_end_with_the_result_of_one(by_one, by_two):
+    out, _ = by_two
+    assert_close(out, by_one)
+
+
+def test_two_processes_speak_with_one_voice(by_two):
+    _, printed = by_two
+    assert printed.count("photos to train on") == 1
+    assert printed.count("epoch  3/3") == 1
+    assert printed.count("Model saved") == 1
+
+
+def test_two_processes_find_one_another_with_the_default_settings(dataset, tmp_path):
+    process = start_two(small_run(dataset, tmp_path / "run"))
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert printed.count("Model saved") == 1
+
+
+def test_explain_on_two_processes_is_refused(dataset, tmp_path):
+    process = start_two(small_run(dataset, tmp_path / "run", "--explain"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode
+    assert "--explain tries a run on one process" in errors
+
+
+def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, dataset, tmp_path):
+    command = small_run(dataset, tmp_path / "killed", *SETTINGS)
+    process = start_two(command)
+    wait_for_epoch(tmp_path / "killed", process)
+    for running in [psutil.Process(process.pid), *trainings(process)]:
+        running.kill()
+    process.communicate()
+    assert not (tmp_path / "killed" / "model").exists()
+
+    process = start_two([*command, "--resume"])
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert printed.count("Going on after epoch") == 1
+    out, _ = by_two
+    for name in ("last", "best"):
+        here, there = (load_file(run / f"{name}.safetensors") for run in (tmp_path / "killed", out))
+        assert all(torch.equal(here[key], there[key]) for key in there)
+
+
+def test_a_step_in_two_parts_is_the_same_step(by_one, dataset, tmp_path, run_module):
+    out = tmp_path / "parts"
+    command = small_run(dataset, out, *SETTINGS, "--set", "finetune.accumulate=2")
+    printed = run_module("training.train", *command)
+    assert printed.returncode == 0, printed.stderr
+    assert_close(out, by_one)
+
+
+def test_a_batch_that_can_not_be_divided_is_refused(dataset, tmp_path, run_module):
+    command = small_run(dataset, tmp_path / "out", "--set", "finetune.accumulate=3")
+    printed = run_module("training.train", *command)
+    assert printed.returncode == 2
+    assert "make it a multiple of 6 (1 processes, accumulate 3)" in printed.stderr
+
+
+def start_two(words: list[str]) -> subprocess.Popen[str]:
+    """`accelerate launch` of the command on two processes, as on two GPUs, but without any."""
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
+    return subprocess.Popen(
+        [sys.executable, "-m", *launch, "training.train", *words],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_epoch(run: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (run / "last.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trainings(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that it started."""
+    return psutil.Process(launcher.pid).children()
+
+
+def assert_close(run: Path, other: Path) -> None:
+    """The same weights and figures, but for the order in which a step's photos are added up."""
+    here, there = (load_file(folder / "last.safetensors") for folder in (run, other))
+    for name in there:
+        if name.startswith(("network.", "average.")):
+            torch.testing.assert_close(here[name], there[name], rtol=1e-3, atol=1e-4)
+    for mine, its in zip(rows(run), rows(other), strict=True):
+        for figure in ("train_loss", "val_loss", "val_accuracy"):
+            assert float(mine[figure] or 0) == pytest.approx(float(its[figure] or 0), rel=1e-3)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "metrics.csv").open()))
