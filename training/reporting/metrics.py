@@ -7,6 +7,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from flower_model.confidence import calibration_error, log_loss, probabilities
 
+BINS = 15  # equally wide bins of confidence, as in `calibration_error`
+
 
 def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
     """Accuracy and calibration.
@@ -103,6 +105,11 @@ def calibration_error_by_chance(
     gaps = (correct - confidence) @ np.eye(bins)[bin_of]  # (repeats, bins)
     errors = np.abs(gaps).sum(axis=1) / len(probs)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
+
+
+def confidence_bins(probs: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Return the bin (photos,), 0 to `bins` - 1, of the best answer's probability."""
+    return np.minimum((probs.max(axis=1) * bins).astype(int), bins - 1)
 
 
 def _mean_per_class(correct: np.ndarray, targets: np.ndarray) -> float:
