@@ -31,3 +31,10 @@ class RecipeError(FlowerModelError):
 
 class WriteError(FlowerModelError):
     """A file can't be written, as on a full disk; what stood in its place still does."""
+
+
+def shorten(text: object, limit: int = 60) -> str:
+    """Return the text for quotation in a message; a text over `limit` characters loses its middle."""
+    text = " ".join(str(text).split())
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
