@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from flower_model.cli.common import run_command
+from flower_model.cli.common import default_model, run_command
 from flower_model.demo.server.arguments import (
     check_address,
     launch_options,
@@ -46,7 +46,8 @@ def serve(options: argparse.Namespace) -> int:
         os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=uploads)
         from flower_model.classifier import FlowerClassifier  # seconds: after what can fail at once
 
-        model = FlowerClassifier.from_pretrained(options.model)
+        name_or_folder = options.model or default_model()
+        model = FlowerClassifier.from_pretrained(name_or_folder)
         from flower_model.demo.inference import Finder
         from flower_model.demo.page import build_demo
         from flower_model.demo.server.guard import Limits, guard
@@ -55,8 +56,8 @@ def serve(options: argparse.Namespace) -> int:
         from flower_model.system.memory import share_arenas
 
         share_arenas()
-        folder, find = Path(options.model), Finder(model)
-        name = folder.resolve().name if folder.is_dir() else options.model
+        folder, find = Path(name_or_folder), Finder(model)
+        name = folder.resolve().name if folder.is_dir() else name_or_folder
         page = build_demo(model, name, find)
         gate, guarded = guard(page, find, Limits(**limits))
         serve_until_stopped(page, gate, **{**PAGE, **launch, **guarded})

@@ -106,9 +106,10 @@ def space_files(model: str, space: str) -> dict[str, Path | bytes]:
         for path in (ROOT / "app.py", *package)
         if path.is_file() and "__pycache__" not in path.parts
     }
-    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    served, _, _ = requirements.partition("# training\n")  # a page needs nothing below that line
-    return files | {"requirements.txt": served.encode(), "README.md": _readme(model, space)}
+    return files | {
+        "requirements.txt": ROOT / "requirements.txt",
+        "README.md": _readme(model, space),
+    }
 
 
 def _readme(model: str, space: str) -> bytes:

@@ -9,29 +9,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flower_model.errors import FlowerModelError
+from flower_model.errors import FlowerModelError, ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights"
 
 
 def default_model() -> str:
-    """The weights shipped beside the code or, in a Space, the model that its README.md names."""
+    """Return the weights folder beside the code or, in a Space, the model its README.md names.
+
+    Raises:
+        ModelError: If there is neither, as for an installed package.
+    """
     readme = ROOT / "README.md"
-    if not WEIGHTS.is_dir() and readme.is_file():
+    if WEIGHTS.is_dir():
+        return str(WEIGHTS)
+    if readme.is_file():
         from huggingface_hub import metadata_load
 
         for model in (metadata_load(readme) or {}).get("models", []):
             return str(model)
-    return str(WEIGHTS)
+    raise ModelError("No model given: pass --model with a weights folder or a Hub id (user/repo).")
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`, a weights folder or a Hub repository, by default the one shipped here."""
+    """Add `--model`, a weights folder or Hub repository; None stands for `default_model()`."""
     parser.add_argument(
         "--model",
         metavar="DIR|REPO",
-        default=default_model(),
         help="weights folder, or user/repo on the Hugging Face Hub (default: the repo's weights/)",
     )
 

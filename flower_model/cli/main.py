@@ -1,4 +1,4 @@
-"""python -m flower_model PHOTO|FOLDER…: the most probable names of each photo."""
+"""flower-model PHOTO|FOLDER…: the most probable names of each photo."""
 
 import argparse
 import json
@@ -9,7 +9,13 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flower_model.cli.common import add_model_argument, complain, printable, run_command
+from flower_model.cli.common import (
+    add_model_argument,
+    complain,
+    default_model,
+    printable,
+    run_command,
+)
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.photos.discovery import find_photos
 
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code, 2 if any photo could not be opened."""
     parser = argparse.ArgumentParser(
-        prog="python -m flower_model", description="Names the flower in each photo."
+        prog="flower-model", description="Names the flower in each photo."
     )
     parser.add_argument(
         "photos",
@@ -55,7 +61,7 @@ def name_photos(options: argparse.Namespace) -> int:
         raise FlowerModelError(f"There is no photo in {', '.join(map(repr, options.photos))}.")
     from flower_model.classifier import FlowerClassifier  # only once there is work
 
-    model = FlowerClassifier.from_pretrained(options.model)
+    model = FlowerClassifier.from_pretrained(options.model or default_model())
     if options.output:
         from flower_model.cli.bulk import answer_to_file
 

@@ -1,4 +1,4 @@
-"""An environment of a part of what is installed, so that what a list of requirements forgets is missed."""
+"""Environments with part of the installed packages, to catch requirements that a list lacks."""
 
 import os
 import sysconfig
@@ -12,18 +12,21 @@ from packaging.utils import canonicalize_name
 
 
 def python_with(requirements: str, folder: Path) -> Path:
-    """Python in a new environment with what the lines ask for, and all that this asks for in turn.
+    """Create an environment that holds the requirements and their dependencies, nothing else.
 
-    What is installed here is linked and not installed once more: PyTorch alone would take minutes.
+    Packages are linked from the running environment: installing PyTorch alone takes minutes.
 
     Args:
-        requirements: As in a requirements.txt.
-        folder: Of the new environment.
+        requirements: The text of a requirements.txt.
+        folder: The new environment.
+
+    Returns:
+        The environment's Python.
     """
     venv.create(folder, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": folder}))
     lines = [line.split("#")[0].strip() for line in requirements.splitlines()]
-    for found in _closure(map(Requirement, filter(None, lines))):
+    for found in closure(map(Requirement, filter(None, lines))):
         for file in found.files or ():
             if ".." not in file.parts:  # a command
                 (packages / file).parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +34,8 @@ def python_with(requirements: str, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _closure(wanted: Iterable[Requirement]) -> list[Distribution]:
-    """Each distribution that any of them needs, with the extras that are asked for."""
+def closure(wanted: Iterable[Requirement]) -> list[Distribution]:
+    """Return the distributions that the requirements need, directly or not, extras included."""
     found: dict[tuple[str, str], Distribution] = {}  # by name and extra
     waiting = list(wanted)
     while waiting:
