@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.machine import RESULTS, ROOT, machine
 from flower_model import FlowerClassifier
-from flower_model.rejection import power_normalised, unit_length
+from flower_model.rejection import l2_normalise, power_normalise
 from training.calibration.recalibrate import photos_of_run
 from training.calibration.rejection_fit import (
     auroc,
@@ -66,12 +66,12 @@ def fit_all(trained: Seen, held_out: Seen, others: Seen, made: np.ndarray) -> di
     residual = fit_residual(trained.features)
     machine = fit_support_vectors(flowers, negatives)
     logistic = LogisticRegression(C=100, class_weight="balanced", max_iter=2000).fit(
-        power_normalised(np.concatenate([flowers, negatives])),
+        power_normalise(np.concatenate([flowers, negatives])),
         np.repeat([1, 0], [len(flowers), len(negatives)]),
     )
     return fit_to_flowers(trained) | {
         "residual (what is kept without other photos)": lambda f, _: residual.score(f),
-        "logistic regression": lambda f, _: power_normalised(f) @ logistic.coef_[0],
+        "logistic regression": lambda f, _: power_normalise(f) @ logistic.coef_[0],
         "**support vectors**": lambda f, _: machine.score(f),
     }
 
@@ -90,10 +90,10 @@ def fit_to_flowers(trained: Seen) -> dict[str, Score]:
         squares = (white**2).sum(axis=1)[:, None] + (white_means**2).sum(axis=1)
         return -(squares - 2 * white @ white_means.T).min(axis=1)
 
-    bank = unit_length(trained.features)
+    bank = l2_normalise(trained.features)
 
     def neighbours(features: np.ndarray, _: np.ndarray) -> np.ndarray:
-        return np.partition(unit_length(features) @ bank.T, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS]
+        return np.partition(l2_normalise(features) @ bank.T, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS]
 
     origin = trained.features.mean(axis=0)
     principal = np.linalg.eigh(np.cov((trained.features - origin).T))[1].astype(np.float32)
@@ -181,9 +181,9 @@ def unknown_species(
         left_out = np.random.default_rng(draw).choice(targets.max() + 1, UNKNOWN, replace=False)
         keep = ~np.isin(targets, left_out)
         head = LogisticRegression(C=1, max_iter=500).fit(
-            unit_length(features[keep]) * 10, targets[keep]
+            l2_normalise(features[keep]) * 10, targets[keep]
         )
-        logits = [head.decision_function(unit_length(part) * 10) for part in (features[keep], new)]
+        logits = [head.decision_function(l2_normalise(part) * 10) for part in (features[keep], new)]
         trained = Seen(features[keep], logits[0], targets[keep])
         residual = fit_residual(trained.features)
         scores = fit_to_flowers(trained) | {"residual": lambda f, _, r=residual: r.score(f)}

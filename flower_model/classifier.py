@@ -1,4 +1,4 @@
-"""FlowerClassifier: load a weights folder or Hub repository, name flowers, save again."""
+"""FlowerClassifier: loads a weights folder or Hub repository, classifies photos, saves and uploads."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
@@ -19,10 +19,10 @@ from flower_model.photos.transform import PhotoTransform
 from flower_model.prediction import Prediction, check_at_least_one, read_outputs
 from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtimes.base import Outputs, Runtime
-from flower_model.runtimes.selection import choose_runtime, openvino_if_possible
+from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
 from flower_model.serialization.weights_folder import FOLDER_FILES, find_folder, write_folder
 
-if TYPE_CHECKING:  # torch takes seconds to import, and the answers may come without it
+if TYPE_CHECKING:  # importing torch takes seconds, and OpenVINO runs without it
     import torch
     from torch import nn
 
@@ -30,7 +30,7 @@ Photo = TypeVar("Photo", bound=PhotoSource)
 
 
 class FlowerClassifier(huggingface_hub.ModelHubMixin):
-    """A timm network with its labels, transform and temperature.
+    """A timm network with its labels, input transform, temperature and rejection rule.
 
     Example:
         >>> model = FlowerClassifier.from_pretrained("weights")
@@ -49,18 +49,20 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         pictures: Mapping[str, bytes] | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Puts a network and its labels together; `from_pretrained` is the usual way.
+        """Create a classifier from its parts. Most callers use `from_pretrained`.
 
         Args:
-            network: A timm network, or what makes it once it is asked for.
-            config: Labels, temperature and what else is known of it.
-            device: "cpu", "cuda", "mps", …; by default the fastest there is.
-            runtime: What runs the network; by default PyTorch on `device`.
-            rejection: The rule that says whether there is a flower at all.
-            pictures: Of the model card: file name -> PNG.
-            folder: The weights folder that all this comes from.
+            network: A timm network, or a function that loads it on first access.
+            config: Labels, temperature and metadata.
+            device: "cpu", "cuda", "mps", …; by default the fastest available.
+            runtime: Runs the network; by default PyTorch on `device`.
+            rejection: The rejection rule, if the model has one.
+            pictures: Images of the model card: file name -> PNG.
+            folder: The weights folder that the model was loaded from.
         """
-        if rejection is None and "rejection" in config.details:  # nor speaks of one, once saved
+        if (
+            rejection is None and "rejection" in config.details
+        ):  # don't save metadata of a missing rule
             details = {k: v for k, v in config.details.items() if k != "rejection"}
             config = replace(config, details=details)
         self.config = config
@@ -75,11 +77,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         self.runtime = runtime
         self.photo_transform = PhotoTransform.from_data_config(runtime.data_config)
         self.image_size = self.photo_transform.size[1]  # side of the network's input, pixels
-        self.crop = self.photo_transform.crop  # its share of the photo's short side
+        self.crop = self.photo_transform.crop  # fraction of the resized photo
 
     @property
     def network(self) -> "nn.Module":
-        """The timm network, in evaluation mode; loaded when first asked for."""
+        """The timm network in evaluation mode, loaded on first access."""
         from torch import nn
 
         if not isinstance(self._network, nn.Module):
@@ -88,8 +90,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
     @cached_property
     def transform(self) -> Any:
-        """timm's own transform, from a PIL image to the network's normalised input."""
-        from timm.data import create_transform
+        """timm's transform from a PIL image to the network's normalised input."""
+        from timm.data.transforms_factory import create_transform
 
         return create_transform(**self.runtime.data_config, is_training=False)
 
@@ -98,7 +100,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Class names in the order of the network's outputs."""
         return list(self.config.labels)
 
-    # These take other options than the mixin's: what has no meaning here is an error, not ignored.
+    # These methods omit the mixin's options that have no meaning here, so that passing one raises.
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # no force_download, no **model_kwargs
@@ -112,28 +114,28 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         runtime: Literal["auto", "torch", "openvino"] = "auto",
         device: "str | torch.device | None" = None,
     ) -> "FlowerClassifier":
-        """Loads a weights folder, or a repository in timm's Hub layout from the Hugging Face Hub.
+        """Load a weights folder, or a Hugging Face Hub repository in timm's layout.
 
         Args:
             model: A folder with config.json and model.safetensors, or "user/repo".
             revision: Branch, tag or commit of the repository.
             token: Hub token for private repositories; by default the one saved by `hf auth login`.
-            cache_dir: Where downloads are kept.
-            local_files_only: Use only what is already in the cache.
-            runtime: What runs the network: "torch", "openvino" (CPU only) or the faster of them.
-            device: "cpu", "cuda", "mps", …; by default the fastest there is.
+            cache_dir: Folder for downloads; by default the Hub client's cache.
+            local_files_only: Use only cached files.
+            runtime: "torch", "openvino" (CPU only) or "auto" for the faster of the two.
+            device: "cpu", "cuda", "mps", …; by default the fastest available.
 
         Raises:
-            FlowerModelError: If the runtime or the device can't be had here.
-            ModelError: If the folder is missing, damaged or does not fit together.
+            FlowerModelError: If the runtime or device is not available.
+            ModelError: If the folder is missing, damaged or inconsistent.
             HubError: If the repository does not exist or can't be reached.
         """
-        chosen = choose_runtime(runtime, device)
+        resolved = resolve_runtime(runtime, device)
         folder = find_folder(
             model, revision=revision, token=token, cache_dir=cache_dir, offline=local_files_only
         )
         config = read_config(folder / CONFIG_FILE)
-        known: dict[str, Any] = {
+        parts: dict[str, Any] = {
             "rejection": load_rejection(folder) if "rejection" in config.details else None,
             "pictures": read_pictures(folder),
             "folder": folder,
@@ -144,11 +146,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
             return load_network(folder, config)
 
-        if chosen == "openvino":
-            ready = openvino_if_possible(folder, config, required=runtime == "openvino")
-            if ready:
-                return cls(load, config, runtime=ready, **known)
-        return cls(load(), config, device, **known)
+        if resolved == "openvino":
+            loaded = try_load_openvino(folder, config, required=runtime == "openvino")
+            if loaded:
+                return cls(load, config, runtime=loaded, **parts)
+        return cls(load(), config, device, **parts)
 
     @overload
     def predict(self, photos: PhotoSource, *, top_k: int = 5) -> Prediction: ...
@@ -163,22 +165,22 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         top_k: int = 5,
         batch_size: int = 32,
     ) -> Prediction | list[Prediction]:
-        """Names the flower in one photo or in each of several.
+        """Classify one photo or a list of photos.
 
         Args:
             photos: A path, bytes, PIL image or uint8 array (height, width, 3), or a list of them.
-            top_k: How many labels to give, at least 1.
-            batch_size: Photos in one pass through the network.
+            top_k: Number of labels to return, at least 1.
+            batch_size: Photos per forward pass.
 
         Returns:
-            One Prediction, or a list of them in the order given.
+            A Prediction, or a list of them in the order of `photos`.
 
         Raises:
             ImageError: If a photo can't be opened.
         """
         if not isinstance(photos, list | tuple):
             check_at_least_one(top_k=top_k)
-            return self._answer(self.to_pixels(photos)[None], top_k)[0]
+            return self._predict_batch(self.to_pixels(photos)[None], top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
             for answer in stream:
@@ -190,19 +192,19 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     def predict_stream(
         self, photos: Iterable[PhotoSource], *, top_k: int = 5, batch_size: int = 32
     ) -> Generator[Prediction | ImageError]:
-        """Names the flower in each of any number of photos, in constant memory.
+        """Classify any number of photos in constant memory.
 
-        Threads open the next photos while the network works; at most three batches are taken
-        from `photos` ahead of what was asked for. Closing the generator ends its threads.
+        Threads decode the next photos while the network runs. At most three batches are prefetched
+        from `photos`. Closing the generator ends its threads.
 
         Args:
-            photos: Paths, bytes, PIL images or uint8 arrays, from a list, a generator or the like.
-            top_k: How many labels to give, at least 1.
-            batch_size: Photos in one pass through the network, at least 1.
+            photos: An iterable of paths, bytes, PIL images or uint8 arrays (height, width, 3).
+            top_k: Number of labels to return, at least 1.
+            batch_size: Photos per forward pass, at least 1.
 
         Returns:
-            A generator that yields for each photo, in the order given, its Prediction, or the
-            ImageError that says why it can't be opened.
+            A generator that yields, in order, a Prediction for each photo, or an ImageError if the
+            photo can't be opened.
 
         Example:
             >>> paths = Path("photos").rglob("*.jpg")
@@ -210,11 +212,11 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
         check_at_least_one(top_k=top_k, batch_size=batch_size)
-        answer = partial(self._answer, top_k=top_k)
-        return stream(photos, self.to_pixels, answer, batch_size=batch_size)
+        predict_batch = partial(self._predict_batch, top_k=top_k)
+        return stream(photos, self.to_pixels, predict_batch, batch_size=batch_size)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:
-        """What the network sees of a photo: (height, width, 3) uint8, of which `runtime` takes many.
+        """Return the network's input for a photo, (height, width, 3) uint8 before normalisation.
 
         Raises:
             ImageError: If the photo can't be opened.
@@ -222,30 +224,30 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         transform = self.photo_transform
         return transform.to_pixels(open_image(photo, short_side=transform.short_side))
 
-    def read(self, outputs: Outputs, *, top_k: int = 5) -> list[Prediction]:
-        """What the outputs of `runtime` say about each photo.
+    def to_predictions(self, outputs: Outputs, *, top_k: int = 5) -> list[Prediction]:
+        """Convert the outputs of `runtime` to a Prediction for each photo.
 
         Example:
             >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
-            >>> outputs.maps, model.read(outputs)[0].label
+            >>> outputs.maps, model.to_predictions(outputs)[0].label
         """
         return read_outputs(outputs, self.config, self.rejection, top_k=top_k)
 
-    def _answer(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
-        return self.read(self.runtime(pixels), top_k=top_k)
+    def _predict_batch(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
+        return self.to_predictions(self.runtime(pixels), top_k=top_k)
 
-    def save_pretrained(  # type: ignore[override]  # no config, which is the model's own, no push
+    def save_pretrained(  # type: ignore[override]  # no config, no push_to_hub
         self, save_directory: str | Path, *, repo_id: str = ""
     ) -> None:
-        """Writes a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
+        """Write a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
-        With a rule for what is no flower, rejection.safetensors too. Matrices are stored in
-        16 bits, vectors (batch norm, biases) in 32. Each file replaces its predecessor in one
-        step; a README.md that somebody wrote or edited is kept.
+        A model with a rejection rule also gets rejection.safetensors. Matrices are stored in
+        16 bits, vectors (batch norm, biases) in 32. Each file is replaced atomically. A README.md
+        that was edited by hand is kept.
 
         Args:
-            save_directory: The folder; made if missing.
-            repo_id: What the card's examples load, if the folder is on its way to the Hub.
+            save_directory: The folder; created if missing.
+            repo_id: Repository name for the model card's examples, if the folder is to be uploaded.
         """
         write_folder(
             Path(save_directory),
@@ -256,7 +258,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             repo_id=repo_id,
         )
 
-    def push_to_hub(  # type: ignore[override]  # no config, no patterns: a commit is the whole model
+    def push_to_hub(  # type: ignore[override]  # no config, no file patterns
         self,
         repo_id: str,
         *,
@@ -266,21 +268,21 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         create_pr: bool = False,
         commit_message: str = "Upload a flower classifier",
     ) -> "huggingface_hub.CommitInfo":
-        """Makes one commit of this model in a repository of the Hugging Face Hub.
+        """Upload the model to the Hugging Face Hub in a single commit.
 
         Args:
-            repo_id: "user/repo"; created if there is none.
-            private: Whether a repository that is created is private; None: the owner's default.
+            repo_id: "user/repo"; created if missing.
+            private: Visibility of a newly created repository; by default the owner's default.
             token: Hub token with write permission; by default the one saved by `hf auth login`.
-            revision: Branch to commit to; made from the main branch if there is none.
-            create_pr: Open a pull request instead.
-            commit_message: Of the commit.
+            revision: Branch to commit to; created from the main branch if missing.
+            create_pr: Open a pull request instead of committing directly.
+            commit_message: Commit message.
 
         Returns:
-            The commit: its `commit_url`, `oid` and `pr_url`.
+            The commit, with `commit_url`, `oid` and `pr_url`.
 
         Raises:
-            HubError: If the Hub refuses or can't be reached; then there is no commit.
+            HubError: If the Hub rejects the upload or can't be reached. Nothing is committed then.
 
         Example:
             >>> model.push_to_hub("user/flowers", private=True)

@@ -1,54 +1,61 @@
-"""From logits to probabilities that mean what they say."""
+"""Calibrated probabilities from logits, and measures of calibration (Guo et al. 2017)."""
 
 import numpy as np
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Calibrated class probabilities.
+    """Return class probabilities, the softmax of the logits divided by a temperature.
 
     Args:
         logits: (photos, classes) float.
-        temperature: > 0; above 1 the answers become less sure, below 1 surer.
+        temperature: > 0; values above 1 lower the confidence, values below 1 raise it.
 
     Returns:
         (photos, classes) float64 in [0, 1]; every row sums to 1.
     """
-    return np.exp(_log_softmax(logits, temperature))
+    probs: np.ndarray = np.exp(_log_softmax(logits, temperature))
+    return probs
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood in nats of `targets` (photos,) under `logits` (photos, classes)."""
+    """Return the mean negative log-likelihood in nats.
+
+    Args:
+        logits: (photos, classes) float.
+        targets: (photos,) int class indices.
+        temperature: > 0.
+    """
     log_p = _log_softmax(logits, temperature)
-    return max(0.0, float(-log_p[np.arange(len(targets)), targets].mean()))  # and not -0.0
+    return max(0.0, float(-log_p[np.arange(len(targets)), targets].mean()))  # avoids -0.0
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature that minimises the log loss of held-out photos (Guo et al. 2017).
+    """Return the temperature that minimises the log loss (Guo et al. 2017).
 
     Args:
-        logits: (photos, classes) of photos that were not trained on.
+        logits: (photos, classes) of held-out photos.
         targets: (photos,) int class indices.
 
     Returns:
         A temperature in [0.05, 20].
     """
-    from scipy.optimize import minimize_scalar  # a fifth of a second that only training spends
+    from scipy.optimize import minimize_scalar  # slow, and only training needs it
 
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda log_t: log_loss(logits, targets, float(np.exp(log_t))),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(result.x))
 
 
 def calibration_error(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error of the best answer (Guo et al. 2017), in [0, 1].
+    """Return the expected calibration error of the top label (Guo et al. 2017), in [0, 1].
 
     Args:
         probs: (photos, classes) probabilities.
         targets: (photos,) int class indices.
-        bins: Number of equally wide bins of confidence.
+        bins: Number of equal-width confidence bins.
     """
     confidence = probs.max(axis=1)
     correct = probs.argmax(axis=1) == targets
@@ -59,5 +66,6 @@ def calibration_error(probs: np.ndarray, targets: np.ndarray, bins: int = 15) ->
 
 def _log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
     scaled = np.asarray(logits, dtype=np.float64) / temperature  # (photos, classes)
-    scaled = scaled - scaled.max(axis=1, keepdims=True)  # so that exp can't overflow
-    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    scaled = scaled - scaled.max(axis=1, keepdims=True)  # prevents overflow in exp
+    log_p: np.ndarray = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return log_p

@@ -1,4 +1,4 @@
-"""Is there a flower at all? A rule on the network's pooled features, fitted by training.calibrate."""
+"""Rejection rule: a flower/non-flower classifier on pooled features, fitted by training.calibrate."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,17 +12,17 @@ from flower_model.errors import ModelError
 from flower_model.system.files import atomic_path
 
 REJECTION_FILE = "rejection.safetensors"
-LARGEST = 64_000_000  # bytes; the rule of a ResNet-50 takes about 3 MB
+MAX_BYTES = 64_000_000  # of the file; about 3 MB for a ResNet-50
 
 
 @dataclass(frozen=True)
 class SupportVectors:
-    """A support vector machine between flowers and other photos, with a radial kernel.
+    """A support vector machine with an RBF kernel that separates flowers from negatives.
 
     Attributes:
-        vectors: (vectors, channels) float32, power-normalised features of photos at the border.
-        weights: (vectors,) float32, above 0 for flowers and below for others.
-        gamma: (1,) float32, how fast the kernel falls with the squared distance.
+        vectors: (vectors, channels) float32, power-normalised features of the support vectors.
+        weights: (vectors,) float32 dual coefficients, positive for flowers.
+        gamma: (1,) float32 coefficient of the kernel exp(-gamma |a - b|²).
     """
 
     vectors: np.ndarray
@@ -31,37 +31,40 @@ class SupportVectors:
 
     @cached_property
     def _squares(self) -> np.ndarray:  # (vectors,)
-        return (self.vectors**2).sum(axis=1)
+        squares: np.ndarray = (self.vectors**2).sum(axis=1)
+        return squares
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """(photos,) of features (photos, channels); higher is more of a flower."""
-        inputs = power_normalised(features)
-        # |a - b|² = |a|² + |b|² - 2 a·b, and nearly all are of length 1
+        """Return scores (photos,) of features (photos, channels); higher means flower."""
+        inputs = power_normalise(features)
+        # |a - b|² = |a|² + |b|² - 2 a·b
         squares = (inputs**2).sum(axis=1)[:, None] + self._squares
-        # Not as a matrix product: on all cores that waits for the network's threads, for milliseconds.
+        # A BLAS matrix product would wait milliseconds for cores that the network's threads occupy.
         products = np.vecdot(inputs[:, None], self.vectors)  # (photos, vectors)
         distances = squares - 2 * products
-        return np.exp(-self.gamma * distances) @ self.weights
+        score: np.ndarray = np.exp(-self.gamma * distances) @ self.weights
+        return score
 
 
 @dataclass(frozen=True)
 class Residual:
-    """How far a photo lies from the subspace that flowers fill (Wang et al. 2022).
+    """Distance from the principal subspace of flower features (ViM; Wang et al. 2022).
 
     Attributes:
-        basis: (channels, dimensions) float32, orthonormal columns.
-        mean: (channels,) float32, the subspace's origin.
+        basis: (channels, dimensions) float32, orthonormal columns that span the subspace.
+        mean: (channels,) float32, the origin of the subspace.
     """
 
     basis: np.ndarray
     mean: np.ndarray
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """(photos,) of features (photos, channels); higher is more of a flower."""
-        offset = unit_length(features) - self.mean  # (photos, channels)
+        """Return scores (photos,) of features (photos, channels); higher means flower."""
+        offset = l2_normalise(features) - self.mean  # (photos, channels)
         inside = offset @ self.basis  # (photos, dimensions)
         outside = (offset**2).sum(axis=1) - (inside**2).sum(axis=1)
-        return -np.sqrt(np.maximum(outside, 0))
+        score: np.ndarray = -np.sqrt(np.maximum(outside, 0))
+        return score
 
 
 METHODS = {"support vectors": SupportVectors, "residual": Residual}
@@ -69,14 +72,14 @@ METHODS = {"support vectors": SupportVectors, "residual": Residual}
 
 @dataclass(frozen=True)
 class Rejection:
-    """A score of the features, and the probability from which on a photo shows a flower.
+    """A scoring method with Platt scaling and a threshold on the flower probability.
 
     Attributes:
-        method: Support vectors where photos without a flower were at hand. The residual needs
-            none, but its probability is only a scale: a half at the threshold, 99 % for the
+        method: `SupportVectors` if non-flower photos were available for fitting. `Residual` needs
+            none, but its probability is only a scale: 0.5 at the threshold and 0.99 for the
             median flower.
-        slope, intercept: From the score to the log odds of a flower.
-        threshold: The smallest flower probability that counts as a flower, in [0, 1].
+        slope, intercept: Map the score to the log odds of a flower.
+        threshold: Smallest flower probability that is accepted as a flower, in [0, 1].
     """
 
     method: SupportVectors | Residual
@@ -86,54 +89,60 @@ class Rejection:
 
     @property
     def name(self) -> str:
-        """Of the method: one of `METHODS`."""
+        """Name of the method, a key of `METHODS`."""
         return next(name for name, kind in METHODS.items() if isinstance(self.method, kind))
 
     def flower_probability(self, features: np.ndarray) -> np.ndarray:
-        """The probability of a flower, if every other photo showed one.
+        """Return the probability that each photo shows a flower, given equal priors.
 
         Args:
-            features: (photos, channels) float, as a runtime gives them.
+            features: (photos, channels) float, from a runtime.
 
         Returns:
             (photos,) float64 in [0, 1].
 
         Raises:
-            ModelError: If the rule was fitted to a network with another number of channels.
+            ModelError: If the number of channels differs from that of the fitted rule.
         """
         expected = _channels(self.method)
         if features.shape[1] != expected:
             raise ModelError(
-                f"The model's {REJECTION_FILE} is for {expected} features a photo and its network "
-                f"gives {features.shape[1]}: fetch or calibrate the model again."
+                f"{REJECTION_FILE} expects {expected} features per photo, but the network returns "
+                f"{features.shape[1]}. Download or calibrate the model again."
             )
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused later
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # non-finite results are rejected by the caller
             log_odds = self.slope * self.method.score(features).astype(np.float64) + self.intercept
-        return 0.5 * (1 + np.tanh(log_odds / 2))  # the logistic function, and no overflow
+        return 0.5 * (1 + np.tanh(log_odds / 2))  # the logistic function without overflow
 
 
-def power_normalised(features: np.ndarray) -> np.ndarray:
-    """Square roots of each channel's share, so that a few strong channels do not outshout the rest.
+def power_normalise(features: np.ndarray) -> np.ndarray:
+    """Return signed square roots of L1-normalised features, which limits dominant channels.
 
     Args:
-        features: (photos, channels) float; the roots of negative ones are taken with their sign.
+        features: (photos, channels) float.
 
     Returns:
-        (photos, channels) float32, each row of Euclidean length 1, or 0 where all features are 0.
+        (photos, channels) float32, each row of Euclidean length 1, or 0 if all features are 0.
     """
     features = np.asarray(features, dtype=np.float32)
     total = np.abs(features).sum(axis=1, keepdims=True)
-    return np.sign(features) * np.sqrt(np.abs(features) / np.maximum(total, 1e-12))
+    roots: np.ndarray = np.sign(features) * np.sqrt(np.abs(features) / np.maximum(total, 1e-12))
+    return roots
 
 
-def unit_length(features: np.ndarray) -> np.ndarray:
-    """(photos, channels) float32, each row of Euclidean length 1, or 0 where all features are 0."""
+def l2_normalise(features: np.ndarray) -> np.ndarray:
+    """Return features (photos, channels) scaled to rows of Euclidean length 1; rows of 0 stay 0."""
     features = np.asarray(features, dtype=np.float32)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    scaled: np.ndarray = features / np.maximum(
+        np.linalg.norm(features, axis=1, keepdims=True), 1e-12
+    )
+    return scaled
 
 
 def save_rejection(rule: Rejection, folder: Path) -> None:
-    """Writes rejection.safetensors into a weights folder, in one step; matrices in 16 bits."""
+    """Write rejection.safetensors to a weights folder atomically, with matrices in 16 bits."""
     tensors = {field.name: getattr(rule.method, field.name) for field in fields(rule.method)}
     stored = {n: t.astype(np.float16 if t.ndim > 1 else np.float32) for n, t in tensors.items()}
     stored["scale"] = np.array([rule.slope, rule.intercept, rule.threshold], np.float32)
@@ -142,36 +151,42 @@ def save_rejection(rule: Rejection, folder: Path) -> None:
 
 
 def load_rejection(folder: Path) -> Rejection:
-    """Reads rejection.safetensors of a weights folder.
+    """Read rejection.safetensors from a weights folder.
 
     Raises:
-        ModelError: If it is missing, damaged or its parts do not fit together.
+        ModelError: If the file is missing, damaged or inconsistent.
     """
     path = folder / REJECTION_FILE
     try:
-        if path.stat().st_size > LARGEST:
-            raise ModelError(f"'{path}' is larger than any rule is: fetch the model again.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelError(
+                f"'{path}' is too large for a rejection rule. Download the model again."
+            )
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     except FileNotFoundError:
-        raise ModelError(f"'{folder}' holds no {REJECTION_FILE}: fetch the model again.") from None
-    except (SafetensorError, OSError, TypeError, AttributeError):  # the last: float8
-        raise ModelError(f"'{path}' is damaged or cut short: fetch the model again.") from None
+        raise ModelError(f"'{folder}' has no {REJECTION_FILE}. Download the model again.") from None
+    except (SafetensorError, OSError, TypeError, AttributeError):  # AttributeError: float8
+        raise ModelError(f"'{path}' is damaged or truncated. Download the model again.") from None
     scale = tensors.pop("scale", np.empty(0))
     method = next(
         (m for m in METHODS.values() if {f.name for f in fields(m)} == set(tensors)), None
     )
     finite = all(np.isfinite(tensor).all() for tensor in (scale, *tensors.values()))
     if method is None or not finite or scale.shape != (3,) or not 0 <= scale[2] <= 1:
-        raise ModelError(f"'{path}' holds no rule: fetch the model again.")
+        raise ModelError(
+            f"'{path}' doesn't contain a valid rejection rule. Download the model again."
+        )
     rule = Rejection(method(**tensors), *map(float, scale))
-    if not _fits_together(rule.method):
-        raise ModelError(f"The shapes in '{path}' do not fit together: fetch the model again.")
+    if not _is_consistent(rule.method):
+        raise ModelError(
+            f"The tensor shapes in '{path}' are inconsistent. Download the model again."
+        )
     return rule
 
 
-def _fits_together(method: SupportVectors | Residual) -> bool:
+def _is_consistent(method: SupportVectors | Residual) -> bool:
     if isinstance(method, SupportVectors):
         return (
             method.vectors.ndim == 2

@@ -192,7 +192,7 @@ def processes_of(
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
     from accelerate.utils import parse_flag_from_env
 
-    from flower_model.runtimes.pytorch import gains_from_bf16
+    from flower_model.runtimes.pytorch import supports_bf16
     from flower_model.system.cores import cores_of_process
     from training.engine.preflight import check_settings
 
@@ -203,7 +203,7 @@ def processes_of(
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu)
     bf16 = recipe.finetune.precision == "bf16" or (
-        recipe.finetune.precision == "auto" and gains_from_bf16(state.device)
+        recipe.finetune.precision == "auto" and supports_bf16(state.device)
     )
     if track and not importlib.util.find_spec(track):
         raise RecipeError(f"{track} is not here: pip install {track}, or leave out --track.")

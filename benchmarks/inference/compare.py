@@ -153,7 +153,7 @@ steps = {
     "open": lambda: open_image(sys.argv[2], short_side=side),
     "resize": lambda: model.photo_transform.to_pixels(picture),
     "pass": lambda: model.runtime(pixels),
-    "read": lambda: model.read(outputs),
+    "read": lambda: model.to_predictions(outputs),
     "batch": lambda: model.runtime(batch),
 }
 for name, step in steps.items():

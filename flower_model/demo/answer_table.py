@@ -55,7 +55,7 @@ def name_all(
         return pixels
 
     def answer_batch(pixels: np.ndarray) -> list[Prediction]:
-        return model.read(model.runtime(pixels))
+        return model.to_predictions(model.runtime(pixels))
 
     numbers = range(len(uploads))
     with closing(stream(numbers, to_pixels, answer_batch, batch_size=32)) as answers:

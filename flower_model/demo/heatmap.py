@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flower_model.explain import heat
+from flower_model.explain import render_heatmap
 from flower_model.photos.decode import open_image
 from flower_model.photos.transform import PhotoTransform
 
@@ -53,7 +53,7 @@ def _as_seen(data: bytes, transform: PhotoTransform) -> Image.Image:
 
 def _heat(activation: np.ndarray, seen: Image.Image) -> Image.Image:
     shrink = HEAT_SIDE / SIDE
-    return heat(activation, (round(shrink * seen.width), round(shrink * seen.height)))
+    return render_heatmap(activation, (round(shrink * seen.width), round(shrink * seen.height)))
 
 
 def _data_url(picture: Image.Image, form: str, **options: Any) -> str:

@@ -50,7 +50,7 @@ class Finder:
 
     def _find(self, pixels: Sequence[np.ndarray]) -> list[Finding]:
         outputs = self.model.runtime(np.stack(pixels))
-        answers = self.model.read(outputs, top_k=TOP_K)
+        answers = self.model.to_predictions(outputs, top_k=TOP_K)
         if outputs.maps is None:
             return [Finding(answer, {}) for answer in answers]
         return [

@@ -1,1 +1,1 @@
-"""Running the network: PyTorch or OpenVINO behind one call."""
+"""Inference with PyTorch or OpenVINO behind a common interface."""

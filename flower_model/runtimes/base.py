@@ -1,4 +1,4 @@
-"""The interface that every runtime has: a batch of pixels in; logits, features and activation maps out."""
+"""Interface of a runtime: a batch of pixels in; logits, features and class activation maps out."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -7,14 +7,15 @@ import numpy as np
 
 
 class Outputs(NamedTuple):
-    """What one pass gives for a batch of photos; all float32.
+    """Outputs of a forward pass over a batch of photos; all arrays are float32.
 
     Attributes:
         logits: (photos, classes).
-        features: (photos, channels) of the last layer but one, pooled over the photo.
-        maps: (photos, classes, height, width) class activation maps (Zhou et al. 2016): how much
-            each place of the photo adds to a logit. Their mean over all places plus the head's
-            bias is the logit. None where the head is not a linear layer after a global average.
+        features: (photos, channels) pooled output of the penultimate layer.
+        maps: (photos, classes, height, width) class activation maps (Zhou et al. 2016): the
+            contribution of each position to a logit. The mean over all positions plus the head's
+            bias equals the logit. None unless the head is a linear layer after global average
+            pooling.
     """
 
     logits: np.ndarray
@@ -23,18 +24,18 @@ class Outputs(NamedTuple):
 
 
 class Runtime(Protocol):
-    """A network, ready to run.
+    """A network that is loaded and ready for inference.
 
     Attributes:
-        name: What runs it, for people: "OpenVINO, bf16".
-        data_config: What photos it takes, as `timm.data.resolve_data_config` says it.
+        name: Library, device and precision for display, such as "OpenVINO, bf16".
+        data_config: Input size and normalisation in the format of `timm.data.resolve_data_config`.
     """
 
     name: str
     data_config: Mapping[str, Any]
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Runs one pass; may be called from several threads.
+        """Run a forward pass. Thread-safe.
 
         Args:
             pixels: (photos, height, width, 3) uint8 RGB, not normalised.

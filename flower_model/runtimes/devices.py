@@ -1,4 +1,4 @@
-"""Whether there is a GPU, found out without importing PyTorch where there is none."""
+"""GPU detection that avoids importing PyTorch on machines without a GPU driver."""
 
 import ctypes
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch can run on a GPU; where there is none, it is not even imported."""
+    """Return True if PyTorch can use a GPU. Without a GPU driver, PyTorch is not imported."""
     if "torch" not in sys.modules and not _has_gpu_driver():
         return False
     import torch
@@ -18,7 +18,7 @@ def has_gpu() -> bool:
 def _has_gpu_driver() -> bool:
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
-    if Path("/dev/kfd").exists():  # AMD's
+    if Path("/dev/kfd").exists():  # AMD
         return True
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

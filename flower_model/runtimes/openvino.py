@@ -1,4 +1,4 @@
-"""OpenVINO as runtime: several times faster than PyTorch on a processor, and it starts without it."""
+"""OpenVINO runtime: several times faster than PyTorch on a CPU, and starts without importing it."""
 
 import functools
 import os
@@ -16,10 +16,10 @@ from flower_model.system.cores import usable_cores
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    # With this optional package `import openvino` reports itself to a server, and takes longer.
+    # If this optional package is installed, `import openvino` is slower and contacts a server.
     name = "openvino_telemetry"
     before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say that it is not there
+    sys.modules[name] = None  # type: ignore[assignment]  # makes the import raise ImportError
     try:
         yield
     finally:
@@ -37,7 +37,7 @@ Precision = Literal["auto", "f32", "bf16"]
 
 
 class OpenVINORuntime:
-    """Runs a compiled network on the processor, one pass at a time on all its cores.
+    """Run a compiled network on the CPU, one forward pass at a time on all cores.
 
     Example:
         >>> runtime = load_openvino(Path("weights"), read_config("weights/config.json"))
@@ -51,13 +51,13 @@ class OpenVINORuntime:
         memory: np.ndarray | None = None,
     ) -> None:
         self.data_config = data_config
-        self._memory = memory  # that the compiled network lies in
+        self._memory = memory  # backs the compiled network, so it must stay alive
         self.name = f"OpenVINO, {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}"
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Runs one pass; several threads take turns.
+        """Run a forward pass. Concurrent calls wait for each other.
 
         Args:
             pixels: (photos, height, width, 3) uint8 RGB, not normalised.
@@ -70,24 +70,26 @@ class OpenVINORuntime:
 
 @functools.cache
 def shared_core() -> ov.Core:
-    """OpenVINO itself, one for the whole process.
+    """Return the process-wide OpenVINO core.
 
-    A `Core` that goes away unmaps the stack on which it made the system run signal handlers, and
-    the next signal, be it Ctrl-C or the end of a child, crashes the process (OpenVINO 2026.4).
+    It is never destroyed: destroying a `Core` unmaps the stack that it registered for signal
+    handlers, and the next signal, such as SIGINT or SIGCHLD, crashes the process (OpenVINO 2026.4).
     """
     return ov.Core()
 
 
 def compile_options(precision: Precision = "auto") -> dict[str, str]:
-    """What OpenVINO is told when it compiles a network for this processor.
+    """Return the options for compiling a network on this CPU.
 
     Args:
-        precision: "auto" is bf16 where the processor has it.
+        precision: "auto" selects bf16 where the CPU supports it.
     """
     if precision == "auto":
         has_bf16 = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bf16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if usable_cores() < (os.cpu_count() or 1):  # else it takes the physical cores, as it should
+    if usable_cores() < (
+        os.cpu_count() or 1
+    ):  # otherwise its default, all physical cores, is right
         options["INFERENCE_NUM_THREADS"] = str(usable_cores())
     return options

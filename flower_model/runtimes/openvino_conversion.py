@@ -1,4 +1,4 @@
-"""A timm network as OpenVINO model."""
+"""Conversion of a timm network to an OpenVINO model."""
 
 import tempfile
 import warnings
@@ -17,34 +17,36 @@ from flower_model.runtimes.pixel_network import PixelNetwork
 def convert(
     network: nn.Module, data_config: Mapping[str, Any] | None = None
 ) -> tuple[ov.Model, Mapping[str, Any]]:
-    """Converts a network with its normalisation.
+    """Convert a network including its input normalisation.
 
     Args:
         network: A timm network on the CPU.
-        data_config: What photos it takes, as timm says it; None is what it is tested with.
+        data_config: timm's data config; by default the network's own, at its test size.
 
     Returns:
-        The model, from pixels (photos, height, width, 3) uint8 to logits, features and, if the
-        network has them, maps; and timm's data config.
+        The model, which maps pixels (photos, height, width, 3) uint8 to logits, features and, if
+        they are exact, class activation maps; and timm's data config.
 
     Raises:
-        ConversionError: If OpenVINO does not know all that the network does.
+        ConversionError: If the network has an operation that OpenVINO does not support.
     """
     pixel_network = PixelNetwork(network.eval(), data_config).eval()
     channels, height, width = pixel_network.data_config["input_size"]
     pixels = torch.zeros((2, height, width, channels), dtype=torch.uint8)
     try:
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # torch would like to be traced in a newer way
-            # Left to itself, OpenVINO has torch trace three times over, to compare.
-            traced = torch.jit.trace(pixel_network, pixels, check_trace=False)
+            warnings.simplefilter("ignore")  # torch.jit is deprecated
+            # OpenVINO would trace with check_trace=True, which runs the network three times.
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                pixel_network, pixels, check_trace=False
+            )
             model = ov.convert_model(traced, example_input=pixels)
         model.reshape([-1, height, width, channels])
-    except Exception as error:  # tracing runs the network's code, which may do anything
+    except Exception as error:  # tracing runs arbitrary network code
         raise ConversionError(
-            f"OpenVINO can't run this network ({type(error).__name__}): choose the runtime torch."
+            f"OpenVINO can't run this network ({type(error).__name__}). Use the runtime torch."
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        ov.save_model(model, path)  # which halves it: weights are stored in 16 bits
+        ov.save_model(model, path)  # stores weights in 16 bits, half the memory
         return shared_core().read_model(path), pixel_network.data_config

@@ -1,4 +1,4 @@
-"""OpenVINO's network of a weights folder: from the cache on disk, or converted and kept there."""
+"""Loading a weights folder with OpenVINO, through the disk cache of compiled networks."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,35 +17,34 @@ from flower_model.runtimes.openvino import (
 def load_openvino(
     folder: Path, config: ModelConfig, *, precision: Precision = "auto"
 ) -> OpenVINORuntime:
-    """The network of a weights folder, from the disk's cache or converted and kept there.
+    """Load a network from the disk cache, or convert, compile and cache it.
 
-    What is cached was once loaded from the very same files with every check of `load_network`.
+    A cache entry is keyed by the hashes of the weights folder's files, and is only written after
+    those files passed every check of `load_network`.
 
     Args:
-        folder: With config.json and model.safetensors.
-        config: What its config.json says.
-        precision: "auto" is bf16 where the processor has it.
+        folder: Folder with config.json and model.safetensors.
+        config: The parsed config.json.
+        precision: "auto" selects bf16 where the CPU supports it.
 
     Raises:
-        ModelError: If the folder is damaged or does not fit together.
+        ModelError: If the folder is damaged or inconsistent.
     """
     core = shared_core()
     options = compile_options(precision)
-    how = options["INFERENCE_PRECISION_HINT"], core.get_property("CPU", "FULL_DEVICE_NAME")
-    key = cache_key(folder, *how)
+    settings = options["INFERENCE_PRECISION_HINT"], core.get_property("CPU", "FULL_DEVICE_NAME")
+    key = cache_key(folder, *settings)
     if key and (entry := read_entry(key)):
         blob, data_config = entry
-        with suppress(RuntimeError):  # compiled by another build of the library
+        with suppress(RuntimeError):  # compiled by another build of OpenVINO
             compiled = core.import_model(ov.Tensor(blob, shared_memory=True), "CPU", options)
             return OpenVINORuntime(compiled, data_config, blob)
 
     from flower_model.runtimes.openvino_conversion import convert
-    from flower_model.serialization.network import (
-        load_network,  # torch: seconds, on the first start only
-    )
+    from flower_model.serialization.network import load_network  # slow: imports torch
 
     model, data_config = convert(load_network(folder, config))
     compiled = core.compile_model(model, "CPU", options)
-    if key and key == cache_key(folder, *how):  # the files are still those that were loaded
+    if key and key == cache_key(folder, *settings):  # the files have not changed since
         write_entry(key, compiled.export_model().getvalue(), data_config)
     return OpenVINORuntime(compiled, data_config)

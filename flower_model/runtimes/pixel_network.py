@@ -1,30 +1,30 @@
-"""A timm network that takes raw pixels and also returns features and class activation maps."""
+"""Wrapper that feeds raw pixels to a timm network and also returns features and activation maps."""
 
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import nn
 
 
 class PixelNetwork(nn.Module):
-    """A timm network that normalises its pixels itself and also gives features and maps.
+    """A timm network with built-in normalisation that also returns features and activation maps.
 
     Args:
         network: A timm network.
-        data_config: timm's; None is its own, at the size that it is tested at.
+        data_config: timm's data config; by default the network's own, at its test size.
 
     Attributes:
-        data_config: timm's.
-        has_maps: Whether its head is a linear layer after a global average, so that class
-            activation maps are exact.
+        data_config: timm's data config.
+        has_maps: True if the head is a linear layer after global average pooling, which makes
+            class activation maps exact.
     """
 
     def __init__(self, network: nn.Module, data_config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.network = network
-        self.data_config: Mapping[str, Any] = data_config or resolve_data_config(
+        self.data_config: Mapping[str, Any] = data_config or resolve_data_config(  # type: ignore[no-untyped-call]
             {}, model=network, use_test_size=True
         )
         mean, std = (torch.tensor(self.data_config[key]).view(-1, 1, 1) for key in ("mean", "std"))
@@ -35,14 +35,14 @@ class PixelNetwork(nn.Module):
         self.has_maps = has_class_maps(network, self.data_config["input_size"])
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Logits, features and, if it has them, maps.
+        """Return logits, features and, if `has_maps`, class activation maps.
 
         Args:
             pixels: (photos, height, width, 3) uint8.
         """
-        # NHWC pixels seen as NCHW are channels_last already.
+        # The permuted view of NHWC pixels already has the channels_last memory format.
         batch = pixels.permute(0, 3, 1, 2) * self.scale + self.offset
-        maps, features, logits = _pass(self.network, batch)
+        maps, features, logits = _forward(self.network, batch)
         if not self.has_maps:
             return logits, features
         weight = cast(nn.Linear, _head(self.network)).weight  # (classes, channels)
@@ -50,25 +50,25 @@ class PixelNetwork(nn.Module):
 
 
 def has_class_maps(network: nn.Module, input_size: tuple[int, int, int]) -> bool:
-    """Whether the mean of the mapped last layer is the logit, tried with noise.
+    """Return True if averaging the class activation maps reproduces the logits on random noise.
 
-    Networks that pool otherwise, or do more between pool and head, have no exact maps.
+    Networks with other pooling, or with more layers between pooling and head, have no exact maps.
     """
     head = _head(network)
     if not isinstance(head, nn.Linear):
         return False
     noise = torch.rand((1, *input_size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        maps, _, logits = _pass(network, noise.to(head.weight.device))
+        maps, _, logits = _forward(network, noise.to(head.weight.device))
         if not torch.is_tensor(maps) or maps.ndim != 4 or maps.shape[1] != head.in_features:
             return False
         error = (head(maps.mean(dim=(2, 3))) - logits).abs().max()
         return bool(error <= 1e-3 * logits.abs().max())
 
 
-def _pass(network: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _forward(network: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     maps = network.forward_features(batch)
-    # Between pooled features and logits some networks do more than one layer's product; timm knows.
+    # Some networks have more than a linear layer after pooling, so leave the head to timm.
     return maps, network.forward_head(maps, pre_logits=True), network.forward_head(maps)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch as runtime: on a GPU, wherever OpenVINO is not, and as the reference for both."""
+"""PyTorch runtime: used on GPUs and without OpenVINO; its fp32 output is the reference."""
 
 import contextlib
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class TorchRuntime:
-    """Runs a timm network on CUDA, MPS or the CPU.
+    """Run a timm network on CUDA, MPS or the CPU.
 
     Args:
-        network: A timm network; it is moved to the device, and stays what it was otherwise.
-        device: "cpu", "cuda", "mps", …; None is the fastest there is.
-        precision: Of the matrix products. "float32" on the CPU is the reference for all others;
-            "auto" is bfloat16 where the device gains from it.
-        data_config: What photos it takes, as timm says it; None is what the network is tested with.
+        network: A timm network. It is moved to the device and set to evaluation mode in place.
+        device: "cpu", "cuda", "mps", …; by default the fastest available.
+        precision: Precision of matrix products. "float32" on the CPU is the reference for all
+            other runtimes; "auto" selects bfloat16 where it is faster.
+        data_config: timm's data config; by default the network's own, at its test size.
 
     Raises:
-        FlowerModelError: If there is no such device.
+        FlowerModelError: If the device is not available.
 
     Example:
         >>> runtime = TorchRuntime(timm.create_model("resnet50"))
@@ -42,21 +42,21 @@ class TorchRuntime:
         data_config: Mapping[str, Any] | None = None,
     ) -> None:
         try:
-            self.device = torch.device(device) if device else best_device()
+            self.device = torch.device(device) if device else fastest_device()
             network = network.to(memory_format=torch.channels_last).to(self.device)
-        except (RuntimeError, AssertionError):  # what torch says on a device it does not have
-            raise FlowerModelError(f"PyTorch has no device '{device}' on this machine.") from None
+        except (RuntimeError, AssertionError):  # raised by torch for a device it lacks
+            raise FlowerModelError(
+                f"PyTorch has no device '{device!s:.40}' on this machine."
+            ) from None
         self.network: nn.Module = network.eval()
-        self.bf16 = precision == "bfloat16" or (
-            precision == "auto" and gains_from_bf16(self.device)
-        )
+        self.bf16 = precision == "bfloat16" or (precision == "auto" and supports_bf16(self.device))
         self.name = f"PyTorch on {self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
         self._pixel_network = PixelNetwork(network, data_config).to(self.device)
         self.data_config = self._pixel_network.data_config
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Runs one pass.
+        """Run a forward pass.
 
         Args:
             pixels: (photos, height, width, 3) uint8 RGB, not normalised.
@@ -72,17 +72,17 @@ class TorchRuntime:
         return torch.autocast(self.device.type, torch.bfloat16)
 
 
-def gains_from_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bf16 matrices faster than fp32 ones."""
+def supports_bf16(device: torch.device) -> bool:
+    """Return True if the device has hardware support for bf16 matrix multiplication."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
 
 
-def best_device() -> torch.device:
-    """CUDA or MPS where there is one, else the CPU."""
+def fastest_device() -> torch.device:
+    """Return CUDA or MPS if available, else the CPU."""
     if not has_gpu():
         return torch.device("cpu")
     return torch.device("cuda" if torch.cuda.is_available() else "mps")

@@ -1,4 +1,4 @@
-"""Which runtime answers on this machine."""
+"""Selection of the runtime for this machine."""
 
 import importlib.util
 from pathlib import Path
@@ -10,40 +10,42 @@ from flower_model.runtimes.base import Runtime
 from flower_model.runtimes.devices import has_gpu
 
 
-def choose_runtime(name: str = "auto", device: Any = None) -> Literal["torch", "openvino"]:
-    """Decides what runs a network here.
+def resolve_runtime(name: str = "auto", device: Any = None) -> Literal["torch", "openvino"]:
+    """Return the runtime to use.
 
     Args:
-        name: "torch", "openvino" or "auto": PyTorch where it has a GPU, OpenVINO on a processor.
-        device: "cpu", "cuda", …; None is the fastest there is.
+        name: "torch", "openvino" or "auto": PyTorch with a GPU, otherwise OpenVINO.
+        device: "cpu", "cuda", …; by default the fastest available.
 
     Raises:
-        FlowerModelError: If there is no runtime of that name, or it can't be had here.
+        FlowerModelError: If the runtime is unknown or not available here.
     """
     if name not in ("auto", "torch", "openvino"):
-        raise FlowerModelError(f"There is no runtime '{name}': choose auto, torch or openvino.")
+        raise FlowerModelError(f"Unknown runtime '{name!s:.40}': choose auto, torch or openvino.")
     on_cpu = device is None or str(device).partition(":")[0] == "cpu"
     if name == "openvino":
         if not on_cpu:
-            raise FlowerModelError(f"The runtime openvino runs on the CPU, not on '{device}'.")
+            raise FlowerModelError(
+                f"The runtime openvino supports only the CPU, not '{device!s:.40}'."
+            )
         if not _is_installed("openvino"):
-            raise FlowerModelError("The runtime openvino is not here: pip install openvino.")
+            raise FlowerModelError("The runtime openvino is not installed: pip install openvino.")
         return "openvino"
     if name == "torch" or not on_cpu or not _is_installed("openvino"):
         return "torch"
     return "torch" if device is None and has_gpu() else "openvino"
 
 
-def openvino_if_possible(folder: Path, config: ModelConfig, *, required: bool) -> Runtime | None:
-    """A weights folder's network in OpenVINO; None for an unusual one that it can't convert.
+def try_load_openvino(folder: Path, config: ModelConfig, *, required: bool) -> Runtime | None:
+    """Load a weights folder with OpenVINO, or return None if OpenVINO can't convert the network.
 
     Args:
         folder: The weights folder.
-        config: Of the model in it.
-        required: Whether there is nothing else to fall back on.
+        config: The model's configuration.
+        required: Raise an error instead of returning None.
 
     Raises:
-        ConversionError: If it can't be converted and is required.
+        ConversionError: If the network can't be converted and `required` is set.
     """
     from flower_model.runtimes.openvino_loading import load_openvino
 

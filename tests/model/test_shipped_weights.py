@@ -1,4 +1,4 @@
-"""The shipped model: what the README promises of weights/ holds for the files in it."""
+"""Promises of the README about the shipped model in weights/."""
 
 import json
 import re
@@ -28,59 +28,59 @@ def shipped() -> FlowerClassifier:
     return FlowerClassifier.from_pretrained(WEIGHTS)
 
 
-def test_it_names_103_flowers_with_their_botanical_names(shipped):
+def test_it_has_103_labels_with_botanical_names(shipped):
     assert len(shipped.labels) == 103
     assert {"tulip", "oxeye daisy", "common dandelion", "rose", "sunflower"} < set(shipped.labels)
     assert set(shipped.config.descriptions) == set(shipped.labels)
 
 
-def test_it_is_small_with_16_bit_matrices_and_32_bit_batch_norm():
+def test_it_stores_16_bit_matrices_and_32_bit_batch_norm():
     tensors = load_file(WEIGHTS / "model.safetensors")
     assert tensors["fc.weight"].dtype == torch.float16
     assert tensors["bn1.running_var"].dtype == torch.float32
     assert (WEIGHTS / "model.safetensors").stat().st_size <= 55_000_000
 
 
-def test_timm_reads_the_same_logits_from_it(shipped, flower_photo):
+def test_timm_computes_the_same_logits(shipped, flower_photo):
     network = timm.create_model(f"local-dir:{WEIGHTS}", pretrained=True).eval()
     picture = open_image(flower_photo)
     reference = TorchRuntime(shipped.network, "cpu", "float32")
     logits = reference(shipped.photo_transform.to_pixels(picture)[None]).logits
     with torch.inference_mode():
         expected = network(shipped.transform(picture)[None]).numpy()
-    assert np.abs(logits - expected).max() <= 0.02  # a few pixels differ by one level of 255
+    assert np.abs(logits - expected).max() <= 0.02  # a few pixels differ by 1 of 255
 
 
-def test_its_config_leaves_out_the_two_keys_that_transformers_fails_on():
+def test_its_config_omits_keys_that_transformers_fails_on():
     config = json.loads((WEIGHTS / "config.json").read_text(encoding="utf-8"))
     assert not {"num_classes", "in_chans"} & set(config.get("model_args", {}))
 
 
-def test_it_calls_the_sample_photo_a_dahlia(shipped, flower_photo):
+def test_it_labels_the_sample_photo_as_a_dahlia(shipped, flower_photo):
     assert "dahlia" in shipped.predict(flower_photo).label
 
 
-def test_it_sees_no_flower_in_a_temple_and_one_in_a_dahlia(shipped, flower_photo):
+def test_it_rejects_a_temple_and_accepts_a_dahlia(shipped, flower_photo):
     temple = shipped.predict(load_sample_image("china.jpg"))
     assert temple.is_flower is False and temple.flower_probability < 0.5
     dahlia = shipped.predict(flower_photo)
     assert dahlia.is_flower is True and dahlia.flower_probability > 0.5
 
 
-def test_it_sees_no_flower_in_what_was_drawn(shipped):
-    answers = shipped.predict(drawn_pictures(8, seed=99))  # other than those that the rule has seen
+def test_it_rejects_drawn_pictures(shipped):
+    answers = shipped.predict(drawn_pictures(8, seed=99))  # not those the rule was fitted on
     assert sum(answer.is_flower for answer in answers) <= 1
 
 
-def test_both_runtimes_find_the_same_flowers(shipped, flower_photo):
-    torch_one = FlowerClassifier.from_pretrained(WEIGHTS, runtime="torch")
+def test_both_runtimes_agree_about_flowers(shipped, flower_photo):
+    torch_model = FlowerClassifier.from_pretrained(WEIGHTS, runtime="torch")
     photos = [open_image(flower_photo), load_sample_image("china.jpg")]
-    for ours, theirs in zip(shipped.predict(photos), torch_one.predict(photos), strict=True):
+    for ours, theirs in zip(shipped.predict(photos), torch_model.predict(photos), strict=True):
         assert ours.is_flower is theirs.is_flower
         assert ours.flower_probability == pytest.approx(theirs.flower_probability, abs=0.05)
 
 
-def test_its_rule_takes_a_fifth_of_a_millisecond_at_most(shipped):
+def test_rejection_rule_takes_at_most_a_fifth_of_a_millisecond_per_photo(shipped):
     features = np.abs(np.random.default_rng(0).normal(size=(64, 2048))).astype(np.float32)
     times = []
     for _ in range(20):
@@ -90,7 +90,7 @@ def test_its_rule_takes_a_fifth_of_a_millisecond_at_most(shipped):
     assert min(times) / len(features) <= 0.2e-3
 
 
-def test_its_card_tells_how_well_it_knows_what_is_no_flower(shipped):
+def test_its_card_reports_the_rejection_rates(shipped):
     rule, calibration = (shipped.config.details[name] for name in ("rejection", "calibration"))
     assert rule["flowers_kept"] >= 0.97 and rule["others_let_through"] <= 0.06
     assert rule["auroc"] >= 0.99
@@ -99,18 +99,18 @@ def test_its_card_tells_how_well_it_knows_what_is_no_flower(shipped):
     assert "are called flowers" in (WEIGHTS / "README.md").read_text(encoding="utf-8")
 
 
-def test_its_files_name_no_path_of_the_machine_that_made_it():
+def test_its_files_contain_no_local_paths():
     for name in ("config.json", "README.md"):
         assert not re.search(r"(?<![\w.:/])/(home|root|work|tmp)/", (WEIGHTS / name).read_text())
 
 
-def test_it_names_the_five_flowers_among_all_103(shipped, flower_data):
+def test_it_classifies_the_five_class_photos_among_all_103_labels(shipped, flower_data):
     result = evaluate(shipped, "flowers5:val", flower_data)
     assert result["photos"] == 383 and result["classes"] == 5
     assert result["top1"] >= 0.92
 
 
-def test_its_card_says_its_figures_in_the_way_the_hub_reads():
+def test_its_card_has_metrics_in_the_hub_format():
     text = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     data = ModelCard(text).data
     top1 = {r.dataset_name: r.metric_value for r in data.eval_results if "top-1" in r.metric_name}

@@ -1,4 +1,4 @@
-"""Runtimes: PyTorch in fp32 on the CPU is the reference, and what is faster answers the same."""
+"""Runtimes agree with the reference, PyTorch in fp32 on the CPU."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from flower_model.runtimes.base import Outputs
 from flower_model.runtimes.openvino import OpenVINORuntime
 from flower_model.runtimes.openvino_loading import load_openvino
 from flower_model.runtimes.pytorch import TorchRuntime
-from flower_model.runtimes.selection import choose_runtime
+from flower_model.runtimes.selection import resolve_runtime
 from flower_model.system.cores import cpu_quota, usable_cores
 from tests.support.commands import ROOT
 from training.data.sources import source_photos
@@ -40,8 +40,8 @@ def openvino(tiny_folder) -> OpenVINORuntime:
     return load_openvino(tiny_folder, read_config(tiny_folder / "config.json"), precision="f32")
 
 
-def folder_of(architecture: str, folder):
-    """A weights folder of an untrained network of five labels."""
+def untrained_folder(architecture: str, folder):
+    """Save an untrained network with five labels as a weights folder."""
     torch.manual_seed(0)
     network = timm.create_model(architecture, num_classes=5)
     config = ModelConfig(architecture, tuple("abcde"))
@@ -49,22 +49,22 @@ def folder_of(architecture: str, folder):
     return folder
 
 
-def logits_of_timm(network, pixels):
+def timm_logits(network, pixels):
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(network.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         return network((batch - mean) / std).numpy()
 
 
-# What a pass gives
+# Outputs
 
 
-def test_torch_gives_the_logits_of_the_network_for_normalised_pixels(tiny_model, pixels, reference):
-    expected = logits_of_timm(tiny_model.network, pixels)
+def test_torch_logits_equal_those_of_timm(tiny_model, pixels, reference):
+    expected = timm_logits(tiny_model.network, pixels)
     assert np.abs(reference.logits - expected).max() <= 1e-5
 
 
-def test_openvino_in_fp32_gives_what_torch_gives(openvino, pixels, reference):
+def test_openvino_in_fp32_matches_the_reference(openvino, pixels, reference):
     for found, expected in zip(openvino(pixels), reference, strict=True):
         assert found.dtype == expected.dtype == np.float32
         assert found.shape == expected.shape
@@ -72,7 +72,7 @@ def test_openvino_in_fp32_gives_what_torch_gives(openvino, pixels, reference):
 
 
 @pytest.mark.parametrize("name", ["openvino", "torch"])
-def test_bf16_gives_nearly_the_same(name, tiny_folder, tiny_model, pixels, reference):
+def test_bf16_is_close_to_the_reference(name, tiny_folder, tiny_model, pixels, reference):
     if name == "torch":
         outputs = TorchRuntime(tiny_model.network, "cpu", "bfloat16")(pixels)
     else:
@@ -83,15 +83,15 @@ def test_bf16_gives_nearly_the_same(name, tiny_folder, tiny_model, pixels, refer
         assert np.abs(found - expected).max() <= 5e-2 * np.abs(expected).max()
 
 
-def test_the_mean_of_a_map_and_the_bias_are_the_logit(openvino, tiny_model, pixels, reference):
+def test_mean_of_the_activation_map_plus_bias_is_the_logit(openvino, tiny_model, pixels, reference):
     bias = tiny_model.network.get_classifier().bias.detach().numpy()
     for outputs in (reference, openvino(pixels)):
         assert outputs.maps.shape[:2] == outputs.logits.shape
         assert outputs.maps.mean(axis=(2, 3)) + bias == pytest.approx(outputs.logits, abs=1e-3)
 
 
-def test_a_network_that_pools_otherwise_has_no_maps(tmp_path, pixels):
-    folder = folder_of("test_vit", tmp_path)
+def test_network_without_global_average_pooling_has_no_maps(tmp_path, pixels):
+    folder = untrained_folder("test_vit", tmp_path)
     model = FlowerClassifier.from_pretrained(folder, runtime="openvino")
     outputs = model.runtime(pixels)
     expected = TorchRuntime(model.network, "cpu", "float32")(pixels)
@@ -99,26 +99,26 @@ def test_a_network_that_pools_otherwise_has_no_maps(tmp_path, pixels):
     assert np.abs(outputs.logits - expected.logits).max() <= 5e-2 * np.abs(expected.logits).max()
 
 
-# A convolution as head; two heads; logits of all places besides those of the whole photo.
+# A convolutional head; two heads; auxiliary logits for each position.
 @pytest.mark.parametrize(
     "architecture", ["resnetv2_18", "deit_tiny_distilled_patch16_224", "volo_d1_224"]
 )
-def test_a_network_with_an_unusual_head_answers_as_it_does_in_timm(architecture):
+def test_network_with_an_unusual_head_matches_timm(architecture):
     torch.manual_seed(0)
     network = timm.create_model(architecture, num_classes=5).eval()
     noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    expected = logits_of_timm(network, noise)
+    expected = timm_logits(network, noise)
     outputs = TorchRuntime(network, "cpu", "float32")(noise)
     assert np.abs(outputs.logits - expected).max() <= 1e-4 * np.abs(expected).max()
     assert outputs.features.ndim == 2 and outputs.maps is None
 
 
-def test_a_photo_gets_the_same_answer_alone_and_in_a_batch(openvino, pixels):
+def test_batching_does_not_change_the_logits(openvino, pixels):
     alone = np.concatenate([openvino(photo[None]).logits for photo in pixels])
     assert alone == pytest.approx(openvino(pixels).logits, abs=1e-4)
 
 
-def test_threads_get_their_own_answers(openvino, pixels):
+def test_concurrent_calls_return_their_own_outputs(openvino, pixels):
     expected = openvino(pixels).logits
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: openvino(pixels[i % 3 : i % 3 + 1]).logits, range(48)))
@@ -126,13 +126,13 @@ def test_threads_get_their_own_answers(openvino, pixels):
         assert logits[0] == pytest.approx(expected[i % 3], abs=1e-4)
 
 
-def test_openvino_in_its_own_precision_names_the_flowers_that_torch_in_fp32_names(flower_data):
+def test_openvino_in_its_default_precision_agrees_with_fp32_on_real_photos(flower_data):
     data = Data(train=("flowers5:val",), val=("flowers5:val",))
     photos = source_photos("flowers5:val", flower_data, data)
     pictures = [open_image(photo.path) for photo in photos]
     model = FlowerClassifier.from_pretrained(ROOT / "weights", runtime="openvino", device="cpu")
     answers = [model.labels.index(answer.label) for answer in model.predict(pictures)]
-    # In this layout, and eight at a time, fp32 takes half the time.
+    # fp32 takes half the time in this memory format, eight photos at a time.
     network = model.network.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         batches = torch.stack([model.transform(picture) for picture in pictures]).split(8)
@@ -141,34 +141,34 @@ def test_openvino_in_its_own_precision_names_the_flowers_that_torch_in_fp32_name
     assert np.mean(answers == expected.numpy()) >= 0.995
 
 
-# Which one is chosen
+# Selection
 
 
-def test_a_processor_runs_openvino_and_torch_where_it_is_asked_for(tiny_folder):
+def test_cpu_uses_openvino_unless_torch_is_requested(tiny_folder):
     def runtime_of(**options):
         return FlowerClassifier.from_pretrained(tiny_folder, **options).runtime
 
     assert isinstance(runtime_of(device="cpu"), OpenVINORuntime)
     assert isinstance(runtime_of(runtime="torch", device="cpu"), TorchRuntime)
-    assert choose_runtime("auto", "cuda") == choose_runtime("auto", "mps") == "torch"
+    assert resolve_runtime("auto", "cuda") == resolve_runtime("auto", "mps") == "torch"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"runtime": "onnx"}, "There is no runtime 'onnx'"),
-        ({"runtime": "openvino", "device": "cuda:0"}, "not on 'cuda:0'"),
+        ({"runtime": "onnx"}, "Unknown runtime 'onnx'"),
+        ({"runtime": "openvino", "device": "cuda:0"}, "not 'cuda:0'"),
         ({"device": "toaster"}, "no device 'toaster'"),
     ],
 )
-def test_what_can_not_be_had_is_refused_in_one_sentence(tiny_folder, options, said):
-    with pytest.raises(FlowerModelError, match=said) as caught:
+def test_unavailable_runtime_or_device_is_rejected_in_one_sentence(tiny_folder, options, message):
+    with pytest.raises(FlowerModelError, match=message) as caught:
         FlowerClassifier.from_pretrained(tiny_folder, **options)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_network_that_openvino_can_not_run_runs_on_torch(tmp_path, flower_photo):
-    folder = folder_of("test_odd", tmp_path)
+def test_network_that_openvino_can_not_convert_runs_on_torch(tmp_path, flower_photo):
+    folder = untrained_folder("test_odd", tmp_path)
     model = FlowerClassifier.from_pretrained(folder, device="cpu")
     assert isinstance(model.runtime, TorchRuntime)
     assert model.predict(flower_photo).probability > 0
@@ -178,7 +178,7 @@ def test_a_network_that_openvino_can_not_run_runs_on_torch(tmp_path, flower_phot
 
 @register_model
 def test_odd(pretrained=False, num_classes=5, pretrained_cfg=None, **_):
-    """A network with a function that OpenVINO does not know."""
+    """A network with an operation that OpenVINO does not support."""
     del pretrained
     network = OddNetwork(num_classes)
     network.pretrained_cfg = pretrained_cfg or {
@@ -188,7 +188,7 @@ def test_odd(pretrained=False, num_classes=5, pretrained_cfg=None, **_):
     return network
 
 
-test_odd.__test__ = False  # named as timm names its test networks; no test itself
+test_odd.__test__ = False  # keeps pytest from collecting it
 
 
 class OddNetwork(nn.Module):
@@ -208,10 +208,10 @@ class OddNetwork(nn.Module):
         return self.head
 
 
-# How many cores it takes
+# Cores
 
 
-def test_a_container_takes_the_cores_that_it_is_given(tmp_path):
+def test_cpu_quota_reads_cgroup_v2(tmp_path):
     assert cpu_quota(tmp_path) == float("inf")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert cpu_quota(tmp_path) == float("inf")
@@ -219,7 +219,7 @@ def test_a_container_takes_the_cores_that_it_is_given(tmp_path):
     assert cpu_quota(tmp_path) == 1.5
 
 
-def test_an_older_container_too(tmp_path):
+def test_cpu_quota_reads_cgroup_v1(tmp_path):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
@@ -228,11 +228,11 @@ def test_an_older_container_too(tmp_path):
     assert cpu_quota(tmp_path) == 2
 
 
-def test_there_is_always_a_core():
+def test_at_least_one_core_is_usable():
     assert usable_cores() >= 1
 
 
-def test_a_signal_after_models_have_gone_does_not_crash_the_process(tiny_folder):
+def test_signal_after_models_are_destroyed_does_not_crash_the_process(tiny_folder):
     code = """if True:
         import gc, os, signal, sys
         from pathlib import Path
@@ -241,10 +241,10 @@ def test_a_signal_after_models_have_gone_does_not_crash_the_process(tiny_folder)
 
         folder = Path(sys.argv[1])
         config = read_config(folder / "config.json")
-        one, other = load_openvino(folder, config), load_openvino(folder, config)
-        del one
+        first, second = load_openvino(folder, config), load_openvino(folder, config)
+        del first
         gc.collect()
-        del other
+        del second
         gc.collect()
         signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
         os.kill(os.getpid(), signal.SIGUSR1)"""

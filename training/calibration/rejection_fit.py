@@ -18,8 +18,8 @@ from flower_model.rejection import (
     Rejection,
     Residual,
     SupportVectors,
-    power_normalised,
-    unit_length,
+    l2_normalise,
+    power_normalise,
 )
 
 KEPT = 0.98  # share of unseen photos labelled as flowers that the threshold keeps
@@ -105,7 +105,7 @@ def fit_support_vectors(flowers: np.ndarray, others: np.ndarray) -> SupportVecto
     Args:
         flowers, others: (photos, channels) features.
     """
-    inputs = power_normalised(np.concatenate([flowers, others])).astype(np.float64)
+    inputs = power_normalise(np.concatenate([flowers, others])).astype(np.float64)
     targets = np.repeat([1, 0], [len(flowers), len(others)])
     # Half of scikit-learn's own choice: as good, with a third fewer vectors to compare with.
     gamma = 0.5 / (inputs.shape[1] * inputs.var())
@@ -125,7 +125,7 @@ def fit_residual(flowers: np.ndarray) -> Residual:
     Args:
         flowers: (photos, channels) features.
     """
-    inputs = unit_length(flowers)
+    inputs = l2_normalise(flowers)
     dimensions = max(1, min(DIMENSIONS, len(inputs) // 4, inputs.shape[1] // 4))
     pca = PCA(dimensions, random_state=0).fit(inputs)
     return Residual(pca.components_.T.astype(np.float32), pca.mean_.astype(np.float32))

@@ -16,7 +16,7 @@ from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
 from flower_model.runtimes.base import Runtime
 from flower_model.runtimes.pytorch import TorchRuntime
-from flower_model.runtimes.selection import choose_runtime
+from flower_model.runtimes.selection import resolve_runtime
 from flower_model.system.cores import usable_cores
 from training.data.decoded import DecodedPhotos
 
@@ -41,7 +41,7 @@ def fastest_runtime(
     network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
 ) -> Runtime:
     """A network as it is now, for so many photos that it is worth compiling: see `torch_runtime`."""
-    if choose_runtime("auto", device) == "openvino":
+    if resolve_runtime("auto", device) == "openvino":
         from flower_model.runtimes.openvino import OpenVINORuntime, compile_options, shared_core
         from flower_model.runtimes.openvino_conversion import convert
 
