@@ -13,27 +13,27 @@ from flower_model.photos.decode import open_image
 from flower_model.system.files import read_at_most
 
 CONFIG_FILE = "config.json"
-MAX_BYTES = 10_000_000  # of config.json; with ImageNet's 21,841 labels it has two
+MAX_BYTES = 10_000_000  # of config.json; with the 21,841 labels of ImageNet-21k it takes 2 MB
 MAX_LABEL, MAX_DESCRIPTION = 200, 1000  # characters
 TEMPERATURES = (0.001, 1000.0)
 WEIGHTS_FILE = "model.safetensors"
-PICTURES = {  # of the model card, beside it
-    "training-curve.png": "Loss and accuracy of the held-out photos by epoch",
-    "confusion-matrix.png": "Confusion matrix: which class was taken for which",
-    "reliability.png": "Reliability: how often the answers of each stated probability were right",
+PICTURES = {  # plots that the model card embeds: file name -> alternative text
+    "training-curve.png": "Loss and accuracy on the held-out photos by epoch",
+    "confusion-matrix.png": "Confusion matrix: true classes against predicted classes",
+    "reliability.png": "Reliability diagram: accuracy against predicted probability",
 }
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a weights folder says about its model, beyond what timm reads itself.
+    """The settings in config.json that this package reads beyond those timm reads itself.
 
     Attributes:
-        architecture: timm's name of the network, such as "resnet50".
-        labels: Class names in the order of the network's outputs.
-        descriptions: Label -> a longer description (here: the botanical name); may be empty.
-        temperature: Logits are divided by it before the softmax; > 0, 1.0 changes nothing.
-        details: What else stands under the file's `flower_model` key: recipe, metrics, data.
+        architecture: The timm model name, such as "resnet50".
+        labels: Class names in the order of the model's outputs.
+        descriptions: Label -> longer description, here the botanical name; may be empty.
+        temperature: Divisor of the logits before the softmax, > 0; 1.0 leaves them unchanged.
+        details: Other entries under the file's `flower_model` key: recipe, metrics, data.
     """
 
     architecture: str
@@ -43,7 +43,7 @@ class ModelConfig:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_timm(self) -> dict[str, Any]:
-        """The keys that timm's saver adds to the config.json it writes."""
+        """Return the keys to pass to timm's saver as `model_config`."""
         return {
             "label_names": list(self.labels),
             "label_descriptions": dict(self.descriptions),
@@ -52,10 +52,10 @@ class ModelConfig:
 
 
 def read_config(path: Path | str) -> ModelConfig:
-    """Reads and checks a config.json in timm's Hub layout.
+    """Read and validate a config.json in timm's Hub layout.
 
     Raises:
-        ModelError: If it is missing, no JSON, or its parts do not fit together.
+        ModelError: If the file is missing, not JSON or inconsistent.
     """
     path = Path(path)
     content = read_content(path)
@@ -63,7 +63,7 @@ def read_config(path: Path | str) -> ModelConfig:
     descriptions = content.get("label_descriptions") or {}
     if not isinstance(descriptions, dict) or not all(map(_is_description, descriptions.values())):
         raise ModelError(
-            f"label_descriptions in '{path}' must map labels to texts of at most "
+            f"label_descriptions in '{path}' must map labels to strings of at most "
             f"{MAX_DESCRIPTION} printable characters."
         )
     details = content.get("flower_model") or {}
@@ -89,7 +89,7 @@ def read_config(path: Path | str) -> ModelConfig:
 
 
 def read_pictures(folder: Path) -> dict[str, bytes]:
-    """The model card's pictures that lie in a weights folder: name -> PNG; what is none is left out."""
+    """Return the model card's plots in a weights folder as file name -> PNG, skipping invalid files."""
     found = {}
     for name in PICTURES:
         with suppress(OSError, ImageError):
@@ -101,43 +101,43 @@ def read_pictures(folder: Path) -> dict[str, bytes]:
 
 
 def read_architecture(path: Path | str) -> str:
-    """The architecture that a config.json in timm's Hub layout names, whatever else it holds.
+    """Return the architecture named in a config.json without validating the rest of the file.
 
     Raises:
-        ModelError: If it is missing, no JSON or names none.
+        ModelError: If the file is missing, not JSON or names no architecture.
     """
     return _architecture(read_content(Path(path)), Path(path))
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """A config.json as it is, nothing in it checked.
+    """Return the unvalidated content of a config.json.
 
     Raises:
-        ModelError: If it is missing, larger than any, or no JSON object.
+        ModelError: If the file is missing, too large or not a JSON object.
     """
     try:
         data = read_at_most(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
-            raise ModelError(f"'{path}' has more than {MAX_BYTES // 1_000_000} megabytes.")
+            raise ModelError(f"'{path}' is larger than {MAX_BYTES // 1_000_000} MB.")
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"'{path.parent}' holds no config.json: it is no model folder.") from None
-    except (OSError, ValueError, RecursionError):  # the last of a thousand brackets
-        raise ModelError(f"'{path}' is not readable JSON: fetch the model again.") from None
+        raise ModelError(f"'{path.parent}' is not a model folder: it has no config.json.") from None
+    except (OSError, ValueError, RecursionError):  # RecursionError: deeply nested brackets
+        raise ModelError(f"'{path}' is not valid JSON. Download the model again.") from None
     if not isinstance(content, dict):
-        raise ModelError(f"'{path}' must hold a JSON object: fetch the model again.")
+        raise ModelError(f"'{path}' must be a JSON object. Download the model again.")
     return content
 
 
-def is_label(name: Any) -> bool:
-    """Whether a name may be a label: a text of printable characters, since a terminal would obey others."""
+def is_valid_label(name: Any) -> bool:
+    """Return True for a non-empty string without control characters, which a terminal would obey."""
     return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and name.isprintable()
 
 
 def _architecture(content: dict[str, Any], path: Path) -> str:
     architecture = content.get("architecture")
     if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
-        raise ModelError(f"'{path}' names no architecture: it must be in timm's Hub layout.")
+        raise ModelError(f"'{path}' has no architecture key, so it is not in timm's Hub layout.")
     return architecture
 
 
@@ -147,23 +147,25 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = content.get("label_names", inner.get("label_names"))
     if names is None:
         names = _imagenet_labels(content.get("num_classes"))
-    if isinstance(names, dict):  # timm also allows {"0": name, …}
+    if isinstance(names, dict):  # timm also accepts {"0": name, …}
         try:
             names = [names[str(index)] for index in range(len(names))]
         except KeyError:
-            raise ModelError(f"label_names in '{path}' has gaps in its numbering.") from None
+            raise ModelError(
+                f"label_names in '{path}' must be numbered from 0 without gaps."
+            ) from None
     if not isinstance(names, list) or not names:
-        raise ModelError(f"'{path}' has no label_names, so its answers would have no names.")
-    if not all(map(is_label, names)) or len(set(names)) < len(names):
+        raise ModelError(f"'{path}' has no label_names. Add a list with one name per output.")
+    if not all(map(is_valid_label, names)) or len(set(names)) < len(names):
         raise ModelError(
-            f"label_names in '{path}' must be texts that differ from each other, of at most "
-            f"{MAX_LABEL} printable characters."
+            f"label_names in '{path}' must be distinct strings of at most {MAX_LABEL} "
+            "printable characters."
         )
     num_classes = content.get("num_classes", len(names))
     if num_classes != len(names):
         raise ModelError(
-            f"'{path}' has {len(names)} label_names but num_classes is {str(num_classes)[:20]}: "
-            "they must be the same."
+            f"'{path}' has {len(names)} label_names but num_classes is {str(num_classes)[:20]}. "
+            "The two must agree."
         )
     return tuple(names)
 
@@ -173,18 +175,18 @@ def _is_description(text: Any) -> bool:
 
 
 def _imagenet_labels(num_classes: Any) -> list[str] | None:
-    """timm's ImageNet models leave their labels out, since timm knows them by their number."""
+    """Return timm's names for an ImageNet class count; timm's own models omit label_names."""
     if not isinstance(num_classes, int):
         return None
-    from timm.data import ImageNetInfo, infer_imagenet_subset  # seconds, and rarely needed
+    from timm.data import ImageNetInfo, infer_imagenet_subset  # slow to import, rarely needed
 
     subset = infer_imagenet_subset({"num_classes": num_classes})
     if subset is None:
         return None
     info = ImageNetInfo(subset)
     names = info.label_descriptions()
-    twice = {name for name, count in Counter(names).items() if count > 1}
+    ambiguous = {name for name, count in Counter(names).items() if count > 1}
     return [
-        f"{name} ({synset})" if name in twice else name
+        f"{name} ({synset})" if name in ambiguous else name
         for name, synset in zip(names, info.label_names(), strict=True)
     ]

@@ -59,7 +59,7 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
     tensors = load_file(weights)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelError(f"'{weights}' holds '{name}' with numbers that are none.")
+            raise ModelError(f"'{weights}' holds '{name}' with NaN or infinite values.")
     network = _create(folder, config)
     network.load_state_dict(tensors)
     return network

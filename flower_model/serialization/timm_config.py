@@ -1,4 +1,4 @@
-"""What a config.json may ask of timm: how photos become input, and little else, within bounds."""
+"""The part of config.json that reaches timm: preprocessing and a few bounded model arguments."""
 
 import math
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from typing import Any
 
 from flower_model.errors import ModelError
 
-MAX_SIDE = 1024  # pixels of the network's input; timm's largest networks take 800
+MAX_SIDE = 1024  # pixels; timm's largest models take 800
 
-# Left out is all that says where weights come from (url, file, hf_hub_id, state_dict, custom_load):
-# timm would fetch them from anywhere, or unpickle them.
+# The keys that locate weights (url, file, hf_hub_id, state_dict, custom_load) are dropped on purpose:
+# timm would download them from anywhere, or unpickle them.
 SIZES = ("input_size", "test_input_size", "min_input_size")  # (channels, height, width)
 POOLS = ("pool_size", "test_pool_size")
-SHARES = ("crop_pct", "test_crop_pct")
+FRACTIONS = ("crop_pct", "test_crop_pct")
 TEXTS = (
     *("interpolation", "crop_mode", "tag", "license", "description"),
     *("origin_url", "paper_name", "paper_ids"),
 )
 LAYERS = ("first_conv", "classifier")
 
-# What leaves a network about as large as its architecture is.
+# Arguments that barely change the size of a model.
 MODEL_ARGS = (
     *("num_classes", "in_chans", "img_size", "global_pool", "class_token", "dynamic_img_size"),
     *("dynamic_img_pad", "drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"),
@@ -27,10 +27,10 @@ MODEL_ARGS = (
 
 
 def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
-    """timm's `pretrained_cfg` out of a config.json, without what is not known to be harmless.
+    """Return the entries of a config.json's `pretrained_cfg` that are known to be harmless.
 
     Raises:
-        ModelError: If a value is not of its kind or out of its bounds.
+        ModelError: If a value has the wrong type or is out of bounds.
     """
     given = content.get("pretrained_cfg") or {}
     if not isinstance(given, dict):
@@ -38,7 +38,7 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     checks = {
         **dict.fromkeys(SIZES, _is_size),
         **dict.fromkeys(POOLS, lambda value: _is_list(value, 2, 1, MAX_SIDE, int)),
-        **dict.fromkeys(SHARES, lambda value: _is_number(value, 0.1, 1)),
+        **dict.fromkeys(FRACTIONS, lambda value: _is_number(value, 0.1, 1)),
         "mean": lambda value: _is_list(value, 3, -10, 10),
         "std": lambda value: _is_list(value, 3, 1e-3, 1000),
         **dict.fromkeys(TEXTS, _is_text),
@@ -49,24 +49,24 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in known.items():
         if not checks[key](value):
             raise ModelError(
-                f"config.json's pretrained_cfg has a {key} that can't be: {_short(value)}."
+                f"config.json has an invalid {key} in pretrained_cfg: {_short(value)}."
             )
     return known
 
 
 def model_args(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of timm's `create_model` that a config.json asks for.
+    """Return the arguments for timm's `create_model` in a config.json's `model_args`.
 
     Raises:
-        ModelError: If one could make the network something else than its architecture.
+        ModelError: If an argument could change the size of the model beyond its architecture.
     """
     given = content.get("model_args") or {}
     if not isinstance(given, dict):
         raise ModelError("config.json's model_args must be a JSON object.")
     for key, value in given.items():
-        if key not in MODEL_ARGS or not _fits(key, value):
+        if key not in MODEL_ARGS or not _is_allowed(key, value):
             raise ModelError(
-                f"config.json's model_args ask for {_short(key)} = {_short(value)}, "
+                f"config.json sets {_short(key)} = {_short(value)} in model_args, "
                 "which is not allowed."
             )
     return {
@@ -74,7 +74,7 @@ def model_args(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fits(key: str, value: Any) -> bool:
+def _is_allowed(key: str, value: Any) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if key == "global_pool":

@@ -148,7 +148,7 @@ def test_a_missing_file_of_the_model_is_named(run_here, tiny_copy, name):
 def test_a_config_that_is_no_json_is_refused(run_here, tiny_copy):
     (tiny_copy / "config.json").write_text("{")
     result = run_here(tiny_copy)
-    assert_one_sentence(result, "not readable JSON")
+    assert_one_sentence(result, "not valid JSON")
 
 
 def test_labels_that_do_not_fit_the_tensors_are_refused(run_here, tiny_copy):

@@ -1,4 +1,4 @@
-"""A fetch from the Hub that fails for a reason of this machine's: it is this one that is told."""
+"""Downloads that fail for a local reason: the error message names that reason."""
 
 import pytest
 
@@ -8,12 +8,12 @@ REPO = "flora/meadow"
 
 
 @pytest.fixture
-def told(hub, tiny_folder, tmp_path):
-    """`told("token=True", HF_HUB_OFFLINE="1")` loads `REPO` in a fresh process, and says what is told."""
+def load_error(hub, tiny_folder, tmp_path):
+    """`load_error("token=True", HF_HUB_OFFLINE="1")` loads `REPO` in a fresh process, returns the error."""
     hub.add_user("flora")
     hub.add_repo(REPO, {file.name: file.read_bytes() for file in tiny_folder.iterdir()})
 
-    def told(options="", first="", **env):
+    def load_error(options="", first="", **env):
         program = f"""
 import resource
 from flower_model import FlowerClassifier, HubError
@@ -28,34 +28,34 @@ except HubError as error:
         assert REPO in result.stdout
         return result.stdout
 
-    return told
+    return load_error
 
 
-def test_a_cache_that_can_not_be_a_folder(told, tmp_path):
+def test_cache_folder_that_cannot_be_created(load_error, tmp_path):
     (tmp_path / "file").touch()
-    said = told(HF_HUB_CACHE=str(tmp_path / "file" / "hub"))
-    assert "cache (Not a directory)" in said and "HF_HOME" in said
+    message = load_error(HF_HUB_CACHE=str(tmp_path / "file" / "hub"))
+    assert "cache (Not a directory)" in message and "HF_HOME" in message
 
 
-def test_a_full_disk(told):
-    said = told(first="resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))")
-    assert "cache (File too large): make room there" in said
+def test_full_disk(load_error):
+    message = load_error(first="resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))")
+    assert "cache (File too large): make room there" in message
 
 
-def test_a_login_that_is_asked_for_and_not_there(told):
-    said = told("token=True")
-    assert "no Hub login to fetch" in said and "push" not in said
+def test_token_required_without_login(load_error):
+    message = load_error("token=True")
+    assert "no Hub login to fetch" in message and "push" not in message
 
 
 @pytest.mark.parametrize(
     ("options", "env"), [("", {"HF_HUB_OFFLINE": "1"}), ("local_files_only=True", {})]
 )
-def test_what_is_not_in_the_cache_when_only_that_is_asked(told, options, env):
-    said = told(options, **env)
-    assert "not asked as long as HF_HUB_OFFLINE or local_files_only is set" in said
+def test_offline_without_cached_files(load_error, options, env):
+    message = load_error(options, **env)
+    assert "not asked as long as HF_HUB_OFFLINE or local_files_only is set" in message
 
 
-def test_a_token_that_may_not_read(hub, told):
+def test_token_without_read_access(hub, load_error):
     hub.refuse("HEAD", "config.json", status=403, times=50)
-    said = told()
-    assert "The Hub refuses" in said and "write" not in said
+    message = load_error()
+    assert "The Hub refuses" in message and "write" not in message

@@ -1,4 +1,4 @@
-"""FlowerClassifier and the Hub: pushed anywhere, pulled anywhere, and one sentence when it fails."""
+"""FlowerClassifier on the Hub: pushing, loading, and the error messages when either fails."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def token(hub):
 
 @pytest.fixture
 def repo(hub, tiny_folder):
-    """`REPO`, holding the files of `tiny_folder`."""
+    """`REPO` with the files of `tiny_folder`."""
     hub.add_user("flora")
     hub.add_repo(REPO, {file.name: file.read_bytes() for file in tiny_folder.iterdir()})
     return hub
@@ -33,7 +33,7 @@ def repo(hub, tiny_folder):
 
 @pytest.fixture
 def python(tmp_path):
-    """`python("print(1)", **env)` runs a program in a fresh process, in an empty folder."""
+    """`python("print(1)", **env)` runs code in a fresh process, in an empty folder."""
 
     def run(program, *words, **env):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -51,12 +51,12 @@ def python(tmp_path):
 
 
 def name_photo(run_module, photo, hub, home, *words, token=None):
-    """`python -m flower_model photo --model flora/meadow` in a fresh process with its own cache."""
+    """Run `python -m flower_model photo --model flora/meadow` in a fresh process with a separate cache."""
     env = hub.environment(home, token)
     return run_module("flower_model", photo, "--model", REPO, "--json", *words, **env)
 
 
-# Push, then pull
+# Push and load
 
 
 PUSH = """
@@ -65,7 +65,7 @@ from flower_model import FlowerClassifier, FlowerModelError
 model = FlowerClassifier.from_pretrained(sys.argv[1])
 model.pictures["training-curve.png"] = bytes.fromhex(sys.argv[2])
 for options in eval(sys.argv[3]):
-    model.pictures["training-curve.png"] += b"."  # or there would be nothing to commit
+    model.pictures["training-curve.png"] += b"."  # otherwise the commit would be empty
     try:
         commit = model.push_to_hub(**options)
         print(commit.pr_url or commit.commit_url)
@@ -93,7 +93,7 @@ with torch.inference_mode():
 """
 
 
-def test_what_is_pushed_gives_ours_timm_and_transformers_the_same_logits(
+def test_pushed_model_has_the_same_logits_in_timm_and_transformers(
     hub, token, python, tiny_folder, tiny_model, tmp_path
 ):
     pushes = [{"repo_id": REPO, "private": True, "commit_message": "First bloom"}]
@@ -110,7 +110,7 @@ def test_what_is_pushed_gives_ours_timm_and_transformers_the_same_logits(
     assert result["labels"] == [tiny_model.labels, tiny_model.labels]
 
 
-def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
+def test_push_includes_card_and_plots_on_branches_and_pull_requests(
     hub, token, python, tiny_folder, tmp_path
 ):
     hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
@@ -135,7 +135,7 @@ def test_a_push_brings_card_and_pictures_to_a_branch_or_a_pull_request(
     assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
 
 
-def test_the_examples_of_the_card_run(
+def test_code_examples_in_the_card_run(
     repo, python, tiny_model, tiny_folder, flower_photo, tmp_path
 ):
     from flower_model.serialization.model_card import model_card
@@ -151,17 +151,17 @@ def test_the_examples_of_the_card_run(
     assert label in ours and timms == label and f"'{label}'" in transformers
 
 
-# Pull
+# Load
 
 
-def test_only_the_files_that_are_needed_are_fetched(repo, run_module, flower_photo, tmp_path):
+def test_only_required_files_are_downloaded(repo, run_module, flower_photo, tmp_path):
     repo.add_commit(REPO, {"pytorch_model.bin": b"pickle", "notes.txt": b"x", "big.onnx": b"y"})
     answer = name_photo(run_module, flower_photo, repo, tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert {r.file for r in repo.downloads()} == {"config.json", "model.safetensors"}
 
 
-def test_without_a_network_the_cache_answers(repo, run_module, flower_photo, tmp_path):
+def test_cached_model_loads_without_network(repo, run_module, flower_photo, tmp_path):
     first = name_photo(run_module, flower_photo, repo, tmp_path)
     repo.stop()
     second = name_photo(run_module, flower_photo, repo, tmp_path)
@@ -170,7 +170,7 @@ def test_without_a_network_the_cache_answers(repo, run_module, flower_photo, tmp
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_when_the_hub_has_no_time_the_cache_answers(
+def test_cached_model_loads_while_the_hub_is_overloaded(
     repo, run_module, flower_photo, tmp_path, status
 ):
     first = name_photo(run_module, flower_photo, repo, tmp_path)
@@ -180,7 +180,7 @@ def test_when_the_hub_has_no_time_the_cache_answers(
     assert second.stdout == first.stdout
 
 
-def test_a_commit_pins_the_model(repo, python, tiny_folder, tmp_path):
+def test_commit_hash_pins_the_model(repo, python, tiny_folder, tmp_path):
     pinned = repo.commits(REPO)[0].oid
     config = json.loads((tiny_folder / "config.json").read_text())
     config["label_names"] = [f"new {name}" for name in config["label_names"]]
@@ -195,14 +195,14 @@ for revision in sys.argv[1:]:
     assert printed.stdout.split("\n")[:2] == ["daisy", "new daisy"], printed.stderr
 
 
-def test_a_timm_model_without_labels_gets_those_of_imagenet(tmp_path):
+def test_timm_model_without_labels_gets_imagenet_labels(tmp_path):
     config = {"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": {}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     labels = read_config(tmp_path / "config.json").labels
     assert labels[0] == "tench, Tinca tinca" and len(set(labels)) == 1000
 
 
-def test_a_private_repository_needs_a_token(hub, tiny_folder, run_module, flower_photo, tmp_path):
+def test_private_repository_requires_a_token(hub, tiny_folder, run_module, flower_photo, tmp_path):
     token = hub.add_user("flora")
     files = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
     hub.add_repo(REPO, files, private=True)
@@ -212,7 +212,7 @@ def test_a_private_repository_needs_a_token(hub, tiny_folder, run_module, flower
     assert answer.returncode == 0, answer.stderr
 
 
-# Repositories that are no model
+# Repositories that are not models
 
 
 def changed_config(**changes):
@@ -237,12 +237,12 @@ def changed_config(**changes):
             ["2 labels", "fc.weight"],
         ),
         ({"config.json": changed_config(label_names=["a", "b"])}, ["2 label_names"]),
-        ({"config.json": lambda _: b"{"}, ["not readable JSON"]),
+        ({"config.json": lambda _: b"{"}, ["not valid JSON"]),
         ({"model.safetensors": save({})}, ["does not fit"]),
     ],
     ids=lambda value: None if isinstance(value, dict) else "-".join(value),
 )
-def test_a_repository_that_is_no_model_is_refused(
+def test_repository_that_is_not_a_model_is_refused(
     hub, tiny_folder, run_module, flower_photo, tmp_path, files, parts
 ):
     there = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
@@ -254,12 +254,10 @@ def test_a_repository_that_is_no_model_is_refused(
     assert_one_sentence(name_photo(run_module, flower_photo, hub, tmp_path), *parts)
 
 
-# Trouble on the way
+# Transfer errors
 
 
-def test_a_file_altered_on_the_way_is_refused_and_fetched_again(
-    repo, run_module, flower_photo, tmp_path
-):
+def test_corrupted_download_is_refused_and_retried(repo, run_module, flower_photo, tmp_path):
     content = repo.files(REPO)["model.safetensors"]
     repo.alter(REPO, "model.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
     refused = name_photo(run_module, flower_photo, repo, tmp_path)
@@ -268,9 +266,7 @@ def test_a_file_altered_on_the_way_is_refused_and_fetched_again(
     assert name_photo(run_module, flower_photo, repo, tmp_path).returncode == 0
 
 
-def test_a_file_cut_short_on_the_way_is_refused_and_fetched_again(
-    repo, run_module, flower_photo, tmp_path
-):
+def test_truncated_download_is_refused_and_retried(repo, run_module, flower_photo, tmp_path):
     content = repo.files(REPO)["model.safetensors"]
     repo.alter(REPO, "model.safetensors", content[:-100])
     assert_one_sentence(name_photo(run_module, flower_photo, repo, tmp_path), REPO)
@@ -278,7 +274,7 @@ def test_a_file_cut_short_on_the_way_is_refused_and_fetched_again(
     assert name_photo(run_module, flower_photo, repo, tmp_path).returncode == 0
 
 
-def test_a_download_that_was_cut_goes_on_where_it_stopped(hub, run_module, flower_photo, tmp_path):
+def test_interrupted_download_resumes_in_the_next_process(hub, run_module, flower_photo, tmp_path):
     files = {name: (WEIGHTS / name).read_bytes() for name in NEEDED}
     hub.add_repo(REPO, files)
     hub.cut("GET", "model.safetensors", after=25_000_000)
@@ -291,7 +287,7 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub, run_module, flowe
     assert max(d.first_byte for d in hub.downloads()) >= 20_000_000  # the client keeps whole 10 MB
 
 
-def test_a_hub_that_is_down_is_told(repo, run_module, flower_photo, tmp_path):
+def test_unreachable_hub_is_reported(repo, run_module, flower_photo, tmp_path):
     repo.stop()
     refused = name_photo(run_module, flower_photo, repo, tmp_path)
     assert_one_sentence(refused, REPO, "can't be reached")

@@ -1,4 +1,4 @@
-"""The Hub on loopback answers the real client as the Hub does: else the tests on it would prove little."""
+"""The loopback Hub behaves like the real one towards huggingface_hub, which the other tests rely on."""
 
 import importlib.util
 import os
@@ -26,7 +26,7 @@ WEIGHTS = os.urandom(3_000_000)
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch) -> Iterator[None]:
-    """The client of this process may talk, to loopback and by no proxy."""
+    """Let the client of this process connect to loopback, without a proxy."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -56,7 +56,7 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def test_a_pushed_folder_is_one_commit_and_a_second_push_sends_nothing(hub, api, folder):
+def test_pushed_folder_is_one_commit_and_second_push_uploads_nothing(hub, api, folder):
     api.create_repo("flora/roses")
     first = api.upload_folder(repo_id="flora/roses", folder_path=folder)
     pushed = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -70,7 +70,7 @@ def test_a_pushed_folder_is_one_commit_and_a_second_push_sends_nothing(hub, api,
     assert sent == 1 == [request.method for request in hub.log].count("PUT")
 
 
-def test_files_come_from_a_branch_and_from_a_commit(hub, api, tmp_path):
+def test_files_are_served_from_branch_and_commit(hub, api, tmp_path):
     old = hub.add_repo("flora/roses", {"config.json": b"old", "model.safetensors": WEIGHTS})
     hub.add_commit("flora/roses", {"config.json": b"new"})
 
@@ -84,7 +84,7 @@ def test_files_come_from_a_branch_and_from_a_commit(hub, api, tmp_path):
     assert [request.file for request in hub.downloads()][-1] == "model.safetensors"
 
 
-def test_a_snapshot_fetches_only_the_files_that_are_asked_for(hub, api, tmp_path):
+def test_snapshot_downloads_only_matching_files(hub, api, tmp_path):
     hub.add_repo(
         "flora/roses", {"config.json": b"{}", "a.bin": WEIGHTS, "plots/curve.svg": b"<svg/>"}
     )
@@ -95,7 +95,7 @@ def test_a_snapshot_fetches_only_the_files_that_are_asked_for(hub, api, tmp_path
     assert {request.file for request in hub.downloads()} == {"config.json", "plots/curve.svg"}
 
 
-def test_a_private_repository_shows_itself_to_its_owner_only(hub, api, anonymous, tmp_path):
+def test_private_repository_is_visible_to_its_owner_only(hub, api, anonymous, tmp_path):
     hub.add_repo("flora/roses", {"config.json": b"{}"}, private=True)
     stranger = HfApi(hub.endpoint, token=hub.add_user("mallory"))
     for who in (anonymous, stranger):
@@ -106,7 +106,9 @@ def test_a_private_repository_shows_itself_to_its_owner_only(hub, api, anonymous
     assert api.hf_hub_download("flora/roses", "config.json", cache_dir=tmp_path)
 
 
-def test_what_is_missing_or_closed_is_told_as_the_hub_tells_it(hub, api, anonymous, tmp_path):
+def test_missing_and_gated_resources_raise_the_same_errors_as_on_the_hub(
+    hub, api, anonymous, tmp_path
+):
     hub.add_repo("flora/roses", {"config.json": b"{}"})
     hub.add_repo("meta/lily", {"config.json": b"{}"}, gated=True)
     with pytest.raises(RepositoryNotFoundError):
@@ -120,7 +122,7 @@ def test_what_is_missing_or_closed_is_told_as_the_hub_tells_it(hub, api, anonymo
             who.hf_hub_download("meta/lily", "config.json", cache_dir=tmp_path)
 
 
-def test_who_may_not_write_is_refused(hub, api, folder):
+def test_write_without_permission_is_refused(hub, api, folder):
     hub.add_repo("flora/roses")
     reader = HfApi(hub.endpoint, token=hub.add_user("flora", write=False))
     assert reader.whoami()["auth"]["accessToken"]["role"] == "read"
@@ -136,7 +138,7 @@ def test_who_may_not_write_is_refused(hub, api, folder):
     assert len(hub.commits("flora/roses")) == 2
 
 
-def test_a_card_that_the_hub_refuses_stops_the_push(hub, api, folder):
+def test_invalid_card_stops_the_push(hub, api, folder):
     hub.add_repo("flora/roses")
     (folder / "README.md").write_text("---\nlicense: mine\n---\n")
     with pytest.raises(ValueError, match='"license" must be one of'):
@@ -144,7 +146,7 @@ def test_a_card_that_the_hub_refuses_stops_the_push(hub, api, folder):
     assert "config.json" not in hub.files("flora/roses")
 
 
-def test_a_pull_request_leaves_the_branch_where_it_was(hub, api, folder):
+def test_pull_request_leaves_the_branch_unchanged(hub, api, folder):
     before = hub.add_repo("meta/roses", {"config.json": b"old"})
     made = api.upload_folder(repo_id="meta/roses", folder_path=folder, create_pr=True)
     assert made.pr_revision == "refs/pr/1"
@@ -153,7 +155,7 @@ def test_a_pull_request_leaves_the_branch_where_it_was(hub, api, folder):
     assert api.model_info("meta/roses", revision="refs/pr/1").sha == made.oid
 
 
-def test_a_space_is_created_private_with_what_its_app_reads(hub, api, folder):
+def test_private_space_is_created_with_its_variables(hub, api, folder):
     url = api.create_repo(
         "flora/demo",
         repo_type="space",
@@ -169,17 +171,17 @@ def test_a_space_is_created_private_with_what_its_app_reads(hub, api, folder):
     assert api.get_space_variables("flora/demo")["MODEL"].value == "flora/roses"
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, api, tmp_path):
+def test_interrupted_download_resumes(hub, api, tmp_path):
     hub.add_repo("flora/roses", {"model.safetensors": WEIGHTS * 5})
     hub.cut("GET", "model.safetensors", after=12_000_000)
     found = api.hf_hub_download("flora/roses", "model.safetensors", cache_dir=tmp_path)
     assert Path(found).read_bytes() == WEIGHTS * 5
-    kept = constants.DOWNLOAD_CHUNK_SIZE  # the client keeps whole chunks, of 10 MiB
+    kept = constants.DOWNLOAD_CHUNK_SIZE  # the client keeps whole chunks of 10 MiB
     asked = [(request.status, request.first_byte) for request in hub.downloads()]
     assert asked == [(200, 0), (206, kept)]
 
 
-def test_a_slow_hub_is_slow_both_ways(hub, api, tmp_path):
+def test_transfer_rate_limits_uploads_and_downloads(hub, api, tmp_path):
     hub.add_repo("flora/roses")
     hub.bytes_per_second = 500_000
     start = time.monotonic()
@@ -190,17 +192,17 @@ def test_a_slow_hub_is_slow_both_ways(hub, api, tmp_path):
     assert time.monotonic() - start > 0.2
 
 
-def test_a_reset_in_the_middle_of_a_download_is_an_error_of_the_client(hub, api, tmp_path):
+def test_connection_reset_during_download_raises_read_error(hub, api, tmp_path):
     hub.add_repo("flora/roses", {"model.safetensors": WEIGHTS})
     hub.cut("GET", "model.safetensors", after=1_000_000, reset=True)
     with pytest.raises(httpx2.ReadError):
         api.hf_hub_download("flora/roses", "model.safetensors", cache_dir=tmp_path)
 
 
-def test_an_upload_that_breaks_leaves_the_branch_where_it_was(hub, api, folder):
+def test_interrupted_upload_leaves_the_branch_unchanged(hub, api, folder):
     before = hub.add_repo("flora/roses")
     hub.cut("PUT", "/lfs/", after=1_000_000)
-    hub.refuse("PUT", "/lfs/", status=400)  # what the client's second try meets
+    hub.refuse("PUT", "/lfs/", status=400)  # for the client's retry
     with pytest.raises(RuntimeError, match=r"model\.safetensors"):
         api.upload_folder(repo_id="flora/roses", folder_path=folder)
     hub.cut("POST", "/commit/", after=10)
@@ -211,7 +213,7 @@ def test_an_upload_that_breaks_leaves_the_branch_where_it_was(hub, api, folder):
     assert hub.files("flora/roses")["model.safetensors"] == WEIGHTS
 
 
-def test_bytes_change_on_the_way_and_a_hub_goes_down_and_comes_back(hub, api, tmp_path):
+def test_altered_downloads_and_restarts(hub, api, tmp_path):
     hub.add_repo("flora/roses", {"model.safetensors": WEIGHTS})
     hub.alter("flora/roses", "model.safetensors", WEIGHTS[::-1])
     found = api.hf_hub_download("flora/roses", "model.safetensors", cache_dir=tmp_path / "a")
@@ -233,7 +235,7 @@ def test_bytes_change_on_the_way_and_a_hub_goes_down_and_comes_back(hub, api, tm
         ("transformers", "pipeline('image-classification', model='flora/roses')"),
     ],
 )
-def test_other_libraries_load_a_private_model_in_a_fresh_process(
+def test_timm_and_transformers_load_a_private_model_in_a_fresh_process(
     library: str, load: str, hub: HubServer, tiny_folder: Path, tmp_path: Path
 ):
     if importlib.util.find_spec(library) is None:

@@ -1,4 +1,4 @@
-"""python -m training.publish and --push-to-hub: a model and its Space on the Hub, or one sentence."""
+"""python -m training.publish and --push-to-hub: models and Spaces on the Hub, and error messages."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ SPACE = "flora/demo"
 
 @pytest.fixture
 def publish(hub, run_module, tmp_path):
-    """Runs `python -m training.publish …` against the loopback Hub."""
+    """Run `python -m training.publish …` against the loopback Hub."""
 
     def run(*words, token):
         return run_module("training.publish", *words, **hub.environment(tmp_path / "home", token))
@@ -33,9 +33,9 @@ def publish(hub, run_module, tmp_path):
     return run
 
 
-def test_any_weights_folder_is_published_as_it_is(hub, publish, tiny_folder, tmp_path):
+def test_weights_folder_is_published_unchanged(hub, publish, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
-    (folder / "optimizer.pt").write_bytes(b"none of a model's files")
+    (folder / "optimizer.pt").write_bytes(b"not part of the model")
     result = publish(folder, REPO, "--private", token=hub.add_user("flora"))
     assert result.returncode == 0, result.stderr
     published = hub.files(REPO)
@@ -47,14 +47,14 @@ def test_any_weights_folder_is_published_as_it_is(hub, publish, tiny_folder, tmp
     assert hub.repos["model", REPO].private
 
 
-def test_a_card_that_was_edited_is_published_as_it_is(hub, publish, tiny_folder, tmp_path):
+def test_edited_card_is_published_unchanged(hub, publish, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n\nMy own words.\n")
     assert publish(folder, REPO, token=hub.add_user("flora")).returncode == 0
     assert hub.files(REPO)["README.md"] == (folder / "README.md").read_bytes()
 
 
-def test_what_the_model_there_had_and_this_one_has_not_goes(hub, publish, tiny_folder, tmp_path):
+def test_files_of_the_previous_model_are_removed(hub, publish, tiny_folder, tmp_path):
     old = {"rejection.safetensors": b"rule", "reliability.png": b"picture", "mine.md": b"words"}
     token = hub.add_user("flora")
     hub.add_repo(REPO, old)
@@ -63,7 +63,7 @@ def test_what_the_model_there_had_and_this_one_has_not_goes(hub, publish, tiny_f
     assert hub.files(REPO).keys() - {".gitattributes"} == ours
 
 
-def test_training_ends_on_the_hub(hub, run_module, tmp_path):
+def test_training_pushes_the_model(hub, run_module, tmp_path):
     data = draw_dataset(tmp_path / "discs")
     env = hub.environment(tmp_path / "home", hub.add_user("flora"))
     run = small_run(data, tmp_path / "run", "--set", "finetune.epochs=1", "--push-to-hub", REPO)
@@ -77,9 +77,7 @@ def test_training_ends_on_the_hub(hub, run_module, tmp_path):
         assert picture in published["README.md"].decode()
 
 
-def test_a_push_that_fails_leaves_the_model_and_the_command_that_pushes_it(
-    hub, run_module, tmp_path
-):
+def test_failed_push_keeps_the_model_and_prints_the_command_to_retry(hub, run_module, tmp_path):
     data = draw_dataset(tmp_path / "discs")
     env = hub.environment(tmp_path / "home", hub.add_user("flora"))
     hub.refuse("POST", "/commit/", status=500, times=50)
@@ -93,43 +91,43 @@ def test_a_push_that_fails_leaves_the_model_and_the_command_that_pushes_it(
     assert "model.safetensors" not in hub.files(REPO)
 
 
-def test_the_login_is_checked_before_the_first_epoch(hub, run_module, tmp_path):
+def test_login_is_checked_before_training(hub, run_module, tmp_path):
     run = small_run(draw_dataset(tmp_path / "discs"), tmp_path / "run", "--push-to-hub", REPO)
     result = run_module("training.train", *run, **hub.environment(tmp_path / "home"))
     assert_one_sentence(result, "hf auth login")
     assert not (tmp_path / "run").exists()
 
 
-# What the Hub does not take
+# Refused by the Hub
 
 
-def test_without_a_token_nothing_is_published(publish, tiny_folder):
+def test_publishing_requires_a_token(publish, tiny_folder):
     assert_one_sentence(publish(tiny_folder, REPO, token=None), "no Hub login", "hf auth login")
 
 
-def test_a_token_that_the_hub_does_not_know_is_told(publish, tiny_folder):
+def test_unknown_token_is_reported(publish, tiny_folder):
     result = publish(tiny_folder, REPO, token="hf_made_up")
     assert_one_sentence(result, "does not know the token", "hf auth login")
 
 
-def test_a_token_that_can_only_read_is_refused(hub, publish, tiny_folder):
+def test_read_only_token_is_refused(hub, publish, tiny_folder):
     token = hub.add_user("flora", write=False)
     assert_one_sentence(publish(tiny_folder, REPO, token=token), "may not write", REPO)
     assert not hub.repos
 
 
 @pytest.mark.parametrize("name", ["flora/a--b", "flora/-a", "flora/a b", "flora/" + "a" * 97])
-def test_a_name_that_the_hub_refuses_is_told(hub, publish, tiny_folder, name):
+def test_invalid_repository_name_is_reported(hub, publish, tiny_folder, name):
     result = publish(tiny_folder, name, token=hub.add_user("flora"))
     assert_one_sentence(result, name, "user/repo")
 
 
-def test_somebody_elses_repository_is_refused(hub, publish, tiny_folder):
+def test_another_users_repository_is_refused(hub, publish, tiny_folder):
     result = publish(tiny_folder, "somebody/meadow", token=hub.add_user("flora"))
     assert_one_sentence(result, "flora/meadow")
 
 
-def test_a_pull_request_may_go_to_somebody_elses_repository(hub, publish, tiny_folder):
+def test_pull_request_to_another_users_repository(hub, publish, tiny_folder):
     hub.add_repo("somebody/meadow", {"config.json": b"{}"})
     token = hub.add_user("flora")
     result = publish(tiny_folder, "somebody/meadow", "--create-pr", token=token)
@@ -138,14 +136,14 @@ def test_a_pull_request_may_go_to_somebody_elses_repository(hub, publish, tiny_f
     assert "model.safetensors" not in hub.files("somebody/meadow")
 
 
-def test_a_folder_that_is_no_model_is_not_published(hub, publish, tmp_path):
+def test_folder_without_a_model_is_not_published(hub, publish, tmp_path):
     (tmp_path / "folder").mkdir()
     result = publish(tmp_path / "folder", REPO, token=hub.add_user("flora"))
     assert_one_sentence(result, "no config.json")
     assert not hub.repos
 
 
-def test_a_connection_cut_while_uploading_publishes_nothing(hub, publish, tiny_folder):
+def test_interrupted_upload_publishes_nothing(hub, publish, tiny_folder):
     token = hub.add_user("flora")
     hub.cut("PUT", "/lfs/", after=100_000, times=50)
     assert_one_sentence(publish(tiny_folder, REPO, token=token), REPO, "connection")
@@ -155,32 +153,32 @@ def test_a_connection_cut_while_uploading_publishes_nothing(hub, publish, tiny_f
     assert len(hub.commits(REPO)) == 2
 
 
-def test_a_connection_cut_while_committing_publishes_nothing(hub, publish, tiny_folder):
+def test_interrupted_commit_publishes_nothing(hub, publish, tiny_folder):
     token = hub.add_user("flora")
     hub.cut("POST", "/commit/", after=10, times=50)
     assert_one_sentence(publish(tiny_folder, REPO, token=token), REPO, "connection")
     assert list(hub.files(REPO)) == [".gitattributes"]
 
 
-def test_a_hub_that_is_down_is_told(hub, publish, tiny_folder):
+def test_unreachable_hub_is_reported(hub, publish, tiny_folder):
     token = hub.add_user("flora")
     hub.stop()
     assert_one_sentence(publish(tiny_folder, REPO, token=token), "connection", "try again")
 
 
-# The Space
+# Spaces
 
 
-def test_this_repository_has_the_settings_that_a_space_reads():
+def test_readme_has_valid_space_settings():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert card_errors(readme, "space") == []
     settings = metadata_of(readme)
     assert settings["sdk"] == "gradio" and (ROOT / settings["app_file"]).exists()
-    wanted = next(r for r in map(Requirement, REQUIREMENTS) if r.name == "gradio")
-    assert settings["sdk_version"] in wanted.specifier
+    requirement = next(r for r in map(Requirement, REQUIREMENTS) if r.name == "gradio")
+    assert settings["sdk_version"] in requirement.specifier
 
 
-def test_a_space_alone_serves_the_published_model(
+def test_space_serves_the_published_model(
     hub, publish, tiny_folder, tiny_model, flower_photo, tmp_path
 ):
     token = hub.add_user("flora")
@@ -212,10 +210,10 @@ def test_a_space_alone_serves_the_published_model(
         server.communicate(timeout=60)
 
 
-def test_publishing_a_space_again_removes_what_it_no_longer_needs(hub, publish, tiny_folder):
+def test_republished_space_drops_obsolete_files(hub, publish, tiny_folder):
     token = hub.add_user("flora")
     hub.add_repo(
-        SPACE, {"flower_model/old.py": b"", "notes.txt": b"the owner's"}, repo_type="space"
+        SPACE, {"flower_model/old.py": b"", "notes.txt": b"by the owner"}, repo_type="space"
     )
     assert publish(tiny_folder, REPO, "--space", SPACE, token=token).returncode == 0
     files = hub.files(SPACE, repo_type="space")

@@ -1,4 +1,4 @@
-"""The model card: what the Hub and a reader learn from it."""
+"""The model card: metadata, text and ownership."""
 
 import io
 import re
@@ -30,7 +30,7 @@ DETAILS = {
 }
 
 
-def test_its_front_matter_is_what_the_hub_reads():
+def test_front_matter_has_the_hub_metadata():
     data = ModelCard(model_card(ModelConfig("resnet50", ("a", "b"), details=DETAILS))).data
     assert data.library_name == "timm"
     assert data.pipeline_tag == "image-classification"
@@ -38,13 +38,13 @@ def test_its_front_matter_is_what_the_hub_reads():
     assert data.base_model == "timm/resnet50.a1_in1k"
 
 
-def test_its_base_model_is_named_without_a_revision():
+def test_base_model_has_no_revision():
     recipe = DETAILS["recipe"] | {"model": {"pretrained": "timm/resnet50.a1_in1k@main"}}
     config = ModelConfig("resnet50", ("a", "b"), details=DETAILS | {"recipe": recipe})
     assert ModelCard(model_card(config)).data.base_model == "timm/resnet50.a1_in1k"
 
 
-def test_it_tells_data_recipe_figures_limits_licences_and_classes():
+def test_card_covers_data_recipe_metrics_limitations_licences_and_classes():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip"), {"rose": "Rosa"}, details=DETAILS))
     for part in ("80 photos of mine:train", "3 epochs", "50.00 %", "1.250", "CC0", "rose (*Rosa*)"):
         assert part in text
@@ -58,7 +58,7 @@ def test_it_tells_data_recipe_figures_limits_licences_and_classes():
     ]
 
 
-def test_it_tells_how_well_it_knows_what_is_no_flower_and_what_chance_alone_would_show():
+def test_card_reports_calibration_and_rejection():
     calibration = {"photos": 20, "sources": ["mine:val"], "error_before": 0.2, "error": 0.03}
     calibration |= {"error_by_chance": 0.025, "error_by_bad_luck": 0.04}
     rule = {"flowers": 20, "flowers_kept": 0.95, "others": 40, "others_let_through": 0.1}
@@ -76,17 +76,17 @@ def test_it_tells_how_well_it_knows_what_is_no_flower_and_what_chance_alone_woul
     assert "whatever the photo shows" not in text
 
 
-def test_without_a_rule_it_says_that_everything_gets_a_name():
+def test_card_without_rejection_rule_says_every_photo_gets_a_label():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip"), details=DETAILS))
     assert "answers with one of them whatever the photo shows" in text
 
 
-def test_a_model_that_knows_nothing_of_its_training_still_gets_a_card():
+def test_model_without_training_details_gets_a_card():
     text = model_card(ModelConfig("resnet50", ("rose", "tulip")))
     assert "Measured" not in text and "rose, tulip" in text
 
 
-def test_each_source_is_a_result_of_its_own_in_the_model_index():
+def test_model_index_lists_each_source_separately():
     card = ModelCard(model_card(ModelConfig("resnet50", ("a", "b"), details=DETAILS), "me/mine"))
     assert card.data.model_name == "mine"
     top1 = {
@@ -95,13 +95,13 @@ def test_each_source_is_a_result_of_its_own_in_the_model_index():
     assert top1 == {"mine:val": 0.5, "meadow:val": 0.75}
 
 
-def test_pictures_are_shown_if_they_are_there():
+def test_card_embeds_existing_plots_only():
     config = ModelConfig("resnet50", ("a", "b"))
     assert "](reliability.png)" in model_card(config, pictures=["reliability.png"])
     assert ".png" not in model_card(config)
 
 
-def test_a_model_saved_where_another_lay_leaves_none_of_its_pictures(tiny_model, tmp_path):
+def test_saving_over_another_model_removes_its_plots(tiny_model, tmp_path):
     drawn = io.BytesIO()
     Image.new("RGB", (8, 8)).save(drawn, "PNG")
     (tmp_path / "reliability.png").write_bytes(drawn.getvalue())
@@ -111,26 +111,26 @@ def test_a_model_saved_where_another_lay_leaves_none_of_its_pictures(tiny_model,
     assert [path.name for path in tmp_path.glob("*.png")] == ["mine.png"]
 
 
-def test_a_card_is_of_the_model_beside_it_unless_somebody_edited_it(tiny_model, tmp_path):
+def test_saving_rewrites_a_generated_card_and_keeps_an_edited_one(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path)
     config = replace(tiny_model.config, details=DETAILS)
     FlowerClassifier(tiny_model.network, config).save_pretrained(tmp_path)
     card = tmp_path / "README.md"
     assert "80 photos" in card.read_text(encoding="utf-8")
-    edited = card.read_bytes() + "Größe".encode("latin-1")  # whatever their editor writes
+    edited = card.read_bytes() + "Größe".encode("latin-1")  # an editor may use another encoding
     card.write_bytes(edited)
     tiny_model.save_pretrained(tmp_path)
     assert card.read_bytes() == edited
 
 
-def test_what_is_called_like_a_card_and_is_no_file_is_left_alone(tiny_model, tmp_path):
+def test_folder_named_like_the_card_is_left_alone(tiny_model, tmp_path):
     (tmp_path / "README.md").mkdir()
     tiny_model.save_pretrained(tmp_path)
     assert FlowerClassifier.from_pretrained(tmp_path).labels == tiny_model.labels
     tiny_model.save_pretrained(tmp_path)
 
 
-def test_an_option_that_saving_does_not_have_is_an_error_and_not_ignored(tiny_model, tmp_path):
+def test_unsupported_save_option_raises(tiny_model, tmp_path):
     with pytest.raises(TypeError, match="push_to_hub"):
         tiny_model.save_pretrained(tmp_path, push_to_hub=True)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from flower_model.config import MAX_LABEL, is_label
+from flower_model.config import MAX_LABEL, is_valid_label
 from flower_model.errors import DataError
 from training.data import flowers102
 from training.data.shards import PREFIX, fetch_photos, fetch_sample, is_sharded
@@ -121,7 +121,7 @@ def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
         found = f"only '{next(iter(classes))}'" if classes else "none"
         raise DataError(f"Training needs photos of at least two classes, and there is {found}.")
     for label in sorted(classes):
-        if not is_label(label):
+        if not is_valid_label(label):
             raise DataError(
                 f"{label!a} can't be a label: rename the class to at most {MAX_LABEL} "
                 "printable characters."

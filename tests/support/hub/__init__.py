@@ -1,7 +1,7 @@
 """A Hugging Face Hub on loopback, for tests that talk to it with the real client.
 
-No kept package does this: `olah` on PyPI mirrors downloads only, and KohakuHub, which takes uploads
-too, is a service of its own with a database, object storage and containers.
+No maintained package does this: `olah` on PyPI only mirrors downloads, and KohakuHub, which also accepts
+uploads, is a full service with a database, object storage and containers.
 
     with HubServer() as hub:
         token = hub.add_user("flora")
@@ -9,9 +9,9 @@ too, is a service of its own with a database, object storage and containers.
         subprocess.run([...], env=os.environ | hub.environment(tmp_path, token))
         hub.files("flora/roses")        # {"config.json": b"{}", ".gitattributes": …}
 
-huggingface_hub reads HF_ENDPOINT once, when it is imported, so that code which names no endpoint needs
-a fresh process; `HfApi(endpoint=hub.endpoint)` works anywhere. Here is what a test says to the Hub: who
-and what there is, what goes wrong, what was asked. What the Hub says to the client is in `protocol`.
+huggingface_hub reads HF_ENDPOINT once, on import, so code that passes no endpoint needs a fresh process;
+`HfApi(endpoint=hub.endpoint)` works anywhere. This module is the API for tests: add users and
+repositories, inject faults, inspect requests. The HTTP protocol is in `protocol`.
 """
 
 import threading
@@ -28,18 +28,18 @@ __all__ = ["HubServer", "Request"]
 
 
 class HubServer:
-    """A Hub that listens on 127.0.0.1 from `with` (or `start`) on.
+    """A Hub that listens on 127.0.0.1 while the context is open (or after `start`).
 
     Attributes:
         endpoint: The value for HF_ENDPOINT.
         log: Every `Request` so far.
-        bytes_per_second: How fast file contents come and go; None for as fast as can be.
+        bytes_per_second: Transfer rate of file contents; None for unlimited.
     """
 
     def __init__(self) -> None:
         self.users: dict[str, User] = {}  # token -> user
         self.repos: dict[tuple[str, str], Repo] = {}  # (type, id) -> repo
-        self.lfs: dict[str, Blob] = {}  # sha256 -> blob; uploaded, whether committed or not
+        self.lfs: dict[str, Blob] = {}  # sha256 -> uploaded blob, committed or not
         self.log: list[Request] = []
         self.bytes_per_second: float | None = None
         self.lock = threading.RLock()
@@ -48,10 +48,10 @@ class HubServer:
         self._server: Listener | None = None
         self._port = 0
 
-    # Who and what there is
+    # Users and repositories
 
     def add_user(self, name: str, *, write: bool = True, orgs: tuple[str, ...] = ()) -> str:
-        """A token for the user, with the role "write" or "read"; a user may have several."""
+        """Create a token for the user with the role "write" or "read"; a user may have several."""
         token = f"hf_{name}{len(self.users):030d}"
         self.users[token] = User(name, write, orgs)
         return token
@@ -65,7 +65,7 @@ class HubServer:
         private: bool = False,
         gated: bool = False,
     ) -> str:
-        """A repository with these files in one commit; returns that commit's hash."""
+        """Create a repository with these files in one commit; return the commit hash."""
         repo = Repo(repo_id, repo_type, private=private, gated=gated)
         self.repos[repo_type, repo_id] = repo
         return self.add_commit(repo_id, files or {}, repo_type=repo_type)
@@ -78,7 +78,7 @@ class HubServer:
         revision: str = "main",
         repo_type: str = "model",
     ) -> str:
-        """Adds or replaces files, as somebody else's push; returns the commit's hash."""
+        """Add or replace files as another client would; return the commit hash."""
         repo = self.repos[repo_type, repo_id]
         blobs = {path: Blob(data, stored_as_lfs(path, data)) for path, data in files.items()}
         self.lfs |= {blob.sha256: blob for blob in blobs.values() if blob.lfs}
@@ -88,22 +88,22 @@ class HubServer:
     def files(
         self, repo_id: str, revision: str = "main", *, repo_type: str = "model"
     ) -> dict[str, bytes]:
-        """What the repository holds at a branch, tag, pull request ("refs/pr/1") or commit."""
+        """Return the files at a branch, tag, pull request ("refs/pr/1") or commit."""
         commit = self.repos[repo_type, repo_id].commit_at(revision)
         return {path: blob.content for path, blob in commit.files.items()}
 
     def commits(
         self, repo_id: str, revision: str = "main", *, repo_type: str = "model"
     ) -> list[Commit]:
-        """The history, newest first; the last is the "initial commit" that the Hub makes."""
+        """Return the history, newest first; the last one is the Hub's "initial commit"."""
         return self.repos[repo_type, repo_id].history(revision)
 
     def downloads(self) -> list[Request]:
-        """The requests that asked for the content of a file, in order."""
+        """Return the requests for file contents, in order."""
         return [request for request in self.log if request.method == "GET" and request.file]
 
     def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
-        """For a fresh process: this Hub, this token or none, a cache below `home` and nowhere else."""
+        """Return the environment of a fresh process that uses this Hub, this token and a cache in `home`."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
@@ -111,44 +111,44 @@ class HubServer:
             "HF_TOKEN": token or "",
             "HF_HUB_OFFLINE": "0",
             "TRANSFORMERS_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",  # LFS, as from a client without hf_xet
+            "HF_HUB_DISABLE_XET": "1",  # plain LFS, like a client without hf_xet
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
 
-    # What goes wrong
+    # Faults
 
     def cut(
         self, method: str, path: str, *, after: int, times: int = 1, reset: bool = False
     ) -> None:
-        """Breaks the connection after so many bytes of a body: the sent one for GET, else the received.
+        """Cut the connection after `after` bytes of the body: the response for GET, else the request.
 
         Args:
-            method: The requests' method.
-            path: A part of the requests' path: "model.safetensors", "/lfs/", "/commit/".
-            after: Bytes that still pass; with 0 nothing is answered at all.
-            times: How many requests; huggingface_hub tries again by itself.
-            reset: By a reset (RST) rather than an orderly close (FIN).
+            method: HTTP method of the affected requests.
+            path: Substring of their path: "model.safetensors", "/lfs/", "/commit/".
+            after: Bytes to let through; with 0 there is no response at all.
+            times: Number of requests affected; huggingface_hub retries by itself.
+            reset: Reset the connection (RST) instead of closing it (FIN).
         """
         self._faults.append(Fault(method, path, times, after=after, reset=reset))
 
     def refuse(self, method: str, path: str, *, status: int, times: int = 1) -> None:
-        """Answers with an error status, as a Hub in trouble does."""
+        """Respond with an error status."""
         self._faults.append(Fault(method, path, times, status=status))
 
     def alter(self, repo_id: str, path: str, content: bytes) -> None:
-        """Sends other bytes for a file than its size, hash and ETag say."""
+        """Send other bytes for a file than its size, hash and ETag announce."""
         self._altered[repo_id, path] = content
 
     def mend(self) -> None:
-        """From now on nothing goes wrong."""
+        """Remove all faults."""
         self._faults.clear()
         self._altered.clear()
 
     def fault_for(self, method: str, path: str) -> Fault | None:
-        """The fault that this request meets, which counts it down."""
+        """Return the fault that applies to this request and count it down."""
         with self.lock:
             for fault in self._faults:
                 if fault.times > 0 and fault.method == method and fault.path in path:
@@ -156,8 +156,8 @@ class HubServer:
                     return fault
         return None
 
-    def on_the_way(self, repo_id: str, path: str, content: bytes) -> bytes:
-        """What arrives of a file's content."""
+    def content_to_send(self, repo_id: str, path: str, content: bytes) -> bytes:
+        """Return the bytes to send for a file, altered or not."""
         return self._altered.get((repo_id, path), content)
 
     def url_of(self, repo: Repo) -> str:
@@ -172,17 +172,17 @@ class HubServer:
 
     @property
     def cdn(self) -> str:
-        """Another origin, as large files have it on the Hub: the client must send no token there."""
+        """A second origin for large files, as on the Hub; the client must not send the token there."""
         return f"http://localhost:{self._port}"
 
     def start(self) -> None:
-        """Listens; after `stop` on the same port again."""
+        """Start listening; after `stop`, on the same port."""
         self._server = Listener(self, self._port)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """Is down: open connections break and new ones are refused."""
+        """Go down: break open connections and refuse new ones."""
         if self._server:
             self._server.stop()
             self._server = None

@@ -1,4 +1,4 @@
-"""Who asks the Hub, and what they may do; no is said in the Hub's words."""
+"""Authentication and permissions, with the error messages of the real Hub."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ def authenticate(hub: "HubServer", request: Request) -> User | None:
 
 
 def readable(hub: "HubServer", request: Request, kind: str, id: str) -> Repo:
-    """The repository; a private one does not exist for those who may not read it."""
+    """Return the repository; a private one looks missing to users without read access."""
     repo = hub.repos.get((kind.removesuffix("s"), id))
     user = request.user
     if repo is None or (repo.private and not (user and user.owns(repo))):
@@ -28,7 +28,7 @@ def readable(hub: "HubServer", request: Request, kind: str, id: str) -> Repo:
 
 
 def writable(hub: "HubServer", request: Request, kind: str, id: str, pr: bool = False) -> Repo:
-    """The repository, when the user may push to it, or open a pull request if `pr`."""
+    """Return the repository if the user may push to it or, with `pr`, open a pull request."""
     user = request.user
     if user is None:
         raise HubError(401, "Invalid username or password.")
@@ -43,7 +43,7 @@ def writable(hub: "HubServer", request: Request, kind: str, id: str, pr: bool = 
 
 
 def check_gate(hub: "HubServer", request: Request, repo: Repo) -> None:
-    """A gated repository tells everybody that it is there, and gives its files to few."""
+    """Refuse files of a gated repository to users without access; its existence is public."""
     user = request.user
     if not repo.gated or (user and user.owns(repo)):
         return

@@ -1,4 +1,4 @@
-"""The Hub's rules for the metadata of a README.md, those of them that bear on models and Spaces."""
+"""The Hub's validation of README.md metadata, as far as it concerns models and Spaces."""
 
 import re
 from typing import Any
@@ -78,7 +78,7 @@ SDKS = ["gradio", "docker", "static", "streamlit"]
 
 
 def metadata_of(readme: str) -> dict[str, Any]:
-    """The front matter; empty when there is none or it cannot be read."""
+    """Return the front matter; empty if missing or invalid."""
     block = BLOCK.match(readme)
     try:
         read = yaml.safe_load(block[1]) if block else None
@@ -88,7 +88,7 @@ def metadata_of(readme: str) -> dict[str, Any]:
 
 
 def card_errors(readme: str, repo_type: str) -> list[dict[str, str]]:
-    """What the Hub refuses in a README.md, as it lists it."""
+    """Return the validation errors of a README.md in the Hub's format."""
     block = BLOCK.match(readme)
     try:
         read = yaml.safe_load(block[1]) if block else {}

@@ -1,4 +1,4 @@
-"""A request to the Hub on loopback and the answer to it."""
+"""Request and response of the loopback Hub."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Request:
-    """One request as the server saw it; `hub.log` holds them in order."""
+    """A request as received by the server; `hub.log` lists them in order."""
 
     method: str
     path: str
@@ -19,16 +19,16 @@ class Request:
     query: dict[str, str]
     headers: Message
     body: bytes = b""
-    """Empty once it is answered: a log need not hold uploads."""
+    """Cleared after the response, so that the log does not hold uploads."""
     user: "User | None" = None
     status: int | None = None
-    """None when the connection was cut before an answer."""
+    """None if the connection was cut before the response."""
     file: str | None = None
-    """The path in its repository of a file whose content was asked for."""
+    """Path in the repository, if the content of a file was requested."""
 
     @property
     def first_byte(self) -> int:
-        """Where the client asked to resume, 0 for a whole file."""
+        """Offset from the Range header, 0 for a whole file."""
         return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
 
 
@@ -38,11 +38,11 @@ class Answer:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     file: str | None = None
-    """The path in its repository, when the body is a file's content."""
+    """Path in the repository, if the body is the content of a file."""
 
 
 class HubError(Exception):
-    """A refusal, worded and coded as the Hub does: the client makes its exception classes of it."""
+    """An error response with the Hub's wording and code, which the client maps to its exceptions."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""What the Hub answers: the part of its HTTP protocol that huggingface_hub 2 uses for models and Spaces.
+"""The Hub's HTTP protocol, as far as huggingface_hub 2 uses it for models and Spaces.
 
-Taken from the client's source (`hf_api`, `_commit_api`, `lfs`, `file_download`) and from answers of
-huggingface.co that are on record. Left out: Xet storage and multipart uploads (LFS "basic" instead),
-search, discussions, collections, jobs.
+Based on the client's source (`hf_api`, `_commit_api`, `lfs`, `file_download`) and on recorded responses
+of huggingface.co. Not implemented: Xet storage and multipart uploads (LFS "basic" instead), search,
+discussions, collections, jobs.
 """
 
 import json
@@ -24,7 +24,7 @@ REPO_NAME = re.compile(r"(?!.*(--|\.\.))(?![-.])[\w.-]{1,96}(?<![-.])(?<!\.git)"
 
 
 def answer(hub: "HubServer", request: Request) -> Answer:
-    """Finds the route of a request. Raises HubError where the Hub refuses."""
+    """Dispatch a request to its route. Raises HubError where the Hub would refuse it."""
     for method, pattern, route in ROUTES:
         groups = re.fullmatch(pattern, request.path)
         if groups and (request.method == method or (request.method, method) == ("HEAD", "GET")):
@@ -171,7 +171,7 @@ def refs(hub: "HubServer", request: Request, kind: str, id: str) -> Answer:
 def create_ref(
     hub: "HubServer", request: Request, kind: str, id: str, what: str, name: str
 ) -> Answer:
-    """A branch `name` from a starting point, or a tag on the revision `name`."""
+    """Create a branch `name` from a starting point, or a tag on the revision `name`."""
     repo, wanted = writable(hub, request, kind, id), json.loads(request.body or b"{}")
     if what == "branch":
         ref, start = f"refs/heads/{name}", wanted.get("startingPoint") or "main"

@@ -1,4 +1,4 @@
-"""What the Hub on loopback keeps: repositories of commits of files, as git and Git LFS name them."""
+"""Repositories, commits and blobs of the loopback Hub, hashed as in git and Git LFS."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tests.support.hub.messages import HubError
 
 @dataclass(frozen=True)
 class User:
-    """Who holds a token, and whether the token may write."""
+    """The owner of a token and the token's write permission."""
 
     name: str
     write: bool
@@ -22,7 +22,7 @@ class User:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file's content, held in git or in LFS."""
+    """The content of a file, stored in git or in LFS."""
 
     content: bytes
     lfs: bool
@@ -33,7 +33,7 @@ class Blob:
 
     @cached_property
     def oid(self) -> str:
-        """The git hash, which for a file in LFS is that of its pointer."""
+        """The git hash; for a file in LFS, that of its pointer."""
         return git_hash("blob", self.pointer if self.lfs else self.content)
 
     @property
@@ -60,7 +60,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """A model, dataset or Space; made with the initial commit that the Hub makes."""
+    """A model, dataset or Space, created with the Hub's initial commit."""
 
     id: str
     type: str
@@ -68,7 +68,7 @@ class Repo:
     gated: bool = False
     sdk: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
-    """Of a Space: what its app finds in its environment."""
+    """Environment variables of a Space."""
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     """"refs/heads/main", "refs/tags/v1" or "refs/pr/1" -> commit."""
@@ -90,7 +90,7 @@ class Repo:
         return self.id.split("/")[-1]
 
     def ref(self, revision: str) -> str | None:
-        """The full name of a branch, tag or pull request; None when there is none."""
+        """Return the full name of a branch, tag or pull request, or None."""
         names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return next((name for name in names if name in self.refs), None)
 
@@ -102,14 +102,14 @@ class Repo:
         return self.commits[oid]
 
     def history(self, revision: str) -> list[Commit]:
-        """Newest first."""
+        """Return the commits, newest first."""
         commits = [self.commit_at(revision)]
         while parent := commits[-1].parent:
             commits.append(self.commits[parent])
         return commits
 
     def commit(self, revision: str, files: dict[str, Blob], title: str, author: str) -> Commit:
-        """A commit that moves the branch `revision`."""
+        """Create a commit on the branch `revision`."""
         ref = self.ref(revision)
         if ref is None or ref.startswith("refs/tags/"):
             raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -120,7 +120,7 @@ class Repo:
     def open_pull_request(
         self, revision: str, files: dict[str, Blob], title: str, author: str
     ) -> tuple[int, Commit]:
-        """A commit that leaves the branch where it is and gets a ref of its own."""
+        """Create a commit under a new pull request ref, leaving the branch unchanged."""
         commit = self._add(self.commit_at(revision).oid, files, title, author)
         number = 1 + sum(ref.startswith("refs/pr/") for ref in self.refs)
         self.refs[f"refs/pr/{number}"] = commit.oid

@@ -1,4 +1,4 @@
-"""Files on their way in and out: upload modes, LFS, commits, downloads."""
+"""Uploads and downloads: upload modes, LFS, commits, file contents."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from tests.support.hub.repos import Blob
 if TYPE_CHECKING:
     from tests.support.hub import HubServer
 
-LARGE = 10_000_000  # bytes; from there on every file is stored in LFS
+LARGE = 10_000_000  # bytes; larger files are always stored in LFS
 LFS_SUFFIXES = (".bin", ".ckpt", ".h5", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".safetensors")
 
 
@@ -30,13 +30,13 @@ def preupload(hub: "HubServer", request: Request, kind: str, id: str, revision: 
 
 
 def stored_as_lfs(path: str, sample: bytes, size: int | None = None) -> bool:
-    """Large and binary files are; `sample` is a file's beginning when its size is given."""
+    """Return True for large and binary files; with `size`, `sample` is only the beginning of the file."""
     size = len(sample) if size is None else size
     return path.endswith(LFS_SUFFIXES) or size > LARGE or b"\0" in sample[:512]
 
 
 def lfs_batch(hub: "HubServer", request: Request, id: str, kind: str = "models") -> Answer:
-    """Where to put each object, or nothing for those that are there already."""
+    """Return an upload URL for each object that is not stored yet."""
     writable(hub, request, kind, id, pr=True)
     objects = []
     for wanted in json.loads(request.body)["objects"]:
@@ -49,10 +49,10 @@ def lfs_batch(hub: "HubServer", request: Request, id: str, kind: str = "models")
 
 
 def put_lfs(hub: "HubServer", request: Request, oid: str) -> Answer:
-    """The storage behind LFS: the signed address is the permission, and no object is kept unchecked."""
+    """Store an LFS object after verifying its hash; the signed URL needs no token."""
     blob = Blob(request.body, lfs=True)
     if blob.sha256 != oid or str(len(request.body)) != request.query["size"]:
-        raise HubError(400, "XAmzContentSHA256Mismatch: the content is not the one announced")
+        raise HubError(400, "XAmzContentSHA256Mismatch: the content does not match its hash")
     hub.lfs[oid] = blob
     return Answer(headers={"ETag": f'"{oid}"'})
 
@@ -66,7 +66,7 @@ def verify_lfs(hub: "HubServer", request: Request) -> Answer:
 
 
 def create_commit(hub: "HubServer", request: Request, kind: str, id: str, revision: str) -> Answer:
-    """All of a commit's operations or, when one of them is refused, none."""
+    """Apply all operations of a commit or, if one is refused, none."""
     pr = "create_pr" in request.query
     repo = writable(hub, request, kind, id, pr)
     lines = [json.loads(line) for line in request.body.splitlines()]
@@ -112,7 +112,7 @@ def apply(hub: "HubServer", files: dict[str, Blob], key: str, value: dict[str, A
 def resolve(
     hub: "HubServer", request: Request, id: str, revision: str, path: str, kind: str = "models"
 ) -> Answer:
-    """A small file itself; for a large one the address of its content, which carries no token."""
+    """Return a small file, or redirect to the CDN for a large one."""
     repo = readable(hub, request, kind, id)
     check_gate(hub, request, repo)
     commit = repo.commit_at(revision)
@@ -138,5 +138,5 @@ def cdn(hub: "HubServer", request: Request, oid: str, id: str, path: str) -> Ans
 def content(
     hub: "HubServer", request: Request, headers: dict[str, str], id: str, path: str, blob: Blob
 ) -> Answer:
-    sent = blob.content if request.method == "HEAD" else hub.on_the_way(id, path, blob.content)
+    sent = blob.content if request.method == "HEAD" else hub.content_to_send(id, path, blob.content)
     return Answer(200, sent, headers, file=path)

@@ -1,4 +1,4 @@
-"""The Hub on loopback at its sockets: requests in, answers out, and the faults that a test asks for."""
+"""The HTTP server of the loopback Hub, with fault injection."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ CHUNK = 16 * 1024
 
 @dataclass
 class Fault:
-    """What shall go wrong with the next `times` requests of a method whose path holds `path`."""
+    """A fault for the next `times` requests with this method whose path contains `path`."""
 
     method: str
     path: str
@@ -47,11 +47,11 @@ class Listener(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         for connection in list(self.connections):
-            with suppress(OSError):  # the client was faster
+            with suppress(OSError):  # the client closed it first
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; anything else shows its traceback."""
+        """Print a traceback unless the client merely disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: `hub.log` tells what was asked."""
+        """Log nothing; requests are in `hub.log`."""
 
     def _serve(self) -> None:
         hub, url = self.server.hub, urlsplit(self.path)
@@ -83,12 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(min(cut.after, length))
             return self._cut(cut)
         request.body = self._receive(length)
-        if len(request.body) < length:  # the client gave up
+        if len(request.body) < length:  # the client disconnected
             self.close_connection = True
             return
         try:
             if fault and fault.status:
-                raise HubError(fault.status, "Refused, as the test asked for")
+                raise HubError(fault.status, "Refused by the test")
             request.user = authenticate(hub, request)
             with hub.lock:
                 result = answer(hub, request)
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cut(self, cut: Fault) -> None:
         self.close_connection = True
-        with suppress(OSError):  # the client was faster
+        with suppress(OSError):  # the client closed it first
             if cut.reset:  # closing with a linger time of 0 sends RST
                 at_once = struct.pack("ii", 1, 0)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
