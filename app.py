@@ -53,9 +53,9 @@ def serve(options: argparse.Namespace) -> int:
         from flower_model.demo.server.guard import Limits, guard
         from flower_model.demo.server.lifecycle import serve_until_stopped
         from flower_model.demo.theme import PAGE
-        from flower_model.system.memory import share_arenas
+        from flower_model.system.memory import limit_arenas
 
-        share_arenas()
+        limit_arenas()
         folder, find = Path(name_or_folder), Finder(model)
         name = folder.resolve().name if folder.is_dir() else name_or_folder
         page = build_demo(model, name, find)

@@ -1,4 +1,4 @@
-"""Names the flower in a photo.
+"""Flower identification from photos.
 
 >>> from flower_model import FlowerClassifier
 >>> model = FlowerClassifier.from_pretrained("weights")
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # What a model needs takes a while to import: `--help` and a mistyped path should not wait.
+    # Lazy: importing a model's dependencies takes a while, and `--help` should not wait for them.
     if name == "FlowerClassifier":
         from flower_model.classifier import FlowerClassifier
 

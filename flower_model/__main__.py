@@ -1,4 +1,4 @@
-"""`python -m flower_model`: see `flower_model.cli.main`."""
+"""Entry point of `python -m flower_model`; see `flower_model.cli.main`."""
 
 import sys
 

@@ -14,9 +14,9 @@ import numpy as np
 from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
 from flower_model.errors import ImageError
 from flower_model.photos.decode import PhotoSource, open_image
-from flower_model.photos.prefetch import stream
+from flower_model.photos.prefetch import predict_batches
 from flower_model.photos.transform import PhotoTransform
-from flower_model.prediction import Prediction, check_at_least_one, read_outputs
+from flower_model.prediction import Prediction, make_predictions, require_positive
 from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtimes.base import Outputs, Runtime
 from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
@@ -179,7 +179,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             ImageError: If a photo can't be opened.
         """
         if not isinstance(photos, list | tuple):
-            check_at_least_one(top_k=top_k)
+            require_positive(top_k=top_k)
             return self._predict_batch(self.to_pixels(photos)[None], top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
@@ -211,9 +211,9 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> for answer in model.predict_stream(paths):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
-        check_at_least_one(top_k=top_k, batch_size=batch_size)
+        require_positive(top_k=top_k, batch_size=batch_size)
         predict_batch = partial(self._predict_batch, top_k=top_k)
-        return stream(photos, self.to_pixels, predict_batch, batch_size=batch_size)
+        return predict_batches(photos, self.to_pixels, predict_batch, batch_size=batch_size)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:
         """Return the network's input for a photo, (height, width, 3) uint8 before normalisation.
@@ -231,7 +231,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> outputs = model.runtime(model.to_pixels("photo.jpg")[None])
             >>> outputs.maps, model.to_predictions(outputs)[0].label
         """
-        return read_outputs(outputs, self.config, self.rejection, top_k=top_k)
+        return make_predictions(outputs, self.config, self.rejection, top_k=top_k)
 
     def _predict_batch(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
         return self.to_predictions(self.runtime(pixels), top_k=top_k)

@@ -1,36 +1,36 @@
-"""The errors that this package raises on bad input: each message is one sentence that says what to do."""
+"""Errors raised on bad input; each message is a sentence or two that say what to do."""
 
 
 class FlowerModelError(Exception):
-    """Base of every error raised on bad input; a command prints it and exits with 2."""
+    """Base class of every error raised on bad input; commands print it and exit with code 2."""
 
 
 class ImageError(FlowerModelError):
-    """What was given as a photo can't be opened as one."""
+    """An input can't be opened as a photo."""
 
 
 class ModelError(FlowerModelError):
-    """A weights folder is missing, damaged or does not fit together."""
+    """A weights folder is missing, damaged or inconsistent."""
 
 
 class ConversionError(ModelError):
-    """A network holds something that the runtime that was asked for can't run."""
+    """A network has an operation that the requested runtime can't run."""
 
 
 class HubError(FlowerModelError):
-    """A Hub repository does not exist, is not readable or can't be reached."""
+    """A Hub repository is missing, not readable or not reachable."""
 
 
 class DataError(FlowerModelError):
-    """A training set is missing, empty or can't be split."""
+    """A dataset is missing, empty or can't be split."""
 
 
 class RecipeError(FlowerModelError):
-    """A recipe is unknown or says something that can't be run."""
+    """A recipe is unknown or has invalid settings."""
 
 
 class WriteError(FlowerModelError):
-    """A file can't be written, as on a full disk; what stood in its place still does."""
+    """A file can't be written, for example on a full disk; its previous version is intact."""
 
 
 def shorten(text: object, limit: int = 60) -> str:

@@ -1,4 +1,4 @@
-"""What the model says about a photo."""
+"""Predictions for single photos, and their computation from a network's outputs."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from flower_model.runtimes.base import Outputs
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says about one photo.
+    """The model's answer for one photo.
 
     Attributes:
-        top: (label, probability) pairs, best first; probabilities are calibrated, in [0, 1].
-        flower_probability: That there is a flower at all, in [0, 1], were half of all photos of
-            flowers; None if the model can't tell.
-        is_flower: Whether it is high enough to call it one (the least depends on the model: it is
-            set so as to lose few flowers, and need not be a half); None if the model can't tell.
+        top: (label, probability) pairs, most probable first; calibrated, in [0, 1].
+        flower_probability: Probability that the photo shows a flower at all, in [0, 1], assuming
+            that half of all photos do; None if the model has no rejection rule.
+        is_flower: Whether `flower_probability` reaches the model's threshold, which is chosen to
+            keep most flowers and need not be 0.5; None if the model has no rejection rule.
     """
 
     top: tuple[tuple[str, float], ...]
@@ -38,21 +38,21 @@ class Prediction:
         return self.top[0][1]
 
 
-def read_outputs(
+def make_predictions(
     outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
 ) -> list[Prediction]:
-    """What a network's outputs say about each photo.
+    """Turn a batch of network outputs into predictions.
 
     Args:
         outputs: Logits and features of the photos.
         config: Labels and temperature.
-        rejection: The rule that says whether there is a flower at all, if there is one.
-        top_k: How many labels to give.
+        rejection: Flower/non-flower classifier, if the model has one.
+        top_k: Number of labels per prediction.
 
     Raises:
-        ModelError: If a logit or a flower probability is no number.
+        ModelError: If a logit or a flower probability is not finite.
     """
-    _check_numbers(outputs.logits)
+    _check_finite(outputs.logits)
     probs = probabilities(outputs.logits, config.temperature)
     best = (-probs).argsort(axis=1)[:, :top_k]
     tops = [
@@ -62,20 +62,20 @@ def read_outputs(
     if rejection is None:
         return [Prediction(top) for top in tops]
     flower = rejection.flower_probability(outputs.features)  # (photos,)
-    _check_numbers(flower)
+    _check_finite(flower)
     return [
         Prediction(top, p, p >= rejection.threshold)
         for top, p in zip(tops, flower.tolist(), strict=True)
     ]
 
 
-def check_at_least_one(**numbers: int) -> None:
-    """Raises FlowerModelError for a number below 1, by its name."""
+def require_positive(**numbers: int) -> None:
+    """Raise FlowerModelError if any of the named numbers is below 1."""
     for name, number in numbers.items():
         if number < 1:
             raise FlowerModelError(f"{name} must be at least 1, not {number}.")
 
 
-def _check_numbers(answer: np.ndarray) -> None:
-    if not np.isfinite(answer).all():
-        raise ModelError("The network's answer is no number: fetch the model again.")
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ModelError("The network's output is not finite: download the model again.")

@@ -193,11 +193,11 @@ def processes_of(
     from accelerate.utils import parse_flag_from_env
 
     from flower_model.runtimes.pytorch import supports_bf16
-    from flower_model.system.cores import cores_of_process
+    from flower_model.system.cores import cores_per_process
     from training.engine.preflight import check_settings
 
     # A container that is given few of many cores would have a thread for each of the many.
-    torch.set_num_threads(min(torch.get_num_threads(), cores_of_process()))
+    torch.set_num_threads(min(torch.get_num_threads(), cores_per_process()))
 
     # Several processes on processors alone find one another only if Accelerate is told.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()

@@ -119,7 +119,7 @@ class Run:
 
     async def broken_photo(self) -> str:
         kind, said = await self.asker.result(self.photos[0][: 200 + int(time.time()) % 20_000])
-        told = "damaged or cut short" in str(said) or "not a photo" in str(said)
+        told = "damaged or truncated" in str(said) or "not a supported image" in str(said)
         return "right" if kind == "error" and told else "wrong"
 
     async def crowds(self) -> None:

@@ -1,1 +1,1 @@
-"""The command line: `python -m flower_model`, and what all commands of the project share."""
+"""The command line: `python -m flower_model`, and helpers that all commands share."""

@@ -1,4 +1,4 @@
-"""python -m flower_model FOLDER --output answers.csv: as many photos as there are, into a file."""
+"""Bulk prediction into a results file: `python -m flower_model FOLDER --output answers.csv`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,36 +9,36 @@ from pathlib import Path
 from tqdm import tqdm
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.cli.common import complain, stop_signals
+from flower_model.cli.common import print_error, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.photos.discovery import find_photos
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import AnswerFile
 
 
-def answer_to_file(
+def write_results(
     model: FlowerClassifier, names: Sequence[str], output: Path, *, top_k: int
 ) -> int:
-    """Answers for every photo that `output` has no row of yet; a bad one does not stop the rest.
+    """Predict every photo that has no row in `output` yet; unreadable photos get an error row.
 
     Args:
-        model: From a weights folder.
+        model: Loaded from a weights folder.
         names: Photos and folders of photos.
         output: A .csv, .jsonl or .parquet file.
-        top_k: Labels a photo; of a model that knows fewer, all.
+        top_k: Labels per photo, limited to the model's number of labels.
 
     Returns:
-        The command's exit code: 2 if any photo could not be opened, 128 and the signal's number
-        if stopped by one.
+        The exit code: 2 if any photo could not be opened, 128 plus the signal's number after a
+        signal.
 
     Raises:
-        FlowerModelError: If the file can't be written or was begun otherwise.
+        FlowerModelError: If `output` can't be written or holds results of other options.
     """
     total = sum(1 for _ in find_photos(names))
     top_k = min(top_k, len(model.labels))
     with (
         stop_signals() as received,
-        AnswerFile(output, model=_version(model), top_k=top_k) as answers,
+        AnswerFile(output, model=_model_version(model), top_k=top_k) as answers,
         tqdm(total=total, initial=answers.rows, unit=" photos", disable=None) as bar,
     ):
         todo, photos = tee(photo for photo in find_photos(names) if not answers.holds(photo))
@@ -51,21 +51,25 @@ def answer_to_file(
         if not received:
             answers.finish()
     if received:
-        complain(f"Stopped after {answers.rows} of {total} photos: the same command goes on.")
+        print_error(
+            f"Stopped after {answers.rows} of {total} photos. Run the same command again to resume."
+        )
         return 128 + received[0]
     for error in answers.errors:
-        complain(error)
+        print_error(error)
     if answers.failures > len(answers.errors):
-        complain(f"{answers.failures} photos could not be opened: see 'error' in '{output}'.")
+        print_error(
+            f"{answers.failures} photos could not be opened: see column 'error' of '{output}'."
+        )
     return 2 if answers.failures else 0
 
 
-def _version(model: FlowerClassifier) -> str:
-    """What tells a model from every other: its architecture and a hash of its files."""
+def _model_version(model: FlowerClassifier) -> str:
+    """Return the architecture and a hash of the model's files."""
     digest = hashlib.sha256()
     if model.folder:
-        rule = (REJECTION_FILE,) if model.rejection else ()
-        for name in (CONFIG_FILE, WEIGHTS_FILE, *rule):
+        rejection = (REJECTION_FILE,) if model.rejection else ()
+        for name in (CONFIG_FILE, WEIGHTS_FILE, *rejection):
             with (model.folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{model.config.architecture}-{digest.hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""What the commands share: the model they load by default, and errors told in one sentence."""
+"""Helpers that all commands share: the default model, error messages and signals."""
 
 import argparse
 import os
@@ -42,17 +42,17 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Runs a command to its exit code; one that can't go on says why in one line on stderr.
+    """Run a command and prints its FlowerModelError, if any, as one line on stderr.
 
     Returns:
-        What `command` returned, 2 after a FlowerModelError, or 130 after Ctrl-C.
+        The exit code: the one that `command` returned, 2 after an error, or 130 after Ctrl-C.
     """
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries are not our one line
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata that nothing depends on
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # or it logs every retry
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata
     try:
         return command()
     except FlowerModelError as error:
-        complain(error)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -60,7 +60,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Notes Ctrl-C and SIGTERM instead of ending in the middle of something; a second one ends it.
+    """Record Ctrl-C and SIGTERM for a graceful stop; the second signal has its usual effect.
 
     Example:
         >>> with stop_signals() as received:
@@ -70,26 +70,26 @@ def stop_signals() -> Iterator[list[int]]:
         ...             return 128 + received[0]
     """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number: int, _: object) -> None:
+    def record(number: int, _: object) -> None:
         received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, previous[signal.Signals(number)])
 
-    for number in before:
-        signal.signal(number, note)
+    for number in previous:
+        signal.signal(number, record)
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def complain(error: FlowerModelError | str) -> None:
-    """Prints an error on stderr, on one line whatever its message quotes."""
-    print(printable(" ".join(str(error).split())), file=sys.stderr, flush=True)
+def print_error(error: FlowerModelError | str) -> None:
+    """Print an error as a single line on stderr."""
+    print(escape_unprintable(" ".join(str(error).split())), file=sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
-    r"""The text with what a terminal would obey, in a file's name for instance, as \x1b and the like."""
+def escape_unprintable(text: str) -> str:
+    r"""Escape control characters, which file names may hold, as \x1b and the like."""
     return "".join(c if c.isprintable() or c in "\n" else ascii(c)[1:-1] for c in text)

@@ -13,7 +13,7 @@ from flower_model.classifier import FlowerClassifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
-from flower_model.photos.prefetch import stream
+from flower_model.photos.prefetch import predict_batches
 from flower_model.prediction import Prediction
 
 THUMBNAIL_SIDE = 240  # pixels
@@ -58,7 +58,7 @@ def name_all(
         return model.to_predictions(model.runtime(pixels))
 
     numbers = range(len(uploads))
-    with closing(stream(numbers, to_pixels, answer_batch, batch_size=32)) as answers:
+    with closing(predict_batches(numbers, to_pixels, answer_batch, batch_size=32)) as answers:
         for number, answer in zip(numbers, answers, strict=True):
             yield Row(uploads[number].name, answer, small.pop(number, None))
 

@@ -1,1 +1,1 @@
-"""From a file, bytes, picture or array that nobody has checked to the pixels that the network takes."""
+"""From untrusted files, bytes, pictures and arrays to the network's input pixels."""

@@ -1,9 +1,9 @@
-"""The photos that a command line names: files as they are, folders with all that is in them."""
+"""Photos named on the command line: single files, and the contents of folders."""
 
 import os
 from collections.abc import Iterable, Iterator
 
-# What the name of a folder's photo ends in. Once it is opened, only what it holds matters.
+# Suffixes of photos inside folders. Decoding depends on content alone.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
     *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -11,11 +11,11 @@ SUFFIXES = (
 
 
 def find_photos(names: Iterable[str]) -> Iterator[str]:
-    """Every name that is no folder, and in place of a folder its photos, at any depth, by name.
+    """Yield the given files, and the photos of the given folders at any depth, sorted by name.
 
-    Hidden files and folders, links to folders and what has no photo's suffix are left out. One
-    folder's names are held in memory at a time, for each level of depth. A folder that can't be
-    read is given as if it were a photo: opening it tells what is wrong.
+    Hidden entries, links to folders and files without a photo's suffix are skipped. Memory use is
+    one folder's listing per level of depth. A folder that can't be listed is yielded like a photo,
+    so that opening it reports the reason.
 
     Example:
         >>> list(find_photos(["one.jpg", "album"]))

@@ -1,4 +1,4 @@
-"""timm's evaluation transform up to the pixels, in Pillow alone: importing timm takes seconds."""
+"""timm's evaluation transform in Pillow alone, up to normalization: importing timm takes seconds."""
 
 import math
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ from flower_model.errors import ModelError
 
 FILTERS = {resampling.name.lower(): resampling for resampling in Image.Resampling}
 
-LARGE = 4_000_000  # pixels; a photo of 1 x 10,000 would be resized to 224 x 2,240,000
+LARGE = 4_000_000  # pixels; a 1 x 10,000 photo would be resized to 224 x 2,240,000
 
 
 @dataclass(frozen=True)
 class PhotoTransform:
-    """Resizes and crops a photo as `timm.data.create_transform(..., is_training=False)` does.
+    """Resize and crops a photo as `timm.data.create_transform(..., is_training=False)` does.
 
     Attributes:
-        size: (height, width) of what the network sees, pixels.
-        crop: The share of the resized photo that is kept, in (0, 1].
-        crop_mode: "center" fits the short side and cuts the rest off, "border" fits the long side
-            and fills the rest up, "squash" fits both and changes the proportions.
+        size: (height, width) of the network's input, in pixels.
+        crop: Ratio of the crop to the resized photo, in (0, 1].
+        crop_mode: "center" fits the short side and crops the long one, "border" fits the long side
+            and pads the short one, "squash" fits both and ignores the aspect ratio.
         filter: Pillow's resampling filter.
-        fill: RGB colour of what the resized photo does not cover.
+        fill: RGB color of the padding.
     """
 
     size: tuple[int, int]
@@ -36,19 +36,21 @@ class PhotoTransform:
 
     @classmethod
     def from_data_config(cls, data_config: Mapping[str, Any]) -> "PhotoTransform":
-        """The transform of what `timm.data.resolve_data_config` says.
+        """Create the transform that `timm.data.resolve_data_config` describes.
 
         Raises:
-            ModelError: If the network does not take RGB photos or no filter has the name.
+            ModelError: If the network's input is not RGB or the interpolation is unknown.
         """
         channels, height, width = data_config["input_size"]
         if channels != 3:
-            raise ModelError(f"The model takes pictures of {channels} channels, photos have 3.")
+            raise ModelError(
+                f"The model expects images with {channels} channels, but photos have 3."
+            )
         interpolation = data_config["interpolation"]
         if interpolation not in FILTERS:
             raise ModelError(
-                f"The model asks for the interpolation '{interpolation}': "
-                f"photos can be resized with {', '.join(sorted(FILTERS))}."
+                f"The model's interpolation '{interpolation}' is not supported. "
+                f"Use one of {', '.join(sorted(FILTERS))}."
             )
         bordered = data_config["crop_mode"] == "border"
         return cls(
@@ -60,34 +62,34 @@ class PhotoTransform:
         )
 
     def to_pixels(self, picture: Image.Image) -> np.ndarray:
-        """The pixels that the network sees of a photo.
+        """Resize and crops a photo to the network's input size.
 
         Args:
             picture: In mode "RGB".
 
         Returns:
-            (height, width, 3) uint8, not normalised.
+            (height, width, 3) uint8, not normalized.
         """
         height, width = self.size
         wide, high = self.resized(picture.size)
         shrinks = wide < picture.width and high < picture.height
         covers = wide >= width and high >= height
         if covers and (shrinks or wide * high > LARGE):
-            # Only what the crop keeps is resized: a third less work. Because Pillow holds the box
-            # in 32-bit floats, fewer than one value in a hundred differs from timm's, by 1 of 255.
+            # Resizing only the cropped region saves a third of the work. Pillow stores the box in
+            # 32-bit floats, so fewer than 1 % of the values differ from timm's, by 1 of 255.
             left, top = round((wide - width) / 2), round((high - height) / 2)
-            across, down = picture.width / wide, picture.height / high  # photo pixels a pixel
+            across, down = picture.width / wide, picture.height / high  # photo pixels per pixel
             box = (left * across, top * down, (left + width) * across, (top + height) * down)
             return np.asarray(picture.resize((width, height), self.filter, box))
         return np.asarray(self._crop(picture.resize((wide, high), self.filter)))
 
     @property
     def short_side(self) -> int:
-        """No photo is resized to more pixels than this along its short side."""
+        """Largest short side, in pixels, to which any photo is resized."""
         return max(math.floor(side / self.crop) for side in self.size)
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) to which a photo of `size` (width, height) is resized before the crop."""
+        """Return the (width, height) to which a photo of `size` is resized before the crop."""
         width, height = size
         fit_height, fit_width = (math.floor(side / self.crop) for side in self.size)
         if self.crop_mode == "squash":
@@ -96,13 +98,21 @@ class PhotoTransform:
             pick = max if self.crop_mode == "border" else min
             ratio = pick(height / fit_height, width / fit_width)
             return max(round(width / ratio), 1), max(round(height / ratio), 1)
-        short = min(width, height)  # torchvision rounds down where timm rounds to the nearest
+        short = min(width, height)  # torchvision rounds down here, timm to nearest
         return int(fit_width * width / short), int(fit_height * height / short)
 
     def _crop(self, picture: Image.Image) -> Image.Image:
         height, width = self.size
-        more_across, more_down = max(width - picture.width, 0), max(height - picture.height, 0)
-        border = (more_across // 2, more_down // 2, (more_across + 1) // 2, (more_down + 1) // 2)
+        missing_width, missing_height = (
+            max(width - picture.width, 0),
+            max(height - picture.height, 0),
+        )
+        border = (
+            missing_width // 2,
+            missing_height // 2,
+            (missing_width + 1) // 2,
+            (missing_height + 1) // 2,
+        )
         picture = ImageOps.expand(picture, border, self.fill)
         left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
         return picture.crop((left, top, left + width, top + height))

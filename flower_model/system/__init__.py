@@ -1,1 +1,1 @@
-"""The machine underneath: files, processor cores and memory."""
+"""Operating system: files, processor cores and memory."""

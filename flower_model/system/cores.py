@@ -1,4 +1,4 @@
-"""How many processor cores are ours, which in a container is fewer than the machine has."""
+"""Number of usable processor cores, which containers may limit."""
 
 import math
 import os
@@ -8,10 +8,10 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy at once, at least 1.
+    """Return the number of cores that this process may use, at least 1.
 
-    A container that is given two cores of a large machine still sees them all; a thread on each
-    would spend its time waiting to be let in again.
+    Inside a container limited to two cores, all cores of the machine are visible; one thread per
+    visible core would spend most of its time throttled.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         cores = len(os.sched_getaffinity(0))
@@ -20,21 +20,21 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
-def cores_of_process() -> int:
-    """This process's share of them where Accelerate or torchrun started several here, at least 1."""
+def cores_per_process() -> int:
+    """Divide the usable cores by the local processes of Accelerate or torchrun; at least 1."""
     return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def cpu_quota(cgroup: Path = CGROUP) -> float:
-    """Processor seconds a second that the container is given; infinite if it is not limited."""
+    """Return the CPU limit of the container, in cores; infinite if there is none."""
     for quota_and_period in (
         ("cpu.max",),
-        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),  # the first version's
+        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),  # cgroup v1
     ):
         try:
             words = " ".join((cgroup / name).read_text() for name in quota_and_period).split()
             quota, period = int(words[0]), int(words[1])
-        except (OSError, ValueError, IndexError):  # "max" is no number
+        except (OSError, ValueError, IndexError):  # "max" means unlimited
             continue
         if quota > 0 and period > 0:
             return quota / period

@@ -1,7 +1,7 @@
-"""Files read within bounds, and written so that nothing is lost whenever that is interrupted.
+"""Reads with a size limit, and atomic writes.
 
-A process may be killed, the disk may be full, the power may go: what is read later is the old file
-or the new one, whole. What a kill leaves behind is hidden and ends in .tmp.
+After SIGKILL, a full disk or a power failure, readers find either the complete old file or the
+complete new one. Temporary files of interrupted writes are hidden and end in .tmp.
 """
 
 import os
@@ -17,40 +17,40 @@ from flower_model.errors import WriteError
 
 
 def read_at_most(path: Path, limit: int) -> bytes:
-    """A file's bytes; of one that has more than `limit` the first `limit` + 1, to tell it by.
+    """Return a file's content; of larger files the first `limit` + 1 bytes, so callers can tell.
 
     Raises:
-        OSError: If it can't be read.
-        ValueError: If no path can look like this.
+        OSError: If the file can't be read.
+        ValueError: If the path is malformed.
     """
     with path.open("rb") as file:
-        # `read` sets aside all that it is asked for. A pipe or a device says that it has nothing.
+        # `read` allocates the requested size up front. Pipes and devices report a size of 0.
         size = os.fstat(file.fileno()).st_size or limit
         return file.read(min(size, limit) + 1)
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary path to write to; on success that file takes the place of `path` in one step.
+    """Yield a temporary path, whose file atomically replaces `path` on success.
 
     Raises:
-        WriteError: If it can't be written; then `path` is what it was.
+        WriteError: If the file can't be written; `path` is unchanged.
 
     Example:
         >>> with atomic_path("metrics.csv") as temporary:
         ...     temporary.write_text("epoch,accuracy\\n")
     """
     path = Path(path)
-    with _told(path):
+    with _as_write_error(path):
         make_folder(path.parent)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(descriptor)
         temporary = Path(name)
         try:
             yield temporary
-            # mkstemp makes private files; what we write is meant to be read like any other file.
+            # mkstemp creates private files; give them the usual permissions instead.
             temporary.chmod(0o666 & ~_umask())
-            sync(temporary)  # or a power cut could leave the new name on an empty file
+            sync(temporary)  # before the rename, or a power failure could leave an empty file
             os.replace(temporary, path)
             sync(path.parent)
         finally:
@@ -59,12 +59,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder to fill with `atomic_path`; on success it becomes `path`.
+    """Yield a temporary folder to fill with `atomic_path`; on success it is renamed to `path`.
 
     Raises:
-        WriteError: If it can't be written or `path` is there already.
+        WriteError: If the folder can't be written or `path` exists.
     """
-    with _told(path):
+    with _as_write_error(path):
         make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         try:
@@ -78,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes left behind in a folder that no other process writes to."""
+    """Delete the temporary files of interrupted writes; no other process may write to `folder`."""
     for leftover in folder.glob(".*.tmp"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -87,7 +87,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, so that a power cut does not take them away again."""
+    """Create a folder and its parents, durably."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in made:
@@ -95,9 +95,9 @@ def make_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's (or a folder's) content is on the disk, where the system can say so."""
+    """Flushe a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle for a folder
+        return  # Windows can't open folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -106,15 +106,17 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_write_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors writes in Rust and tells of a full disk in its own words
-        why = getattr(error, "strerror", None) or str(error).removeprefix(
+        # safetensors reports a full disk by an error of its Rust code
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(
             "Error while serializing: "
         )
-        raise WriteError(f"'{path}' can't be written ({why}): what was there is kept.") from None
+        raise WriteError(
+            f"'{path}' can't be written ({reason}). The previous version is intact."
+        ) from None
 
 
 def _umask() -> int:

@@ -1,23 +1,23 @@
-"""How glibc, where it is, keeps memory; elsewhere these do nothing."""
+"""Settings of glibc's memory allocator; without glibc they do nothing."""
 
 import ctypes
 import sys
 
-# mallopt's, from glibc's malloc.h
+# Parameters of mallopt, from glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> None:
-    """Reuses freed memory: giving it back after every training step cost 11 % of the step's time."""
-    _mallopt(_MMAP_MAX, 0)  # large blocks come from the heap
-    _mallopt(_TRIM_THRESHOLD, 2**31 - 1)  # which does not shrink
+    """Keep freed memory for reuse; returning it after every training step took 11 % of its time."""
+    _mallopt(_MMAP_MAX, 0)  # allocate large blocks on the heap
+    _mallopt(_TRIM_THRESHOLD, 2**31 - 1)  # and never shrink it
 
 
-def share_arenas() -> None:
-    """Has a server's many threads take memory from two places.
+def limit_arenas() -> None:
+    """Limit the allocator to two arenas for all threads of a server.
 
-    Each thread would have its own, and keep what its largest photo took: 2,400 answers to 30
-    visitors at once took 40 MB more and went on growing twice as fast.
+    By default each thread has an arena that never shrinks below its largest photo: after 2,400
+    requests by 30 concurrent clients a server used 40 MB more and kept growing twice as fast.
     """
     _mallopt(_ARENA_MAX, 2)
 

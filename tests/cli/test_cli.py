@@ -1,4 +1,4 @@
-"""python -m flower_model: answers as a table or JSON; what is wrong said in one sentence."""
+"""python -m flower_model: tables or JSON, and errors in one sentence."""
 
 import http.server
 import json
@@ -25,12 +25,12 @@ def edit_config(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-# Where a process of its own would prove nothing more, the command runs in this one.
+# Most tests run the command in this process, which is faster.
 
 
 @pytest.fixture
 def run_here(capfd, flower_photo):
-    """Runs the command for `flower_photo`; gives what it printed and its exit code."""
+    """Runs the command on `flower_photo` and returns its output and exit code."""
 
     def run(model, *words):
         code = main([str(flower_photo), "--model", str(model), *words])
@@ -40,10 +40,10 @@ def run_here(capfd, flower_photo):
     return run
 
 
-# What it answers
+# Output
 
 
-def test_it_prints_the_top_five_of_each_photo_as_a_table(run_module, tiny_folder, flower_photo):
+def test_top_five_of_each_photo_are_printed_as_a_table(run_module, tiny_folder, flower_photo):
     result = run_module("flower_model", flower_photo, flower_photo, "--model", tiny_folder)
     assert result.returncode == 0 and result.stderr == ""
     lines = result.stdout.splitlines()
@@ -55,7 +55,7 @@ def test_it_prints_the_top_five_of_each_photo_as_a_table(run_module, tiny_folder
     assert chances == sorted(chances, reverse=True) and sum(chances) == pytest.approx(100, abs=0.1)
 
 
-def test_json_holds_what_the_model_predicts(run_here, tiny_folder, tiny_model, flower_photo):
+def test_json_output_equals_the_models_predictions(run_here, tiny_folder, tiny_model, flower_photo):
     [answer] = json.loads(run_here(tiny_folder, "--top-k", "2", "--json").stdout)
     expected = tiny_model.predict(flower_photo, top_k=2)
     assert answer["photo"] == str(flower_photo)
@@ -63,12 +63,12 @@ def test_json_holds_what_the_model_predicts(run_here, tiny_folder, tiny_model, f
     assert answer["top"][0]["probability"] == pytest.approx(expected.probability, abs=0.02)
 
 
-def test_top_k_above_the_number_of_labels_gives_them_all(run_here, tiny_folder):
+def test_top_k_is_limited_to_the_number_of_labels(run_here, tiny_folder):
     [answer] = json.loads(run_here(tiny_folder, "--top-k", "99", "--json").stdout)
     assert len(answer["top"]) == len(BOTANICAL)
 
 
-def test_a_bad_photo_does_not_stop_the_others(run_module, tiny_folder, flower_photo, tmp_path):
+def test_unreadable_photo_does_not_stop_the_others(run_module, tiny_folder, flower_photo, tmp_path):
     text = tmp_path / "text.jpg"
     text.write_text("not a photo")
     empty = tmp_path / "empty.jpg"
@@ -85,14 +85,14 @@ def test_a_bad_photo_does_not_stop_the_others(run_module, tiny_folder, flower_ph
     assert answered["photo"] == str(flower_photo) and len(answered["top"]) == 5
 
 
-def test_a_file_name_that_is_no_text_is_answered(run_module, tiny_folder, flower_photo, tmp_path):
+def test_file_name_that_is_not_utf8_is_accepted(run_module, tiny_folder, flower_photo, tmp_path):
     odd = tmp_path / "blume\udcff.jpg"
     shutil.copy(flower_photo, odd)
     result = run_module("flower_model", odd, "--model", tiny_folder)
     assert result.returncode == 0 and len(result.stdout.splitlines()) == 6, result.stderr
 
 
-def test_a_folder_stands_for_the_photos_in_it(run_module, tiny_folder, flower_photo, tmp_path):
+def test_folder_is_replaced_by_its_photos(run_module, tiny_folder, flower_photo, tmp_path):
     inner = tmp_path / "b.album"
     inner.mkdir()
     for name in ("c.jpg", "b.album/z.JPEG", "b.album/a.png", "notes.txt", ".hidden.jpg"):
@@ -104,7 +104,7 @@ def test_a_folder_stands_for_the_photos_in_it(run_module, tiny_folder, flower_ph
     assert all(answer["top"] == answers[0]["top"] for answer in answers)
 
 
-def test_the_shipped_model_is_the_default(run_module, flower_photo):
+def test_shipped_model_is_the_default(run_module, flower_photo):
     if not (WEIGHTS / "model.safetensors").exists():
         pytest.skip("weights/ holds no model.safetensors")
     [answer] = json.loads(run_module("flower_model", flower_photo, "--json").stdout)
@@ -112,64 +112,64 @@ def test_the_shipped_model_is_the_default(run_module, flower_photo):
 
 
 @pytest.mark.parametrize("command", ["flower_model.cli.main", "training.train", "app"])
-def test_help_waits_for_no_library(command):
+def test_help_imports_no_heavy_library(command):
     slow = "{'numpy', 'PIL', 'torch', 'gradio'}"
     result = run("-c", f"import sys, {command}; print({slow} & sys.modules.keys())", env={})
     assert result.stdout == "set()\n", result.stderr
 
 
-# What it refuses
+# Errors
 
 
-def test_top_k_below_one_is_refused(run_here, tiny_folder):
+def test_top_k_below_one_is_rejected(run_here, tiny_folder):
     result = run_here(tiny_folder, "--top-k", "0")
     assert_one_sentence(result, "--top-k must be at least 1")
 
 
-def test_a_folder_without_photos_is_told(run_module, tiny_folder, tmp_path):
+def test_folder_without_photos_is_reported(run_module, tiny_folder, tmp_path):
     (tmp_path / "notes.txt").touch()
     result = run_module("flower_model", tmp_path, "--model", tiny_folder)
-    assert_one_sentence(result, "no photo in", tmp_path)
+    assert_one_sentence(result, "No photos found in", tmp_path)
 
 
-def test_an_unknown_model_folder_is_named(run_module, flower_photo, tmp_path):
+def test_missing_model_folder_is_named(run_module, flower_photo, tmp_path):
     nowhere = tmp_path / "nowhere"
     result = run_module("flower_model", flower_photo, "--model", nowhere)
     assert_one_sentence(result, "no model folder", nowhere)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_of_the_model_is_named(run_here, tiny_copy, name):
+def test_missing_model_file_is_named(run_here, tiny_copy, name):
     (tiny_copy / name).unlink()
     result = run_here(tiny_copy)
     assert_one_sentence(result, "holds no", name)
 
 
-def test_a_config_that_is_no_json_is_refused(run_here, tiny_copy):
+def test_config_with_invalid_json_is_rejected(run_here, tiny_copy):
     (tiny_copy / "config.json").write_text("{")
     result = run_here(tiny_copy)
     assert_one_sentence(result, "not valid JSON")
 
 
-def test_labels_that_do_not_fit_the_tensors_are_refused(run_here, tiny_copy):
+def test_labels_that_do_not_match_the_tensors_are_rejected(run_here, tiny_copy):
     edit_config(tiny_copy, label_names=["rose", "tulip"], num_classes=2)
     result = run_here(tiny_copy)
     assert_one_sentence(result, "does not fit its config.json", "2 labels")
 
 
-def test_labels_that_do_not_fit_num_classes_are_refused(run_here, tiny_copy):
+def test_labels_that_do_not_match_num_classes_are_rejected(run_here, tiny_copy):
     edit_config(tiny_copy, num_classes=7)
     result = run_here(tiny_copy)
     assert_one_sentence(result, "5 label_names", "num_classes is 7")
 
 
-def test_an_unknown_architecture_is_refused(run_here, tiny_copy):
+def test_unknown_architecture_is_rejected(run_here, tiny_copy):
     edit_config(tiny_copy, architecture="rosenet50")
     result = run_here(tiny_copy)
     assert_one_sentence(result, "rosenet50")
 
 
-def test_a_missing_tensor_is_named(run_here, tiny_copy):
+def test_missing_tensor_is_named(run_here, tiny_copy):
     tensors = load_file(tiny_copy / "model.safetensors")
     del tensors["fc.bias"]
     save_file(tensors, tiny_copy / "model.safetensors")
@@ -178,7 +178,7 @@ def test_a_missing_tensor_is_named(run_here, tiny_copy):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut short"])
-def test_damaged_weights_are_refused(run_here, tiny_copy, damage):
+def test_damaged_weights_are_rejected(run_here, tiny_copy, damage):
     weights = tiny_copy / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(b"\xff" * 4096 if damage == "garbage" else whole[: len(whole) // 2])
@@ -187,17 +187,17 @@ def test_damaged_weights_are_refused(run_here, tiny_copy, damage):
 
 
 def hub(tmp_path, endpoint):
-    """The environment in which the Hub lies at `endpoint` and nothing is cached."""
+    """Environment variables for a Hub at `endpoint` and an empty cache."""
     return {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
 
 
-def test_a_hub_that_cannot_be_reached_is_told(run_module, flower_photo, tmp_path):
+def test_unreachable_hub_is_reported(run_module, flower_photo, tmp_path):
     words = ("flower_model", flower_photo, "--model", "somebody/flowers")
     result = run_module(*words, **hub(tmp_path, "http://127.0.0.1:9"))
     assert_one_sentence(result, "somebody/flowers", "can't be reached")
 
 
-def test_a_hub_repository_that_does_not_exist_is_told(run_module, flower_photo, tmp_path):
+def test_missing_hub_repository_is_reported(run_module, flower_photo, tmp_path):
     class NotFound(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
             self.send_response(404)
@@ -218,6 +218,6 @@ def test_a_hub_repository_that_does_not_exist_is_told(run_module, flower_photo, 
     assert_one_sentence(result, "no Hub repository 'somebody/flowers'")
 
 
-def test_a_hub_name_that_cannot_be_one_is_told(run_here):
+def test_invalid_repository_name_is_reported(run_here):
     result = run_here("no/such/thing")
     assert_one_sentence(result, "no/such/thing")

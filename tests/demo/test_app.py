@@ -108,12 +108,12 @@ def test_a_port_in_use_is_told(run_script, tiny_folder):
     assert_one_sentence(result, port, "in use")
 
 
-def test_an_unknown_model_folder_is_named(run_script, tmp_path):
+def test_missing_model_folder_is_named(run_script, tmp_path):
     result = run_script("app.py", "--model", tmp_path / "nowhere", "--port", free_port())
     assert_one_sentence(result, "no model folder", tmp_path)
 
 
-def test_a_hub_that_cannot_be_reached_is_told(run_script, tmp_path):
+def test_unreachable_hub_is_reported(run_script, tmp_path):
     hub = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
     result = run_script("app.py", "--model", "somebody/flowers", **hub, **NO_PROXY)
     assert_one_sentence(result, "somebody/flowers", "can't be reached")

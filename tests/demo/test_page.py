@@ -181,7 +181,7 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     name(page).wait_for()
     upload(page, not_a_photo)
     expect(page.locator(".toast-body")).to_contain_text(
-        "The file is not a photo that can be opened: use a JPEG, PNG"
+        "The file is not a supported image: use a JPEG, PNG"
     )
     assert "Traceback" not in page.content()
     expect(name(page)).to_have_count(0)

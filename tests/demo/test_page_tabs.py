@@ -55,7 +55,9 @@ def test_many_photos_are_named_and_a_broken_one_is_told(many, photos, tiny_model
     send(many, *photos)
     summary = many.locator("#summary")
     expect(summary).to_contain_text("2 photos named. 1 could not be opened:")
-    expect(summary.locator("li")).to_contain_text("<b>broken.jpg: The file is not a photo")
+    expect(summary.locator("li")).to_contain_text(
+        "<b>broken.jpg: The file is not a supported image"
+    )
     label = tiny_model.predict(photos[0]).label
     expect(many.locator("#gallery .caption-label")).to_have_count(2)
     expect(many.locator("#gallery .caption-label").first).to_contain_text(label)
@@ -70,7 +72,7 @@ def test_the_csv_holds_every_row(many, photos, tiny_model, tmp_path):
     assert rows[0]["label"] == answer.label
     assert rows[0]["botanical_name"] == BOTANICAL[answer.label]
     assert float(rows[0]["probability"]) == pytest.approx(answer.probability, abs=0.02)
-    assert "not a photo" in rows[2]["error"]
+    assert "not a supported image" in rows[2]["error"]
 
 
 def test_a_zip_is_named_too(many, photos, tmp_path):

@@ -1,4 +1,4 @@
-"""predict_stream: any number of photos, in order, in bounded memory, whatever is wrong with some."""
+"""predict_stream: predictions and errors in order, in constant memory."""
 
 import gc
 import threading
@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from flower_model import FlowerModelError, ImageError
-from flower_model.photos.prefetch import map_ahead
+from flower_model.photos.prefetch import prefetch_map
 from tests.support.drawn import COLOURS, draw_photo
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> list[Path]:
-    """Eleven photos, of which the second, the fifth and the last can't be opened."""
+    """Eleven photos; the second, the fifth and the last are unreadable."""
     folder = tmp_path_factory.mktemp("photos")
     paths = [folder / f"{number:02}.png" for number in range(11)]
     for number, path in enumerate(paths):
@@ -35,11 +35,11 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if "open-photo" in thread.name}
 
 
-# What it answers
+# Results
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
-def test_it_answers_in_order_as_one_photo_at_a_time_would(tiny_model, photos, batch_size):
+def test_predictions_are_in_order_and_equal_to_single_ones(tiny_model, photos, batch_size):
     paths = readable(photos)
     answers = list(tiny_model.predict_stream(paths, top_k=2, batch_size=batch_size))
     assert len(answers) == len(paths)
@@ -50,49 +50,49 @@ def test_it_answers_in_order_as_one_photo_at_a_time_would(tiny_model, photos, ba
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_a_bad_photo_yields_its_error_in_its_place(tiny_model, photos, batch_size):
+def test_unreadable_photo_yields_its_error_at_its_position(tiny_model, photos, batch_size):
     answers = list(tiny_model.predict_stream(photos, batch_size=batch_size))
     assert len(answers) == len(photos)
-    for number, message in ((1, "not a photo"), (4, "cut short"), (10, "There is no file")):
+    for number, message in ((1, "not a supported image"), (4, "truncated"), (10, "does not exist")):
         assert isinstance(answers[number], ImageError) and message in str(answers[number])
         assert str(photos[number]) in str(answers[number])
     assert sum(isinstance(answer, ImageError) for answer in answers) == 3
 
 
-def test_bad_photos_alone_yield_nothing_but_errors(tiny_model, tmp_path):
+def test_unreadable_photos_only_yield_errors(tiny_model, tmp_path):
     answers = list(tiny_model.predict_stream(repeat(tmp_path / "nowhere.jpg", 5), batch_size=2))
     assert len(answers) == 5 and all(isinstance(answer, ImageError) for answer in answers)
 
 
-def test_no_photos_yield_no_answers(tiny_model):
+def test_empty_input_yields_nothing(tiny_model):
     assert list(tiny_model.predict_stream([])) == []
     assert tiny_model.predict([]) == []
 
 
-def test_a_list_is_answered_by_a_list_or_by_its_first_error(tiny_model, photos):
+def test_list_returns_a_list_or_raises_its_first_error(tiny_model, photos):
     labels = [answer.label for answer in tiny_model.predict(readable(photos), batch_size=3)]
     assert labels == [tiny_model.predict(path).label for path in readable(photos)]
-    with pytest.raises(ImageError, match="not a photo"):
+    with pytest.raises(ImageError, match="not a supported image"):
         tiny_model.predict(photos)
     assert not threads()
 
 
-def test_one_picture_may_be_given_many_times_before_it_is_decoded(tiny_model, flower_photo):
+def test_same_undecoded_picture_can_be_passed_repeatedly(tiny_model, flower_photo):
     picture = Image.open(flower_photo)
     answers = tiny_model.predict([picture] * 20, batch_size=4)
     assert {answer.top for answer in answers} == {answers[0].top}
 
 
 @pytest.mark.parametrize("number", [{"batch_size": 0}, {"top_k": 0}])
-def test_a_number_below_one_is_refused_at_once(tiny_model, number):
+def test_numbers_below_one_are_rejected_immediately(tiny_model, number):
     with pytest.raises(FlowerModelError, match="at least 1"):
         tiny_model.predict_stream([], **number)
 
 
-# What it takes, and when
+# Reading ahead
 
 
-def test_nothing_is_taken_or_started_before_an_answer_is_asked_for(tiny_model):
+def test_nothing_is_consumed_or_started_before_the_first_next(tiny_model):
     taken = iter([1, 2, 3])
     tiny_model.predict_stream(taken)
     assert list(taken) == [1, 2, 3]
@@ -100,7 +100,7 @@ def test_nothing_is_taken_or_started_before_an_answer_is_asked_for(tiny_model):
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
-def test_fewer_than_three_batches_are_taken_ahead(tiny_model, photos, batch_size):
+def test_reads_ahead_fewer_than_three_batches(tiny_model, photos, batch_size):
     taken = 0
 
     def endless():
@@ -115,9 +115,9 @@ def test_fewer_than_three_batches_are_taken_ahead(tiny_model, photos, batch_size
     stream.close()
 
 
-def test_while_one_result_is_used_the_next_are_made():
+def test_next_results_are_computed_while_one_is_in_use():
     made = threading.Event()
-    results = map_ahead(lambda number: made.set() if number == 1 else number, range(3), ahead=2)
+    results = prefetch_map(lambda number: made.set() if number == 1 else number, range(3), ahead=2)
     assert next(results) == 0
     assert made.wait(timeout=10)
     results.close()
@@ -133,15 +133,17 @@ def test_memory_does_not_grow_with_the_number_of_photos(tiny_model, photos):
         tracemalloc.stop()
         return highest
 
-    peak(20)  # what is made once
-    assert peak(100) <= peak(20) + 1_000_000  # bytes; the pixels of 80 photos are six times as many
+    peak(20)  # one-time allocations
+    assert (
+        peak(100) <= peak(20) + 1_000_000
+    )  # bytes; the pixels of 80 photos would take six times as many
 
 
-# How it ends
+# Shutdown and errors
 
 
 @pytest.mark.parametrize("end", ["exhausted", "closed", "dropped"])
-def test_it_leaves_no_thread_behind(tiny_model, photos, end):
+def test_no_thread_outlives_the_generator(tiny_model, photos, end):
     stream = tiny_model.predict_stream(photos, batch_size=2)
     next(stream)
     assert threads()
@@ -155,7 +157,7 @@ def test_it_leaves_no_thread_behind(tiny_model, photos, end):
     assert not threads()
 
 
-def test_an_error_of_the_photos_generator_reaches_the_caller(tiny_model, photos):
+def test_error_of_the_input_iterator_reaches_the_caller(tiny_model, photos):
     def interrupted():
         yield photos[0]
         raise RuntimeError("the folder is gone")
@@ -165,10 +167,10 @@ def test_an_error_of_the_photos_generator_reaches_the_caller(tiny_model, photos)
     assert not threads()
 
 
-def test_an_error_that_is_no_image_error_reaches_the_caller():
+def test_error_other_than_image_error_reaches_the_caller():
     def fail(number):
         raise RuntimeError(f"{number} failed")
 
     with pytest.raises(RuntimeError, match="0 failed"):
-        list(map_ahead(fail, range(50), ahead=4))
+        list(prefetch_map(fail, range(50), ahead=4))
     assert not threads()

@@ -1,4 +1,4 @@
-"""PhotoTransform: without timm, the pixels that timm's own transform gives."""
+"""PhotoTransform: the same pixels as timm's transform, without timm."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def photo(flower_photo) -> Image.Image:
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (500, 500), (2000, 300), (236, 236)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("crop", [0.875, 0.95, 1.0])
-def test_a_photo_that_shrinks_is_within_rounding(photo, size, interpolation, crop):
+def test_downscaled_photo_matches_timm_within_rounding(photo, size, interpolation, crop):
     found = difference(photo.resize(size), interpolation=interpolation, crop_pct=crop)
     assert found.max() <= 1
     assert (found > 0).mean() <= 0.01
@@ -49,28 +49,28 @@ def test_a_photo_that_shrinks_is_within_rounding(photo, size, interpolation, cro
 
 @pytest.mark.parametrize("size", [(224, 224), (235, 235), (100, 75), (30, 400), (1, 1)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_a_photo_that_grows_is_the_same(photo, size, interpolation):
+def test_upscaled_photo_matches_timm_exactly(photo, size, interpolation):
     assert difference(photo.resize(size), interpolation=interpolation).max() == 0
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("input_size", [(3, 224, 224), (3, 160, 224)])
 @pytest.mark.parametrize("size", [(640, 427), (200, 300), (300, 100)])
-def test_other_crops_and_shapes_are_within_rounding(photo, crop_mode, input_size, size):
+def test_other_crop_modes_and_shapes_match_timm_within_rounding(photo, crop_mode, input_size, size):
     found = difference(photo.resize(size), crop_mode=crop_mode, input_size=input_size)
     assert found.max() <= 1
     assert (found > 0).mean() <= 0.01
 
 
-def test_a_strip_of_a_photo_is_not_enlarged_whole(photo):
-    assert ours(photo.resize((1, 30_000))).shape == (224, 224, 3)  # whole: 5 GB
+def test_extreme_aspect_ratio_is_not_resized_whole(photo):
+    assert ours(photo.resize((1, 30_000))).shape == (224, 224, 3)  # the whole strip would take 5 GB
 
 
-def test_an_unknown_interpolation_is_refused():
+def test_unknown_interpolation_is_rejected():
     with pytest.raises(ModelError, match="interpolation 'random'"):
         ours(Image.new("RGB", (9, 9)), interpolation="random")
 
 
-def test_a_network_for_other_pictures_is_refused():
+def test_network_with_one_input_channel_is_rejected():
     with pytest.raises(ModelError, match="1 channels"):
         ours(Image.new("RGB", (9, 9)), input_size=(1, 28, 28))

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flower_model.errors import DataError, ImageError
 from flower_model.photos.decode import open_image
-from flower_model.system.cores import cores_of_process
+from flower_model.system.cores import cores_per_process
 from training.data.sampling import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
 from training.recipe import Recipe
 
@@ -30,7 +30,7 @@ def worker_count(accelerator: Accelerator) -> int:
     Where the network trains on two cores there is no core left for them, and starting them costs some
     seconds of every epoch: benchmarks/results/training.md has the times.
     """
-    cores = cores_of_process()
+    cores = cores_per_process()
     if accelerator.device.type == "cpu" and cores <= 2:
         return 0
     return min(8, cores)

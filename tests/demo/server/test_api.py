@@ -63,7 +63,7 @@ def test_identify_many_answers_each_photo_in_order(
     files = [handle_file(path) for path in (flower_photo, not_a_photo, archive)]
     first, bad, last = client.predict(files, api_name="/identify_many")
     assert first == {"photo": "dahlia.jpg", "answer": expected, "error": None}
-    assert bad["answer"] is None and "not a photo that can be opened" in bad["error"]
+    assert bad["answer"] is None and "not a supported image" in bad["error"]
     assert last == {"photo": "trip/1.jpg", "answer": expected, "error": None}
 
 
@@ -78,14 +78,14 @@ def test_these_two_are_the_only_endpoints_and_have_documented_types(client):
 
 
 def test_a_program_is_told_what_is_wrong_with_its_photo(client, not_a_photo):
-    with pytest.raises(AppError, match="^The file is not a photo that can be opened"):
+    with pytest.raises(AppError, match="^The file is not a supported image"):
         client.predict(handle_file(not_a_photo), api_name="/identify")
 
 
 def test_a_photo_that_is_cut_short_is_refused(client, flower_photo, tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(flower_photo.read_bytes()[:20_000])
-    with pytest.raises(AppError, match="damaged or cut short"):
+    with pytest.raises(AppError, match="damaged or truncated"):
         client.predict(handle_file(cut), api_name="/identify")
 
 
@@ -101,7 +101,7 @@ def test_a_bad_photo_does_not_spoil_those_that_come_with_it(
     ]
     for photo, job in zip(photos, jobs, strict=True):
         if photo == not_a_photo:
-            assert "not a photo" in str(job.exception())
+            assert "not a supported image" in str(job.exception())
         else:
             answer = job.result()
             assert answer["label"] == expected["label"]
@@ -160,9 +160,9 @@ def test_an_mcp_client_can_send_many_photos(served, expected, flower_photo):
     _, said = call_tool(served, "identify_many", photos=photos)
     first, bad, nothing = ast.literal_eval(said.content[0].text)
     assert first["answer"] == expected
-    assert "not a photo" in bad["error"] and "did not arrive" in nothing["error"]
+    assert "not a supported image" in bad["error"] and "did not arrive" in nothing["error"]
 
 
 def test_an_mcp_client_is_told_what_is_wrong(served):
     _, said = call_tool(served, "identify", photo="data:image/jpeg;base64,aGVsbG8=")
-    assert said.isError and "not a photo that can be opened" in said.content[0].text
+    assert said.isError and "not a supported image" in said.content[0].text
