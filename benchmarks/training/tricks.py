@@ -26,7 +26,7 @@ import torch
 from benchmarks.machine import RESULTS
 from benchmarks.training.ablations import Question, changed_recipe, prepared, spread_of
 from flower_model.system.memory import keep_freed_memory
-from training.data import loader as batches
+from training.data import loader
 from training.data.decoded import decode_photos, resize_side
 from training.data.sampling import Photos
 from training.data.sources import gather
@@ -84,7 +84,7 @@ def last_epoch(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if workers is not None:
-            stack.enter_context(mock.patch.object(batches, "worker_count", lambda _: workers))
+            stack.enter_context(mock.patch.object(loader, "worker_count", lambda _: workers))
         accelerator, bf16, photos, network = prepared(recipe)
         if not channels_last:
             network = network.to(memory_format=torch.contiguous_format)

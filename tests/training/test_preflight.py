@@ -8,7 +8,7 @@ from flower_model.errors import DataError, RecipeError
 from tests.support.drawn import draw_dataset
 from tests.training.test_training import small_run
 from training import train
-from training.data.loader import batches
+from training.data.loader import load_batches
 from training.data.sampling import load_photos
 from training.data.sources import gather
 from training.engine.preflight import check_network, check_settings, enough_memory
@@ -132,7 +132,7 @@ def test_fewer_photos_than_a_batch_come_by_twos_for_mixup(accelerator, tmp_path)
     assert photos.count == 9
     shapes = [
         len(targets)
-        for _, targets in batches(photos, recipe, 0, lambda _: torch.zeros(3), 0, accelerator)
+        for _, targets in load_batches(photos, recipe, 0, lambda _: torch.zeros(3), 0, accelerator)
     ]
     assert shapes == [8]
 

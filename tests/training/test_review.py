@@ -22,15 +22,13 @@ def photos(tmp_path) -> DecodedPhotos:
     """Discs of three colours, one of them in the wrong folder."""
     folder = draw_dataset(tmp_path / "discs", 12)
     shutil.move(folder / "yellow disc" / "000.png", folder / "red disc" / MISFILED)
-    return decode_photos(class_folders(folder), 64, "decoding", keep=False)
+    return decode_photos(class_folders(folder), 64, "decoding", cache=False)
 
 
 @pytest.fixture
 def probs(photos) -> np.ndarray:
     """Of a probe on the photos' mean colours, each photo judged without itself."""
-    features = np.stack(
-        [np.asarray(photos.picture(i)).mean(axis=(0, 1)) for i in range(len(photos))]
-    )
+    features = np.stack([np.asarray(photos.image(i)).mean(axis=(0, 1)) for i in range(len(photos))])
     return unseen_probabilities(features, photos.targets(LABELS), l2=0.01, balance=0.5)
 
 
@@ -45,7 +43,7 @@ def test_a_misfiled_photo_is_suspected_with_the_label_it_should_have(tmp_path, p
 def test_well_filed_photos_are_not_suspected(tmp_path, photos, probs):
     good = [i for i in range(len(photos)) if photos.photos[i].path.name != MISFILED]
     kept = DecodedPhotos(
-        [photos.photos[i] for i in good], photos.pictures, [photos.rows[i] for i in good], 64, []
+        [photos.photos[i] for i in good], photos.images, [photos.rows[i] for i in good], 64, []
     )
     assert write_suspects(tmp_path, [(kept, probs[good])], LABELS) == 0
 
@@ -55,7 +53,7 @@ def test_the_worst_photo_comes_first_on_its_sheet(tmp_path, photos, probs):
     with Image.open(tmp_path / "worst.jpg") as sheet:
         first = np.asarray(sheet)[40:100, 40:100].mean(axis=(0, 1))
     misfiled = next(i for i, p in enumerate(photos.photos) if p.path.name == MISFILED)
-    centre = np.asarray(photos.picture(misfiled).resize((146, 146)))[40:100, 40:100]
+    centre = np.asarray(photos.image(misfiled).resize((146, 146)))[40:100, 40:100]
     assert np.abs(first - centre.mean(axis=(0, 1))).max() < 12
     assert (tmp_path / "doubtful.jpg").exists()
 

@@ -1,1 +1,1 @@
-"""Photos on their way to the network: sources, decoding, sampling, augmentation and batches."""
+"""The data pipeline: sources, decoding, sampling, augmentation and batches."""

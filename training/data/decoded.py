@@ -1,4 +1,4 @@
-"""Photos decoded once, kept in memory or on disk for every epoch and run."""
+"""Decoded photos, kept in memory or in the decoded-photo cache for all epochs and runs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,28 @@ import numpy as np
 import psutil
 from accelerate.utils import tqdm
 from PIL import Image
+from torchvision.transforms.functional import InterpolationMode, resize
 
-from flower_model.errors import ImageError
+from flower_model.errors import ImageError, shorten
 from flower_model.photos.decode import open_image
-from training.data.decoded_cache import read_set, set_name, write_set
+from training.data.decoded_cache import cache_key, load_images, save_images
 from training.data.sources import Photo, digest
 
 
 @dataclass(frozen=True)
 class DecodedPhotos:
-    """Photos that open, with their pictures decoded where there is room for these.
+    """Readable photos with their decoded images.
 
     Attributes:
-        photos: The photos, unreadable ones left out.
-        pictures: RGB arrays (height, width, 3) uint8; None for one that is decoded when asked for.
-        rows: Where in `pictures` the picture of each photo is.
-        short_side: Of the pictures, at most; pixels.
-        skipped: One sentence for each photo that does not open.
+        photos: The photos, without unreadable ones.
+        images: RGB arrays (height, width, 3) uint8; None where the image is decoded on each access.
+        rows: Index in `images` of each photo.
+        short_side: Maximum length of an image's short side in pixels.
+        skipped: One sentence for each unreadable photo.
     """
 
     photos: list[Photo]
-    pictures: Sequence[np.ndarray | None]
+    images: Sequence[np.ndarray | None]
     rows: list[int]
     short_side: int
     skipped: list[str]
@@ -38,15 +39,15 @@ class DecodedPhotos:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def picture(self, index: int) -> Image.Image:
-        """The photo as RGB picture, its short side at most `short_side`."""
-        array = self.pictures[self.rows[index]]
+    def image(self, index: int) -> Image.Image:
+        """Return a photo as an RGB image whose short side is at most `short_side` pixels."""
+        array = self.images[self.rows[index]]
         if array is None:
             return _shrink(open_image(self.photos[index].path), self.short_side)
         return Image.fromarray(array)
 
     def sample(self, count: int, seed: int = 0) -> "DecodedPhotos":
-        """At most `count` of the photos, drawn at random."""
+        """Return a random sample of at most `count` photos."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:count]
         return replace(
             self,
@@ -54,51 +55,51 @@ class DecodedPhotos:
             rows=[self.rows[index] for index in drawn],
         )
 
-    def share(self, process: int, processes: int) -> "DecodedPhotos":
-        """Every so manieth of the photos, beginning with number `process`."""
+    def shard(self, process: int, processes: int) -> "DecodedPhotos":
+        """Return every `processes`-th photo, starting at index `process`."""
         mine = slice(process, None, processes)
         return replace(self, photos=self.photos[mine], rows=self.rows[mine])
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
-        """(photos,) int64 class indices in the order of `labels`."""
+        """Return the class indices (photos,) int64 in the order of `labels`."""
         index = {label: i for i, label in enumerate(labels)}
         return np.array([index[photo.label] for photo in self.photos], dtype=np.int64)
 
 
 def decode_photos(
-    photos: Sequence[Photo], short_side: int, title: str, *, keep: bool = True
+    photos: Sequence[Photo], short_side: int, title: str, *, cache: bool = True
 ) -> DecodedPhotos:
-    """Opens every photo once, so that a broken one is found now and not an hour into training.
+    """Open every photo once, so that unreadable files are found before training starts.
 
     Args:
-        photos: What to open.
-        short_side: Larger photos are shrunk to it; pixels.
-        title: Of the progress bar.
-        keep: Whether the next run finds the pictures on disk, where this has room for them.
+        photos: The photos to open.
+        short_side: Larger photos are resized to this short side in pixels.
+        title: Title of the progress bar.
+        cache: Use the decoded-photo cache on disk.
     """
-    expected = len(photos) * short_side * short_side * 4.5  # bytes
-    in_memory = expected < psutil.virtual_memory().available / 4
+    expected_size = len(photos) * short_side * short_side * 4.5  # bytes
+    fits_in_memory = expected_size < psutil.virtual_memory().available / 4
     with ThreadPoolExecutor() as pool:
 
         def decoded() -> Iterator[np.ndarray | None]:
             results = pool.map(partial(_decode, short_side=short_side), photos)
             yield from tqdm(results, title, len(photos), unit=" photos", leave=False)
 
-        mapped = None
-        if keep:
-            name = set_name(pool.map(digest, [photo.path for photo in photos]), short_side)
-            mapped = read_set(name) or write_set(name, decoded(), expected)
-        if mapped is not None:
-            pictures: Sequence[np.ndarray | None] = mapped
-            opens = [picture is not None for picture in mapped]
+        cached = None
+        if cache:
+            key = cache_key(pool.map(digest, [photo.path for photo in photos]), short_side)
+            cached = load_images(key) or save_images(key, decoded(), expected_size)
+        if cached is not None:
+            images: Sequence[np.ndarray | None] = cached
+            readable = [image is not None for image in cached]
         else:
-            pictures, opens = [], []
-            for picture in decoded():
-                pictures.append(picture if in_memory else None)
-                opens.append(picture is not None)
-    rows = [row for row in range(len(photos)) if opens[row]]
-    skipped = [_why(photo) for photo, opened in zip(photos, opens, strict=True) if not opened]
-    return DecodedPhotos([photos[row] for row in rows], pictures, rows, short_side, skipped)
+            images, readable = [], []
+            for image in decoded():
+                images.append(image if fits_in_memory else None)
+                readable.append(image is not None)
+    rows = [row for row in range(len(photos)) if readable[row]]
+    skipped = [_reason(photo) for photo, ok in zip(photos, readable, strict=True) if not ok]
+    return DecodedPhotos([photos[row] for row in rows], images, rows, short_side, skipped)
 
 
 def _decode(photo: Photo, short_side: int) -> np.ndarray | None:
@@ -108,28 +109,20 @@ def _decode(photo: Photo, short_side: int) -> np.ndarray | None:
         return None
 
 
-def _why(photo: Photo) -> str:
+def _reason(photo: Photo) -> str:
     try:
         open_image(photo.path)
     except ImageError as error:
         return str(error)
-    return f"'{photo.path}' could not be opened a moment ago."
+    return f"'{shorten(photo.path)}' could not be opened at first, but can be now."
 
 
-def _shrink(picture: Image.Image, short_side: int) -> Image.Image:
-    width, height = picture.size
-    scale = short_side / min(width, height)
-    if scale >= 1:
-        return picture
-    # Rounded as torchvision's Resize rounds, so that a later Resize to this side changes nothing.
-    size = (
-        (short_side, int(short_side * height / width))
-        if width <= height
-        else (int(short_side * width / height), short_side)
-    )
-    return picture.resize(size, Image.Resampling.BICUBIC)
+def _shrink(image: Image.Image, short_side: int) -> Image.Image:
+    if min(image.size) <= short_side:
+        return image
+    return resize(image, [short_side], InterpolationMode.BICUBIC)  # type: ignore[arg-type, return-value]  # PIL in, PIL out
 
 
 def resize_side(test_size: int, crop: float) -> int:
-    """Short side in pixels to which timm's evaluation transform resizes before its centre crop."""
+    """Return the short side in pixels to which timm's evaluation transform resizes before cropping."""
     return math.floor(test_size / crop)

@@ -1,7 +1,7 @@
-"""Decoded photos on disk: opened once, then mapped into every run and process that needs them.
+"""The decoded-photo cache on disk: one Arrow file per set of photos, memory-mapped by every run.
 
-A set is one Arrow file, named after the content of its photos, so it is found again wherever these
-lie. A photo that does not open has a row without pixels.
+A file is named after the content of its photos, so moved photos are found again. A photo that can't
+be opened has a row without pixels.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ from huggingface_hub import constants
 from flower_model.errors import WriteError
 from flower_model.system.files import atomic_path
 
-FORMAT = 1  # of a set; counts up when what it holds changes
-LIMIT = 10e9  # bytes of all sets; the ones not used for longest go first
-ABANDONED = 3600  # seconds since a file was last written to, after which its run was killed
-ROWS = 256  # photos of a record batch
+FORMAT = 1  # increment it when the layout of the files changes
+LIMIT = 10e9  # bytes of all files; the least recently used ones are evicted
+STALE = 3600  # seconds since the last write to a temporary file, after which its writer is dead
+ROWS = 256  # photos per record batch
 SCHEMA = pa.schema(
     [("height", pa.int32()), ("width", pa.int32()), ("pixels", pa.large_binary())],
 )
 
 
-class Pictures(Sequence[np.ndarray | None]):
-    """The pictures of a set, mapped from its file: (height, width, 3) uint8, read-only.
+class MappedImages(Sequence[np.ndarray | None]):
+    """The images of a cache file: read-only arrays (height, width, 3) uint8, or None.
 
-    It travels to another process as the name of the file.
+    Pickling it pickles the path of the file, so that worker processes map the file themselves.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,82 +54,85 @@ class Pictures(Sequence[np.ndarray | None]):
         return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape)
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
-        return Pictures, (self.path,)
+        return MappedImages, (self.path,)
 
 
-def set_name(digests: Iterable[str], short_side: int) -> str:
-    """The name of the set of photos with these SHA-256 sums, in this order, at this size."""
+def cache_key(digests: Iterable[str], short_side: int) -> str:
+    """Return the file name for photos with these SHA-256 digests, in this order, at this size."""
     content = "\n".join([f"{FORMAT} {short_side}", *digests])
     return f"{hashlib.sha256(content.encode()).hexdigest()}.arrow"
 
 
-def read_set(name: str) -> Pictures | None:
-    """The set of that name, or None if there is none that can be read."""
-    path = _folder() / name
+def load_images(key: str) -> MappedImages | None:
+    """Return the cached images, or None if there is no readable file."""
+    path = _folder() / key
     try:
-        pictures = Pictures(path)
-        os.utime(path)  # used just now
+        images = MappedImages(path)
+        os.utime(path)  # marks it as recently used
     except (OSError, pa.ArrowException):
         return None
-    return pictures
+    return images
 
 
-def write_set(name: str, pictures: Iterable[np.ndarray | None], expected: float) -> Pictures | None:
-    """Keeps a set as its pictures come, and gives it back.
+def save_images(
+    key: str, images: Iterable[np.ndarray | None], expected_size: float
+) -> MappedImages | None:
+    """Write images to the cache while they are being decoded, and return them memory-mapped.
 
-    The file appears in one step, and whole: several runs may write the same one at once.
+    The file is renamed into place when it is complete, so concurrent runs may write the same one.
 
     Args:
-        name: Its name.
-        pictures: Arrays (height, width, 3) uint8, or None where a photo does not open.
-        expected: About how many bytes it will take.
+        key: See `cache_key`.
+        images: Arrays (height, width, 3) uint8, or None for a photo that can't be opened.
+        expected_size: Estimated size of the file in bytes.
 
     Returns:
-        The set; None if there is no room for it, or none may be written.
+        The images; None if the disk has no room for them or the cache can't be written.
     """
-    if expected > LIMIT:
+    if expected_size > LIMIT:
         return None
     try:
         _folder().mkdir(parents=True, exist_ok=True)
-        _make_room(expected)
-        if expected > shutil.disk_usage(_folder()).free / 2:
+        _evict(expected_size)
+        if expected_size > shutil.disk_usage(_folder()).free / 2:
             return None
         with (
-            atomic_path(_folder() / name) as temporary,
+            atomic_path(_folder() / key) as temporary,
             pa.OSFile(str(temporary), "wb") as file,
             pa.ipc.new_file(file, SCHEMA) as writer,
         ):
             rows: list[tuple[int, int, memoryview] | tuple[None, None, None]] = []
-            for picture in pictures:
+            for image in images:
                 rows.append(
                     (None, None, None)
-                    if picture is None
-                    else (*picture.shape[:2], np.ascontiguousarray(picture).data.cast("B"))
+                    if image is None
+                    else (*image.shape[:2], np.ascontiguousarray(image).data.cast("B"))
                 )
                 if len(rows) == ROWS:
-                    writer.write_batch(_batch(rows))
+                    writer.write_batch(_record_batch(rows))
                     rows = []
             if rows:
-                writer.write_batch(_batch(rows))
+                writer.write_batch(_record_batch(rows))
     except (OSError, WriteError, pa.ArrowException):
         return None
-    return read_set(name)
+    return load_images(key)
 
 
-def _batch(rows: list[Any]) -> pa.RecordBatch:
+def _record_batch(rows: list[Any]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True)
     arrays = [pa.array(list(c), field.type) for c, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
-def _make_room(needed: float) -> None:
+def _evict(needed: float) -> None:
+    """Delete stale temporary files, and the least recently used files until `needed` bytes fit."""
     for path in _folder().glob(".*.tmp"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
+            if time.time() - path.stat().st_mtime > STALE:
                 path.unlink()
     files = sorted(_folder().glob("*.arrow"), key=lambda path: path.stat().st_mtime)
     total = needed + sum(path.stat().st_size for path in files)
-    for path in files:  # a run that has one of them mapped keeps it until it ends
+    for path in files:  # a run that has mapped one of them keeps it until it exits
         if total <= LIMIT:
             break
         total -= path.stat().st_size

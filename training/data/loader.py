@@ -1,4 +1,4 @@
-"""The batches of one epoch, from photos that were decoded once or from shards."""
+"""The batches of one epoch, from decoded photos or from streamed shards."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +13,22 @@ from torch.utils.data import DataLoader, Dataset
 from flower_model.errors import DataError, ImageError
 from flower_model.photos.decode import open_image
 from flower_model.system.cores import cores_per_process
-from training.data.sampling import BalancedSampler, DrawnPhotos, Photos, TransformedPhotos
+from training.data.sampling import BalancedSampler, EpochPhotos, Photos, TransformedPhotos
 from training.recipe import Recipe
 
-WINDOW = 64  # batches of a stream that are in memory as files
+PREFETCHED = 64  # batches of a stream that are read ahead as encoded files
 
 
-def steps_of(photos: Photos, recipe: Recipe) -> int:
-    """How many steps an epoch has."""
+def steps_per_epoch(photos: Photos, recipe: Recipe) -> int:
+    """Return the number of optimizer steps in an epoch."""
     return max(1, photos.count // recipe.finetune.batch_size)
 
 
 def worker_count(accelerator: Accelerator) -> int:
-    """How many processes of their own transform photos for this one; 0: it does so itself.
+    """Return the number of data loader workers for this process; 0 loads in the process itself.
 
-    Where the network trains on two cores there is no core left for them, and starting them costs some
-    seconds of every epoch: benchmarks/results/training.md has the times.
+    When the model trains on two CPU cores, workers would compete with it, and starting them takes
+    seconds per epoch (see benchmarks/results/training.md).
     """
     cores = cores_per_process()
     if accelerator.device.type == "cpu" and cores <= 2:
@@ -36,21 +36,21 @@ def worker_count(accelerator: Accelerator) -> int:
     return min(8, cores)
 
 
-def batches(
+def load_batches(
     photos: Photos, recipe: Recipe, epoch: int, transform: Any, seed: int, accelerator: Accelerator
 ) -> Iterable[Any]:
-    """This process's share of an epoch's batches: pixels (photos, 3, height, width) and targets.
+    """Return this process's batches of an epoch: pixels (photos, 3, height, width) and targets.
 
     Args:
-        photos: Of the run.
-        recipe: The run.
-        epoch: Its number.
-        transform: From a picture to its pixels.
-        seed: Of the order and of all that the transform draws.
-        accelerator: Which knows device and processes.
+        photos: The photos of the run.
+        recipe: The recipe of the run.
+        epoch: Number of the epoch, counted from 0.
+        transform: Maps an image to a tensor.
+        seed: Seed of the augmentation, and of the order of a stream.
+        accelerator: Provides the device and the number of processes.
     """
     settings, balance = recipe.finetune, recipe.data.balance
-    size, steps = settings.batch_size // settings.accumulate, steps_of(photos, recipe)
+    size, steps = settings.batch_size // settings.accumulate, steps_per_epoch(photos, recipe)
     if photos.stream is not None:
         draws = photos.stream.draws(
             balance=balance,
@@ -60,24 +60,24 @@ def batches(
         )
         size //= accelerator.num_processes
         count = steps * settings.accumulate
-        loaded = _loaded(draws, size, count, transform, seed, worker_count(accelerator))
+        loaded = _prefetch(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
     sampler = BalancedSampler(photos.train_targets, balance, recipe.seed, epoch)
     count = min(photos.count, steps * settings.batch_size)
     if settings.mixup or settings.cutmix:
-        count -= count % 2  # of a single batch that is not full; timm blends photos by twos
+        count -= count % 2  # timm mixes photos in pairs, and a single batch may be incomplete
     order = list(sampler)[:count]
-    dataset = DrawnPhotos(
+    dataset = EpochPhotos(
         TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
     )
-    # Accelerate gives each process its share of every batch.
+    # Accelerate divides every batch among the processes.
     loader = DataLoader(dataset, size, num_workers=worker_count(accelerator))
     prepared: Any = accelerator.prepare(loader)
     return prepared
 
 
-class OpenedPhotos(Dataset[tuple[Any, int]]):
-    """(transformed picture, class index) of files; for one that does not open, of the next that does."""
+class EncodedPhotos(Dataset[tuple[Any, int]]):
+    """Pairs (transformed photo, class index); an unreadable file is replaced by the next readable one."""
 
     def __init__(self, files: Sequence[tuple[bytes, int]], transform: Any) -> None:
         self.files, self.transform = files, transform
@@ -89,10 +89,12 @@ class OpenedPhotos(Dataset[tuple[Any, int]]):
         for content, target in (*self.files[index:], *self.files[:index]):
             with suppress(ImageError):
                 return self.transform(open_image(content)), target
-        raise DataError(f"None of {len(self.files)} photos in a row can be opened.")
+        raise DataError(
+            f"{len(self.files)} consecutive photos of the stream can't be opened: check the shards."
+        )
 
 
-def _loaded(
+def _prefetch(
     draws: Iterator[tuple[bytes, int]],
     size: int,
     count: int,
@@ -100,12 +102,12 @@ def _loaded(
     seed: int,
     workers: int,
 ) -> Iterator[Any]:
-    """So many batches of the photos drawn from a stream.
+    """Yield `count` batches of a stream.
 
-    The shards are read here, ahead of what is trained on, and only files are opened in processes of
-    their own, if there are any: what reads shards has threads, which do not survive a fork.
+    The shards are read ahead by a thread of this process; workers only decode files, because the
+    shard reader has threads that don't survive a fork.
     """
-    windows = [min(WINDOW, count - first) for first in range(0, count, WINDOW)]  # in batches
+    windows = [min(PREFETCHED, count - first) for first in range(0, count, PREFETCHED)]  # batches
 
     def read(batches: int) -> list[tuple[bytes, int]]:
         return list(islice(draws, batches * size))
@@ -114,5 +116,5 @@ def _loaded(
         ahead = reader.submit(read, windows[0])
         for number, following in enumerate([*windows[1:], 0]):
             files, ahead = ahead.result(), reader.submit(read, following)
-            opened = DrawnPhotos(OpenedPhotos(files, transform), range(len(files)), seed + number)
-            yield from DataLoader(opened, size, num_workers=workers)
+            photos = EpochPhotos(EncodedPhotos(files, transform), range(len(files)), seed + number)
+            yield from DataLoader(photos, size, num_workers=workers)

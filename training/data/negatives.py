@@ -63,7 +63,7 @@ def foliage(photos: DecodedPhotos, seed: int = 0) -> list[np.ndarray]:
     """
     pieces: list[np.ndarray] = []
     for index in np.random.default_rng(seed).permutation(len(photos)):
-        window = _greenest(photos.picture(index))
+        window = _greenest(photos.image(index))
         if window is not None:
             pieces.append(window)
         if len(pieces) == FOLIAGE:

@@ -1,4 +1,4 @@
-"""The photos of a run, and which of them an epoch draws, in which order and with which randomness."""
+"""The photos of a run, and the class-balanced, reproducible sampling of its epochs."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from flower_model.errors import DataError
+from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.sources import check_classes, gather
 from training.data.streaming import StreamedPhotos, open_stream
@@ -20,13 +20,13 @@ from training.recipe import Data
 
 @dataclass(frozen=True)
 class Photos:
-    """What a run trains on and what it is measured on.
+    """The training and validation photos of a run.
 
     Attributes:
-        labels: Class names in the order of the network's outputs.
-        train: Of a stream, some of its photos.
+        labels: Class names in the order of the model's outputs.
+        train: The training photos; a sample of them if they are streamed.
         train_targets, val_targets: (photos,) int64 class indices.
-        stream: All training photos, where they are more than a disk holds.
+        stream: All training photos if they are streamed.
     """
 
     labels: list[str]
@@ -38,23 +38,25 @@ class Photos:
 
     @property
     def count(self) -> int:
-        """How many photos there are to train on."""
+        """Number of training photos."""
         return len(self.train if self.stream is None else self.stream)
 
 
 def load_photos(data: Data, root: Path, short_side: int) -> Photos:
-    """Gathers and decodes a recipe's photos; prints what was found and what was skipped.
+    """Gather and decode the photos of a recipe; print their numbers and the unreadable photos.
 
     Raises:
-        DataError: As `gather` does; also if the readable photos leave a class empty.
+        DataError: As `gather` does; also if a class has no readable photo.
     """
     train, val = gather(data, root)
     decoded_train = decode_photos(train, short_side, "decoding")
     decoded_val = decode_photos(val, short_side, "decoding")
     check_classes(decoded_train.photos, decoded_val.photos)
-    unread = {photo.label for photo in train} - {photo.label for photo in decoded_train.photos}
-    if unread:
-        raise DataError(f"No photo of class '{min(unread)}' can be opened: replace them.")
+    unreadable = {photo.label for photo in train} - {photo.label for photo in decoded_train.photos}
+    if unreadable:
+        raise DataError(
+            f"No photo of class '{shorten(min(unreadable))}' can be opened: replace its files."
+        )
     skipped = decoded_train.skipped + decoded_val.skipped
     for sentence in skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
@@ -75,7 +77,7 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
 
 
 class TransformedPhotos(Dataset[tuple[Any, int]]):
-    """(transformed picture, class index) of each photo."""
+    """Pairs (transformed photo, class index)."""
 
     def __init__(self, decoded: DecodedPhotos, targets: np.ndarray, transform: Any) -> None:
         self.decoded, self.targets, self.transform = decoded, targets, transform
@@ -84,14 +86,14 @@ class TransformedPhotos(Dataset[tuple[Any, int]]):
         return len(self.decoded)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.transform(self.decoded.picture(index)), int(self.targets[index])
+        return self.transform(self.decoded.image(index)), int(self.targets[index])
 
 
-class DrawnPhotos(Dataset[tuple[Any, int]]):
-    """The photos of one epoch in the order in which they were drawn.
+class EpochPhotos(Dataset[tuple[Any, int]]):
+    """The photos of one epoch in sampled order, with reproducible augmentation.
 
-    The randomness of each draw follows from the seed and its place in the epoch, so that it is the
-    same whichever process and worker transforms the photo, and disturbs nobody else's.
+    Each item is computed with random generators seeded from the seed and the item's position, so it
+    doesn't depend on the process or worker; the global generators are restored afterwards.
     """
 
     def __init__(self, photos: Dataset[tuple[Any, int]], order: Sequence[int], seed: int) -> None:
@@ -100,24 +102,24 @@ class DrawnPhotos(Dataset[tuple[Any, int]]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: int) -> tuple[Any, int]:
-        seed = int(np.random.SeedSequence((self.seed, place)).generate_state(1)[0])
+    def __getitem__(self, position: int) -> tuple[Any, int]:
+        seed = int(np.random.SeedSequence((self.seed, position)).generate_state(1)[0])
         python, numpy = random.getstate(), np.random.get_state()
         with torch.random.fork_rng(devices=[]):
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)
-            item = self.photos[self.order[place]]
+            item = self.photos[self.order[position]]
         random.setstate(python)
         np.random.set_state(numpy)
         return item
 
 
 class BalancedSampler(Sampler[int]):
-    """Draws one epoch so that large classes do not drown the small ones.
+    """Class-balanced sampling of one epoch by systematic resampling.
 
-    Systematic resampling: a photo whose expected number of draws is 2.3 is drawn 2 or 3 times,
-    and every photo expected once or more is seen in every epoch.
+    A photo with 2.3 expected draws is drawn 2 or 3 times, and every photo with at least one expected
+    draw appears in every epoch (unlike torch's WeightedRandomSampler, whose draws are independent).
     """
 
     def __init__(self, targets: np.ndarray, balance: float, seed: int, epoch: int) -> None:
@@ -137,5 +139,5 @@ class BalancedSampler(Sampler[int]):
 
 
 def class_weights(targets: np.ndarray, balance: float) -> np.ndarray:
-    """(photos,) weights, (size of the photo's class) ** -balance."""
+    """Return sampling weights (photos,): (size of the photo's class) ** -balance."""
     return np.bincount(targets)[targets].astype(float) ** -balance

@@ -1,8 +1,7 @@
-"""Photos of a dataset in shards, Parquet or WebDataset, on the Hugging Face Hub or in a folder.
+"""Datasets in Parquet or WebDataset shards, on the Hugging Face Hub or in a folder.
 
-`datasets` reads them, however they are packed. A dataset that fits on the disk is put into class
-folders once (`fetch_photos`). A larger one stays where it is: `fetch_sample` reads it through once, to
-count its classes and to keep some of its photos, and `StreamedPhotos` reads it anew in every epoch.
+`fetch_photos` copies a dataset that fits on the disk to class folders once. `fetch_sample` reads a larger
+one through once, to count its classes and to copy a sample; `StreamedPhotos` streams it in every epoch.
 """
 
 import hashlib
@@ -17,32 +16,32 @@ from typing import Any
 import numpy as np
 from huggingface_hub import HfApi, constants
 
-from flower_model.errors import DataError, HubError
+from flower_model.errors import DataError, HubError, shorten
 from flower_model.system.files import atomic_folder, atomic_path
 
 PREFIX = "hf://datasets/"
 SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
-SAMPLE = 5000  # training photos of a stream that are kept as files, of each class equally many
+SAMPLE = 5000  # training photos of a stream that are copied to files, equally many per class
 COUNTS_FILE = "counts.json"
 
 
 def is_sharded(source: str) -> bool:
-    """Whether a source is a dataset on the Hub, or a folder of Parquet or WebDataset files."""
+    """Return True for a dataset on the Hub and for a folder of Parquet or WebDataset files."""
     return source.startswith(PREFIX) or bool(_shard_files(source))
 
 
 def fetch_photos(source: str) -> Path:
-    """The photos of a dataset as a folder of class folders.
+    """Copy the photos of a dataset to a folder of class folders, unless that was done before.
 
-    If the dataset has validation photos the folder holds train/ and val/; otherwise it is its training
-    photos. It lies in the Hub client's cache under the dataset's version, and is complete.
+    If the dataset has a validation split, the folder has train/ and val/; otherwise it contains the
+    class folders of the training split. It is in the Hub client's assets cache, under the dataset's version.
 
     Raises:
-        HubError: If the dataset does not exist or can't be fetched.
-        DataError: If it has no column of images or none of classes.
+        HubError: If the dataset doesn't exist or can't be read.
+        DataError: If it has no image column or no label column.
     """
-    with errors_of(source):
-        version = version_of(source)
+    with hub_errors(source):
+        version = dataset_version(source)
         folder = _folder("photos", version, source)
         if not folder.is_dir():
             splits = open_splits(source, version)
@@ -56,22 +55,24 @@ def fetch_photos(source: str) -> Path:
 
 
 def fetch_sample(source: str) -> Path:
-    """Some training photos of a dataset and all of its validation photos, as train/ and val/.
+    """Copy a sample of a dataset's training photos and all validation photos to train/ and val/.
 
-    To choose them, and to count the photos of each class, the dataset is read through once. The folder
-    lies in the Hub client's cache under the dataset's version.
+    The dataset is read through once, which also counts the photos of each class (counts.json). The folder
+    is in the Hub client's assets cache, under the dataset's version.
 
     Raises:
-        HubError: If the dataset does not exist or can't be fetched.
-        DataError: If it has no column of images, none of classes or no validation photos.
+        HubError: If the dataset doesn't exist or can't be read.
+        DataError: If it has no image column, no label column or no validation split.
     """
-    with errors_of(source):
-        version = version_of(source)
+    with hub_errors(source):
+        version = dataset_version(source)
         folder = _folder("samples", version, source)
         if not folder.is_dir():
             splits = open_splits(source, version)
             if "val" not in splits:
-                raise DataError(f"'{source}' has no split called validation: a stream needs one.")
+                raise DataError(
+                    f"'{shorten(source)}' has no validation split, which streaming requires."
+                )
             with atomic_folder(folder) as temporary:
                 _write(splits["val"], temporary / "val", source)
                 counts = _write_sample(splits["train"], temporary / "train", source)
@@ -80,7 +81,7 @@ def fetch_sample(source: str) -> Path:
 
 
 def open_splits(source: str, version: str) -> dict[str, Any]:
-    """The rows of a dataset, as `datasets` streams them, under "train" and, where it has them, "val"."""
+    """Open the splits of a dataset for streaming, as "train" and, if present, "val" and "test"."""
     from datasets import load_dataset
 
     if source.startswith(PREFIX):
@@ -89,12 +90,14 @@ def open_splits(source: str, version: str) -> dict[str, Any]:
         found = load_dataset(source, streaming=True)
     splits = {SPLITS[name]: rows for name, rows in found.items() if name in SPLITS}
     if "train" not in splits:
-        raise DataError(f"'{source}' has no split called train.")
+        raise DataError(
+            f"'{shorten(source)}' has no training split, only {', '.join(map(str, found))}."
+        )
     return splits
 
 
-def version_of(source: str) -> str:
-    """Differs whenever the photos do."""
+def dataset_version(source: str) -> str:
+    """Return a version that changes whenever the photos change: the commit, or a hash of the files."""
     if source.startswith(PREFIX):
         return str(HfApi().dataset_info(source.removeprefix(PREFIX)).sha)
     files = [(file, file.stat()) for file in _shard_files(source)]
@@ -103,7 +106,7 @@ def version_of(source: str) -> str:
 
 
 def _shard_files(source: str) -> list[Path]:
-    """Of a folder as the Hub holds datasets: shards, or folders of shards."""
+    """Return the shards of a folder at any depth."""
     files = (file for end in ("parquet", "tar") for file in Path(source).glob(f"**/*.{end}"))
     return sorted(files)
 
@@ -114,72 +117,76 @@ def _folder(kind: str, version: str, source: str) -> Path:
 
 
 @contextmanager
-def errors_of(source: str) -> Iterator[None]:
-    """Says in one sentence, as HubError, why a dataset can't be read inside."""
+def hub_errors(source: str) -> Iterator[None]:
+    """Convert the errors of `datasets` and the Hub client into a HubError of one sentence."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:  # datasets' and the Hub client's own
+    except (OSError, ValueError, RuntimeError) as error:  # of datasets and the Hub client
         lines = (str(error).strip() or type(error).__name__).splitlines()
         reason = lines[-1 if "DataLoader worker" in lines[0] else 0]
-        raise HubError(f"'{source}' can't be fetched ({reason}).") from None
+        raise HubError(
+            f"'{shorten(source)}' can't be read ({shorten(reason, 150)}): check the name and the files."
+        ) from None
 
 
 def _write(rows: Any, folder: Path, source: str) -> None:
-    for number, (name, content) in enumerate(named_photos(undecoded(rows, source), source)):
+    for number, (name, content) in enumerate(iter_photos(without_decoding(rows, source), source)):
         with atomic_path(folder / name / f"{number:07}") as temporary:
             temporary.write_bytes(content)
 
 
 def _write_sample(rows: Any, folder: Path, source: str) -> dict[str, int]:
-    """Keeps equally many photos of each class, drawn at random; counts all.
+    """Copy a random sample of equally many photos per class, and return the counts of all photos.
 
-    How many is known at the end, so at first a class may have more than its share. Each photo draws
-    a number, and those with the lowest stay (bottom-k sampling, Cohen and Kaplan 2007).
+    Each photo gets a random number and those with the lowest stay (bottom-k sampling, Cohen and
+    Kaplan 2007), because the number of classes, and so the sample size per class, is known only at the end.
     """
     rng = np.random.default_rng(0)
     counts: Counter[str] = Counter()
-    kept: defaultdict[str, list[tuple[float, Path]]] = defaultdict(list)  # the highest number first
-    for place, (name, content) in enumerate(named_photos(undecoded(rows, source), source)):
+    kept: defaultdict[str, list[tuple[float, Path]]] = defaultdict(
+        list
+    )  # heaps, highest number first
+    for position, (name, content) in enumerate(iter_photos(without_decoding(rows, source), source)):
         counts[name] += 1
-        share, photos, drawn = max(1, SAMPLE // len(counts)), kept[name], rng.random()
-        if len(photos) < share or drawn < -photos[0][0]:
-            path = folder / name / f"{place:07}"
+        size, photos, drawn = max(1, SAMPLE // len(counts)), kept[name], rng.random()
+        if len(photos) < size or drawn < -photos[0][0]:
+            path = folder / name / f"{position:07}"
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
             heappush(photos, (-drawn, path))
-        _drop_highest(photos, share)
+        _drop_highest(photos, size)
     for photos in kept.values():
         _drop_highest(photos, max(1, SAMPLE // len(counts)))
     return dict(counts)
 
 
-def _drop_highest(photos: list[tuple[float, Path]], share: int) -> None:
-    while len(photos) > share:
+def _drop_highest(photos: list[tuple[float, Path]], size: int) -> None:
+    while len(photos) > size:
         heappop(photos)[1].unlink()
 
 
-def undecoded(rows: Any, source: str) -> Any:
-    """The rows with the files of the photos as they are."""
+def without_decoding(rows: Any, source: str) -> Any:
+    """Return the rows with the photos as encoded files."""
     from datasets import Image
 
     image, _ = _columns(rows.features, source)
     return rows.cast_column(image, Image(decode=False))
 
 
-def named_photos(rows: Any, source: str) -> Iterator[tuple[str, bytes]]:
-    """The class and the file of each photo."""
+def iter_photos(rows: Any, source: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (class name, encoded photo) of each row."""
     image, label = _columns(rows.features, source)
     names = getattr(rows.features[label], "names", None)
     for row in rows:
         text = names[row[label]] if names else str(row[label])
-        # whoever made the dataset chose this text: it must not lead out of a folder
+        # untrusted text, used as a folder name: it must not leave the folder
         name = text.replace("/", "-").replace("\\", "-").replace("\0", "").lstrip(".") or "unnamed"
         photo = row[image]
         yield name, photo["bytes"] or Path(photo["path"]).read_bytes()
 
 
 def _columns(features: Any, source: str) -> tuple[str, str]:
-    """The columns with the photos and with their classes."""
+    """Return the names of the image and the label column."""
     from datasets import ClassLabel, Image
 
     features = features or {}
@@ -187,5 +194,8 @@ def _columns(features: Any, source: str) -> tuple[str, str]:
     labels = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
     labels += [name for name in ("label", "labels", "cls", "class") if name in features]
     if not images or not labels:
-        raise DataError(f"'{source}' needs a column of images and one called label.")
+        raise DataError(
+            f"'{shorten(source)}' has the columns {shorten(', '.join(features) or 'none', 100)}: it needs "
+            "one of type Image, and one of type ClassLabel or named label."
+        )
     return images[0], labels[0]

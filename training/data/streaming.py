@@ -1,4 +1,4 @@
-"""Photos to train on that are read from their shards in every epoch, being more than a disk holds."""
+"""Streaming: training photos that are read from their shards in every epoch, for data larger than the disk."""
 
 import itertools
 import json
@@ -13,27 +13,27 @@ from flower_model.errors import DataError
 from training.data.shards import (
     COUNTS_FILE,
     PREFIX,
-    errors_of,
+    dataset_version,
     fetch_sample,
+    hub_errors,
     is_sharded,
-    named_photos,
+    iter_photos,
     open_splits,
-    undecoded,
-    version_of,
+    without_decoding,
 )
 from training.recipe import Data
 
-SHUFFLED = 1000  # rows that are drawn from at a time
+SHUFFLE_BUFFER = 1000  # rows
 
 
 @dataclass(frozen=True)
 class StreamedPhotos:
-    """The training photos of a dataset, read from their shards as they are needed.
+    """The training photos of a dataset in shards.
 
     Attributes:
-        source: Where they are.
-        version: Of the dataset: on the Hub, its commit.
-        counts: Label -> its number of photos.
+        source: A folder of shards or hf://datasets/user/name.
+        version: Version of the dataset; on the Hub, the commit.
+        counts: Label -> number of photos.
         rename: Class name in the dataset -> label.
     """
 
@@ -48,12 +48,13 @@ class StreamedPhotos:
     def draws(
         self, *, balance: float, seed: int, process: int, processes: int
     ) -> Iterator[tuple[bytes, int]]:
-        """The file and the class index of one photo after the other, without end.
+        """Yield pairs (encoded photo, class index) indefinitely.
 
         Args:
-            balance: As the recipe's.
-            seed: Of the order.
-            process, processes: Which share of the shards is read; of the rows if they can't be shared.
+            balance: The recipe's `data.balance`, applied by rejection sampling.
+            seed: Seed of the order.
+            process, processes: Read only this process's part of the shards, or of the rows if the
+                number of shards isn't a multiple of `processes`.
 
         Raises:
             HubError: If the shards can't be read.
@@ -64,47 +65,47 @@ class StreamedPhotos:
         targets = {label: index for index, label in enumerate(sorted(self.counts))}
         weights = {label: count**-balance for label, count in self.counts.items()}
         most = max(weights.values())
-        with errors_of(self.source):
+        with hub_errors(self.source):
             rows = open_splits(self.source, self.version)["train"]
-            rows = undecoded(rows, self.source).shuffle(seed, buffer_size=SHUFFLED)
+            rows = without_decoding(rows, self.source).shuffle(seed, buffer_size=SHUFFLE_BUFFER)
             rows = split_dataset_by_node(rows, process, processes)
             for number in itertools.count():
                 rows.set_epoch(number)
-                for name, content in named_photos(rows, self.source):
+                for name, content in iter_photos(rows, self.source):
                     label = self.rename.get(name, name)
                     if rng.random() < weights[label] / most:
                         yield content, targets[label]
 
 
 def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
-    """The stream of a recipe that asks for one.
+    """Return the stream of a recipe with `data.stream`, otherwise None.
 
     Raises:
-        HubError, DataError: As `fetch_sample` does; also if there is not one sharded source.
+        HubError, DataError: As `fetch_sample` and `stream_source` do.
     """
     if not data.stream:
         return None
     source = stream_source(data, root)
-    with errors_of(source):
-        version = version_of(source)
-    counted = json.loads((fetch_sample(source) / COUNTS_FILE).read_text(encoding="utf-8"))
+    with hub_errors(source):
+        version = dataset_version(source)
+    class_counts = json.loads((fetch_sample(source) / COUNTS_FILE).read_text(encoding="utf-8"))
     counts: Counter[str] = Counter()
-    for name, count in counted.items():
+    for name, count in class_counts.items():
         counts[data.rename.get(name, name)] += count
     return StreamedPhotos(source, version, counts, data.rename)
 
 
 def stream_source(data: Data, root: Path) -> str:
-    """Where the shards of a recipe with a stream are.
+    """Return the sharded source of a recipe with `data.stream`.
 
     Raises:
-        DataError: If there is not one sharded source.
+        DataError: Unless all photos come from one sharded source.
     """
     names = {name.rpartition(":")[0] or name for name in (*data.train, *data.val)}
     source = names.pop()
     source = source if source.startswith(PREFIX) else str(root / source)
     if names or not is_sharded(source):
         raise DataError(
-            "Only one dataset in shards, Parquet or WebDataset, can be streamed: name it by --data."
+            "--stream needs a single dataset in Parquet or WebDataset shards: name it with --data."
         )
     return source

@@ -21,7 +21,7 @@ from torch import nn
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
 from training.data.augment import mixup_of, train_transform
-from training.data.loader import batches, steps_of
+from training.data.loader import load_batches, steps_per_epoch
 from training.data.sampling import Photos
 from training.engine.checkpoint import (
     Progress,
@@ -81,7 +81,7 @@ def finetune(
     if settings.sync_batch_norm and accelerator.num_processes > 1:
         network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
-    steps = steps_of(photos, recipe)
+    steps = steps_per_epoch(photos, recipe)
     has_fused = settings.optimizer in ("adam", "adamw", "sgd")
     fused: dict[str, Any] = {"fused": True} if has_fused else {}
     optimizer = create_optimizer_v2(
@@ -156,8 +156,8 @@ def _train_epoch(
     torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
     size = settings.size_of(epoch)
     transform = train_transform(settings, size, data_config)
-    loader = batches(photos, recipe, epoch, transform, seed, accelerator)
-    steps = steps_of(photos, recipe)
+    loader = load_batches(photos, recipe, epoch, transform, seed, accelerator)
+    steps = steps_per_epoch(photos, recipe)
     mix = mixup_of(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
     update = epoch * steps

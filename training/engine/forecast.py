@@ -85,7 +85,7 @@ def _try(
 
     def sample(photos: list[Photo], count: int) -> DecodedPhotos:
         drawn = rng.permutation(len(photos))[:count]
-        return decode_photos([photos[index] for index in drawn], side, "trying", keep=False)
+        return decode_photos([photos[index] for index in drawn], side, "trying", cache=False)
 
     few = sample(val, VALIDATED)
     started = time.monotonic()

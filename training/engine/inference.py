@@ -68,7 +68,7 @@ def answer_photos(
     transform = PhotoTransform.from_data_config(runtime.data_config)
 
     def pixels_of(index: int) -> np.ndarray:
-        return transform.to_pixels(photos.picture(index))
+        return transform.to_pixels(photos.image(index))
 
     logits, features = [], []
     with (
@@ -103,7 +103,7 @@ def answer_shared(
         return answer_photos(runtime_of(), photos, title=title)
     for buffer in network.buffers():  # each process has batch norm's statistics of its own photos
         broadcast(buffer)
-    share = photos.share(state.process_index, state.num_processes)
+    share = photos.shard(state.process_index, state.num_processes)
     outputs = gather_object([answer_photos(runtime_of(), share, title=title)])
 
     def in_order(parts: list[np.ndarray]) -> np.ndarray:

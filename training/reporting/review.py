@@ -68,7 +68,7 @@ def write_contact_sheets(
     for name, order in (("worst", np.argsort(given)), ("doubtful", np.argsort(first - second))):
         tiles = [
             (
-                photos.picture(index),
+                photos.image(index),
                 f"{labels[probs[index].argmax()]} {100 * first[index]:.0f} %",
                 f"filed: {labels[targets[index]]} {100 * given[index]:.0f} %",
             )

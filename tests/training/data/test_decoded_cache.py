@@ -1,4 +1,4 @@
-"""Decoded photos are kept on disk: found again, shared, bounded, and never in the way."""
+"""The decoded-photo cache: hits, sharing between processes, eviction and failure."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ from training.data.sources import class_folders
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """An empty cache of this test's own."""
+    """An empty cache."""
     monkeypatch.setattr(decoded_cache.constants, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "flower_model" / "decoded"
 
@@ -32,23 +32,23 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def decode(folder: Path, short_side: int = 40, keep: bool = True) -> DecodedPhotos:
-    return decode_photos(class_folders(folder), short_side, "decoding", keep=keep)
+def decode(folder: Path, short_side: int = 40, use_cache: bool = True) -> DecodedPhotos:
+    return decode_photos(class_folders(folder), short_side, "decoding", cache=use_cache)
 
 
 def same(one: DecodedPhotos, other: DecodedPhotos) -> bool:
     return len(one) == len(other) and all(
-        np.array_equal(one.picture(i), other.picture(i)) for i in range(len(one))
+        np.array_equal(one.image(i), other.image(i)) for i in range(len(one))
     )
 
 
-def test_pictures_from_the_cache_are_those_of_the_photos(cache, folder):
+def test_cached_images_equal_decoded_photos(cache, folder):
     decode(folder)
     assert len(list(cache.iterdir())) == 1
-    assert same(decode(folder), decode(folder, keep=False))
+    assert same(decode(folder), decode(folder, use_cache=False))
 
 
-def test_a_second_run_opens_no_photo(cache, folder, monkeypatch):
+def test_second_run_opens_no_photo(cache, folder, monkeypatch):
     first = decode(folder)
     good = [photo for photo in class_folders(folder) if photo.path.name != "broken.jpg"]
     monkeypatch.setattr(
@@ -57,13 +57,13 @@ def test_a_second_run_opens_no_photo(cache, folder, monkeypatch):
     assert same(decode(folder), first) and len(first) == len(good)
 
 
-def test_an_unreadable_photo_is_named_again_from_the_cache(cache, folder):
+def test_unreadable_photo_is_reported_on_a_cache_hit_too(cache, folder):
     for decoded in (decode(folder), decode(folder)):
         assert len(decoded.skipped) == 1 and "broken.jpg" in decoded.skipped[0]
         assert all(photo.path.name != "broken.jpg" for photo in decoded.photos)
 
 
-def test_moved_photos_are_found_again_and_changed_ones_are_not(cache, folder, tmp_path):
+def test_moved_photos_hit_the_cache_and_changed_ones_miss_it(cache, folder, tmp_path):
     decode(folder)
     moved = Path(shutil.move(folder, tmp_path / "elsewhere"))
     decode(moved)
@@ -74,7 +74,7 @@ def test_moved_photos_are_found_again_and_changed_ones_are_not(cache, folder, tm
     assert len(list(cache.iterdir())) == 3
 
 
-def test_the_least_recently_used_set_makes_room(cache, folder, monkeypatch):
+def test_least_recently_used_file_is_evicted(cache, folder, monkeypatch):
     sizes = (24, 32, 40)
     for side in sizes[:2]:
         decode(folder, side)
@@ -91,33 +91,31 @@ def test_the_least_recently_used_set_makes_room(cache, folder, monkeypatch):
     decode(folder, 24)
 
 
-def test_a_set_larger_than_the_limit_is_not_kept_and_costs_no_other_its_place(
-    cache, folder, monkeypatch
-):
+def test_file_larger_than_the_limit_is_not_cached_and_evicts_nothing(cache, folder, monkeypatch):
     decode(folder, 24)
     kept = list(cache.iterdir())
     monkeypatch.setattr(decoded_cache, "LIMIT", kept[0].stat().st_size)
-    assert same(decode(folder), decode(folder, keep=False))
+    assert same(decode(folder), decode(folder, use_cache=False))
     assert list(cache.iterdir()) == kept
 
 
-def test_a_cache_that_can_not_be_written_is_no_obstacle(cache, folder):
+def test_unwritable_cache_is_ignored(cache, folder):
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder should be")
     decoded = decode(folder)
-    assert same(decoded, decode(folder, keep=False)) and len(decoded.skipped) == 1
+    assert same(decoded, decode(folder, use_cache=False)) and len(decoded.skipped) == 1
 
 
-def test_a_damaged_set_is_made_anew(cache, folder):
+def test_damaged_file_is_rewritten(cache, folder):
     decode(folder)
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:500])
-    assert same(decode(folder), decode(folder, keep=False))
+    assert same(decode(folder), decode(folder, use_cache=False))
 
 
-def test_a_mapped_set_travels_to_another_process_as_a_name(cache, folder):
+def test_mapped_images_are_pickled_as_a_path(cache, folder):
     decoded = decode(folder)
-    sent = pickle.dumps(decoded.pictures)
+    sent = pickle.dumps(decoded.images)
     assert len(sent) < 1000
     code = """import pickle, sys
 pictures = pickle.load(sys.stdin.buffer)
@@ -125,13 +123,13 @@ print(sum(int(picture.sum()) for picture in pictures if picture is not None))"""
     there = subprocess.run(
         [sys.executable, "-c", code], input=sent, cwd=ROOT, capture_output=True, check=True
     )
-    here = sum(int(picture.sum()) for picture in decoded.pictures if picture is not None)
+    here = sum(int(picture.sum()) for picture in decoded.images if picture is not None)
     assert int(there.stdout) == here
 
 
-def test_more_pictures_than_a_record_batch_holds(cache):
+def test_images_span_several_record_batches(cache):
     pictures = [np.full((2, 3, 3), i % 256, np.uint8) for i in range(2 * decoded_cache.ROWS + 5)]
-    kept = decoded_cache.write_set("many.arrow", pictures, 0)
+    kept = decoded_cache.save_images("many.arrow", pictures, 0)
     assert kept is not None and len(kept) == len(pictures)
     for index in (0, decoded_cache.ROWS - 1, decoded_cache.ROWS, len(pictures) - 1):
         assert np.array_equal(kept[index], pictures[index])

@@ -1,4 +1,4 @@
-"""Splits that do not leak, draws that balance, and batches that repeat."""
+"""Splits without leaks, class-balanced sampling and reproducible batches."""
 
 import random
 import shutil
@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader
 
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset
-from training.data import flowers102
-from training.data import loader as batches
-from training.data.sampling import BalancedSampler, DrawnPhotos
+from training.data import flowers102, loader
+from training.data.sampling import BalancedSampler, EpochPhotos
 from training.data.sources import class_folders, gather, source_photos
 from training.engine.linear_probe import fit_head
 from training.recipe import Data, load_recipe
@@ -28,7 +27,7 @@ def test_train_and_val_folders_are_used_as_they_are(tmp_path):
     assert all(photo.path.parts[-3] == "val" for photo in val)
 
 
-def test_a_folder_without_a_split_is_divided_by_class_and_by_seed(tmp_path):
+def test_folder_without_val_is_split_by_class_and_seed(tmp_path):
     draw_dataset(tmp_path / "set", 20)
     data = Data(train=("set:train",), val=("set:val",))
     train, val = gather(data, tmp_path)
@@ -38,7 +37,7 @@ def test_a_folder_without_a_split_is_divided_by_class_and_by_seed(tmp_path):
     assert gather(data.model_copy(update={"split_seed": 1}), tmp_path)[1] != val
 
 
-def test_a_rare_class_does_not_cost_the_others_their_photos(tmp_path):
+def test_rare_class_does_not_change_the_held_out_fraction_of_the_others(tmp_path):
     folder = draw_dataset(tmp_path / "set", 20)
     for number in range(2, 20):
         (folder / "red disc" / f"{number:03}.png").unlink()
@@ -47,7 +46,7 @@ def test_a_rare_class_does_not_cost_the_others_their_photos(tmp_path):
     assert {photo.label for photo in train} == set(COLOURS)
 
 
-def test_exact_duplicates_stay_on_one_side(tmp_path):
+def test_exact_duplicates_are_not_split(tmp_path):
     folder = draw_dataset(tmp_path / "set", 10)
     for label in COLOURS:
         for number in range(10):
@@ -58,7 +57,7 @@ def test_exact_duplicates_stay_on_one_side(tmp_path):
     assert len(train) + len(val) == 60
 
 
-def test_a_training_photo_that_is_also_held_out_is_left_out(tmp_path, capsys):
+def test_training_photo_that_is_also_held_out_is_excluded(tmp_path, capsys):
     draw_dataset(tmp_path / "set" / "train", 3)
     draw_dataset(tmp_path / "set" / "val", 1)  # the same seeds: the same photos
     train, _ = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
@@ -66,7 +65,7 @@ def test_a_training_photo_that_is_also_held_out_is_left_out(tmp_path, capsys):
     assert "3 training photos are also held out" in capsys.readouterr().out
 
 
-def test_sources_combine_and_classes_merge_by_name(tmp_path):
+def test_renamed_classes_are_merged(tmp_path):
     draw_dataset(tmp_path / "one", 2)
     draw_dataset(tmp_path / "two", 2, offset=50)
     rename = {"red disc": "round", "blue disc": "round"}
@@ -74,7 +73,7 @@ def test_sources_combine_and_classes_merge_by_name(tmp_path):
     assert {photo.label for photo in photos} == {"round", "yellow disc"}
 
 
-def test_an_epoch_draws_rare_classes_more_often_than_they_occur():
+def test_balanced_epoch_oversamples_rare_classes():
     targets = np.repeat([0, 1], [100, 4])
     counted = Counter(targets[list(BalancedSampler(targets, 0.0, seed=0, epoch=0))].tolist())
     equal = Counter(targets[list(BalancedSampler(targets, 1.0, seed=0, epoch=0))].tolist())
@@ -82,7 +81,7 @@ def test_an_epoch_draws_rare_classes_more_often_than_they_occur():
     assert equal == {0: 52, 1: 52}
 
 
-def test_an_epochs_draw_follows_from_seed_and_epoch():
+def test_sampling_is_determined_by_seed_and_epoch():
     targets = np.repeat([0, 1], [30, 5])
     draws = [
         list(BalancedSampler(targets, 0.5, seed, epoch)) for seed, epoch in [(0, 1), (0, 1), (0, 2)]
@@ -95,38 +94,38 @@ class Dice:
         return random.random(), np.random.rand(), torch.rand(()).item()
 
 
-def test_what_a_transform_draws_follows_from_the_photos_place_alone():
-    drawn = DrawnPhotos(Dice(), range(6), seed=3)
-    alone = [drawn[place] for place in range(6)]
+def test_augmentation_is_determined_by_the_position_in_the_epoch():
+    drawn = EpochPhotos(Dice(), range(6), seed=3)
+    alone = [drawn[position] for position in range(6)]
     assert len(set(alone)) == 6
     assert [tuple(item) for item in DataLoader(drawn, None, num_workers=2)] == alone
-    assert DrawnPhotos(Dice(), range(6), seed=4)[0] != alone[0]
+    assert EpochPhotos(Dice(), range(6), seed=4)[0] != alone[0]
 
 
-def test_drawing_a_photo_disturbs_no_other_random_numbers():
-    def thrown(between):
+def test_augmentation_restores_the_global_random_generators():
+    def numbers_after(between):
         for set_seed in (random.seed, np.random.seed, torch.manual_seed):
             set_seed(0)
         between()
         return Dice()[0]
 
-    drawn = DrawnPhotos(Dice(), range(6), seed=3)
-    assert thrown(lambda: drawn[1]) == thrown(lambda: None)
+    drawn = EpochPhotos(Dice(), range(6), seed=3)
+    assert numbers_after(lambda: drawn[1]) == numbers_after(lambda: None)
 
 
 @pytest.mark.parametrize(
     ("device", "cores", "processes", "workers"),
     [("cpu", 2, 1, 0), ("cpu", 4, 2, 0), ("cpu", 4, 1, 4), ("cuda", 2, 1, 2), ("cuda", 64, 4, 8)],
 )
-def test_photos_are_transformed_beside_the_network_where_there_is_room(
+def test_workers_are_used_when_there_are_spare_cores(
     monkeypatch, device, cores, processes, workers
 ):
     monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert batches.worker_count(SimpleNamespace(device=torch.device(device))) == workers
+    assert loader.worker_count(SimpleNamespace(device=torch.device(device))) == workers
 
 
-def test_the_probe_separates_what_can_be_separated():
+def test_probe_fits_separable_classes():
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1, 2], 30)
     features = (rng.normal(size=(90, 8)) + 4 * np.eye(3, 8)[targets]).astype(np.float32)
@@ -135,13 +134,13 @@ def test_the_probe_separates_what_can_be_separated():
     assert ((features @ weight.T + bias).argmax(1) == targets).mean() > 0.95
 
 
-def test_the_probe_gives_two_classes_two_outputs():
+def test_probe_has_two_outputs_for_two_classes():
     features = np.array([[0.0], [0.1], [0.9], [1.0]], np.float32)
     weight, bias = fit_head(features, np.array([0, 0, 1, 1]), l2=0.01, balance=0.0)
     assert ((features @ weight.T + bias).argmax(1) == [0, 0, 1, 1]).all()
 
 
-def test_the_102_names_are_english_botanical_and_distinct():
+def test_102_names_are_distinct():
     names = flowers102.class_names()
     assert len({english for english, _ in names}) == len(names) == 102
     assert names[0] == ("pink primrose", "Oenothera speciosa")
@@ -149,18 +148,18 @@ def test_the_102_names_are_english_botanical_and_distinct():
 
 
 @pytest.mark.parametrize("name", ["default", "flowers5", "flowers103", "report"])
-def test_every_recipe_can_be_read(name):
+def test_recipe_is_valid(name):
     assert load_recipe(name).finetune.epochs > 0
 
 
-def test_oxfords_photos_come_with_their_names(flower_data):
+def test_oxford_photos_have_english_names(flower_data):
     photos = source_photos("flowers102:val", flower_data, Data(train=("x",), val=("x",)))
     assert Counter(photo.label for photo in photos) == dict.fromkeys(
         (english for english, _ in flowers102.class_names()), 10
     )
 
 
-def test_the_names_are_those_of_the_data_sets_own_list(flower_data):
+def test_names_equal_the_official_list(flower_data):
     import json
 
     listed = json.loads((flower_data / "flowers-102" / "cat_to_name.json").read_text())
@@ -169,13 +168,13 @@ def test_the_names_are_those_of_the_data_sets_own_list(flower_data):
     ]
 
 
-def test_class_folders_ignores_hidden_files(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     folder = draw_dataset(tmp_path / "set", 1)
     (folder / "red disc" / ".DS_Store").write_bytes(b"x")
     assert len(class_folders(folder)) == 3
 
 
-def test_missing_photos_of_oxford_are_told_with_what_to_do(flower_data, tmp_path):
+def test_missing_oxford_photos_raise_an_actionable_error(flower_data, tmp_path):
     (tmp_path / "flowers-102" / "jpg").mkdir(parents=True)
     for name in ("imagelabels.mat", "setid.mat"):
         shutil.copy(flower_data / "flowers-102" / name, tmp_path / "flowers-102")

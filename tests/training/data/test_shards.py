@@ -1,4 +1,4 @@
-"""Photos from a dataset on the Hub or in a folder, as Parquet and as WebDataset shards."""
+"""Datasets in Parquet and WebDataset shards, on the Hub and in folders, copied and streamed."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from flower_model.errors import DataError, HubError
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training.data import shards
-from training.data.loader import OpenedPhotos
+from training.data.loader import EncodedPhotos
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
 
@@ -26,7 +26,7 @@ PER_CLASS = 8
 BRIEF = ["--set", "finetune.epochs=1"]
 
 
-def test_a_run_on_a_dataset_of_parquet_files(hub, tmp_path, run_module):
+def test_training_on_a_hub_dataset_in_parquet(hub, tmp_path, run_module):
     hub.add_repo(
         "flora/discs", {"data/train-00000-of-00001.parquet": parquet()}, repo_type="dataset"
     )
@@ -43,7 +43,7 @@ def test_a_run_on_a_dataset_of_parquet_files(hub, tmp_path, run_module):
     assert again.returncode == 0, again.stderr
 
 
-def test_a_run_on_a_dataset_of_webdataset_shards(hub, tmp_path, run_module):
+def test_training_on_a_hub_dataset_in_webdataset_shards(hub, tmp_path, run_module):
     shards = {f"train-{number:04}.tar": shard(number) for number in range(2)}
     hub.add_repo("flora/shards", shards, repo_type="dataset")
     words = small_run("hf://datasets/flora/shards", tmp_path / "run", *BRIEF)
@@ -54,7 +54,7 @@ def test_a_run_on_a_dataset_of_webdataset_shards(hub, tmp_path, run_module):
 
 
 @pytest.mark.parametrize("files", [None, {"table.csv": b"a,b\n1,2\n"}])
-def test_a_dataset_that_is_none_is_refused(hub, tmp_path, run_module, files):
+def test_missing_or_unlabelled_dataset_is_rejected(hub, tmp_path, run_module, files):
     if files:
         hub.add_repo("flora/none", files, repo_type="dataset")
     words = small_run("hf://datasets/flora/none", tmp_path / "run", *BRIEF)
@@ -67,7 +67,7 @@ def test_a_dataset_that_is_none_is_refused(hub, tmp_path, run_module, files):
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
-    # after each pass over the shards, for a fault of Arrow's that tests are too short for
+    # datasets sleeps after each pass over the shards to work around a bug in Arrow
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
     return tmp_path / "assets"
 
@@ -96,12 +96,12 @@ def data_of(folder: Path) -> Data:
 
 
 def pass_over(stream: StreamedPhotos, **changes) -> list[tuple[bytes, int]]:
-    """(file, class index) of as many photos as this process sees in an epoch."""
+    """(encoded photo, class index) of the photos that this process reads in an epoch."""
     options = {"balance": 0.0, "seed": 3, "process": 0, "processes": 1} | changes
     return list(islice(stream.draws(**options), len(stream) // options["processes"]))
 
 
-def test_a_run_on_streamed_shards(folder, tmp_path, run_module):
+def test_training_on_streamed_shards(folder, tmp_path, run_module):
     out = tmp_path / "run"
     words = small_run(folder, out, "--stream", *BRIEF)
     printed = run_module("training.train", *words, HF_ASSETS_CACHE=str(tmp_path / "assets"))
@@ -112,23 +112,23 @@ def test_a_run_on_streamed_shards(folder, tmp_path, run_module):
     assert [answer.label for answer in answers] == list(COLOURS)
 
 
-def test_a_stream_gives_every_photo_once_an_epoch(stream):
+def test_stream_yields_every_photo_once_per_epoch(stream):
     seen = pass_over(stream)
     assert len(seen) == len(set(seen)) == len(stream) == 6 * PER_CLASS
     assert Counter(target for _, target in seen) == dict.fromkeys(range(3), 2 * PER_CLASS)
 
 
-def test_processes_share_a_stream(stream):
+def test_processes_divide_a_stream(stream):
     shares = [pass_over(stream, process=process, processes=2) for process in range(2)]
     assert len(set(shares[0]) | set(shares[1])) == len(stream)
 
 
-def test_a_stream_repeats_by_its_seed(stream):
+def test_stream_order_is_determined_by_its_seed(stream):
     assert pass_over(stream) == pass_over(stream)
     assert pass_over(stream) != pass_over(stream, seed=4)
 
 
-def test_a_small_class_is_drawn_more_often_from_a_balanced_stream(tmp_path, cache):
+def test_balanced_stream_oversamples_a_small_class(tmp_path, cache):
     folder = tmp_path / "uneven"
     folder.mkdir()
     labels = [label for label in COLOURS for _ in range(2 if label == min(COLOURS) else 14)]
@@ -140,7 +140,7 @@ def test_a_small_class_is_drawn_more_often_from_a_balanced_stream(tmp_path, cach
     assert counted[0] < 4 and even[0] > 6
 
 
-def test_the_sample_of_a_stream_has_equally_many_of_each_class(folder, cache, monkeypatch):
+def test_sample_of_a_stream_has_equally_many_photos_per_class(folder, cache, monkeypatch):
     monkeypatch.setattr(shards, "SAMPLE", 9)
     sample = shards.fetch_sample(str(folder))
     kept = Counter(file.parent.name for file in (sample / "train").glob("*/*"))
@@ -148,7 +148,7 @@ def test_the_sample_of_a_stream_has_equally_many_of_each_class(folder, cache, mo
     assert json.loads((sample / "counts.json").read_text()) == dict.fromkeys(COLOURS, 2 * PER_CLASS)
 
 
-def test_the_sample_is_as_random_of_the_class_that_comes_first(tmp_path, cache, monkeypatch):
+def test_sample_of_the_first_class_is_random_too(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(shards, "SAMPLE", 9)
     folder = tmp_path / "sorted"
     folder.mkdir()
@@ -159,20 +159,20 @@ def test_the_sample_is_as_random_of_the_class_that_comes_first(tmp_path, cache, 
     assert len(places) == 3 and max(places) > 9
 
 
-def test_shards_in_a_folder_can_also_be_decoded_once(folder, cache):
+def test_shards_in_a_folder_are_copied_to_class_folders(folder, cache):
     photos = shards.fetch_photos(str(folder))
     assert len([*photos.glob("train/*/*")]) == 6 * PER_CLASS
 
 
-def test_a_stream_without_validation_photos_is_refused(folder, cache):
+def test_stream_without_a_validation_split_is_rejected(folder, cache):
     next(folder.glob("validation*")).unlink()
-    with pytest.raises(DataError, match="no split called validation"):
+    with pytest.raises(DataError, match="no validation split"):
         open_stream(data_of(folder), Path())
 
 
-def test_a_folder_without_shards_cannot_be_streamed(tmp_path, cache):
+def test_streaming_a_folder_without_shards_is_rejected(tmp_path, cache):
     draw_dataset(tmp_path / "set", 2)
-    with pytest.raises(DataError, match="can be streamed"):
+    with pytest.raises(DataError, match="--stream needs a single dataset"):
         open_stream(data_of(tmp_path / "set"), Path())
 
 
@@ -183,7 +183,7 @@ def png(label: str, number: int) -> bytes:
 
 
 def parquet(numbers: range = range(PER_CLASS)) -> bytes:
-    """A file as `datasets` pushes them to the Hub, with names of classes."""
+    """A Parquet file as `datasets` pushes it to the Hub, with class names."""
     return parquet_of([label for label in COLOURS for _ in numbers], numbers[0])
 
 
@@ -204,7 +204,7 @@ def parquet_of(labels: list[str], offset: int = 0) -> bytes:
 
 
 def shard(which: int) -> bytes:
-    """A tar file of pairs, NUMBER.png and NUMBER.cls, which holds the number of the class."""
+    """A tar file of pairs: NUMBER.png and NUMBER.cls, the class index as text."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for label in COLOURS:
@@ -220,19 +220,19 @@ def shard(which: int) -> bytes:
     return file.getvalue()
 
 
-def test_shards_that_go_away_during_training_are_told_of(stream, folder):
+def test_shards_deleted_during_training_raise_a_hub_error(stream, folder):
     draws = stream.draws(balance=0.0, seed=0, process=0, processes=1)
     next(draws)
     for file in folder.glob("train*"):
         file.unlink()
-    with pytest.raises(HubError, match="discs' can't be fetched"):
+    with pytest.raises(HubError, match="discs' can't be read"):
         for _ in draws:
             pass
 
 
-def test_a_photo_that_does_not_open_is_replaced_by_the_next():
+def test_unreadable_photo_is_replaced_by_the_next_one():
     files = [(b"no photo", 0), (png("red disc", 1), 1), (png("red disc", 2), 2)]
-    opened = OpenedPhotos(files, np.asarray)
+    opened = EncodedPhotos(files, np.asarray)
     assert [target for _, target in (opened[0], opened[1], opened[2])] == [1, 1, 2]
-    with pytest.raises(DataError, match="None of 1"):
-        OpenedPhotos(files[:1], np.asarray)[0]
+    with pytest.raises(DataError, match="1 consecutive photos"):
+        EncodedPhotos(files[:1], np.asarray)[0]
