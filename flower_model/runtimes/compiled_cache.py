@@ -1,40 +1,36 @@
-"""Compiled networks on disk, so that only the first start has to make them."""
+"""Disk cache of compiled networks, so that only the first start converts and compiles."""
 
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import constants
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
-from flower_model.system.files import sync
+from flower_model.errors import WriteError
+from flower_model.system.disk_cache import find_entry, new_entry
 
-FORMAT = 2  # of an entry; counts up when what it holds changes
-KEPT = 8  # entries; the one not used for longest goes first
-DAY = 86_400.0  # seconds; no process takes so long to write an entry
+KIND = "compiled"
+FORMAT = 3  # increment when the content of an entry changes
 LIBRARIES = ("openvino", "timm", "torch")  # another version may compile something else
+HEADER = 65_536  # bytes before the blob, a multiple of the page size so that it can be mapped
 
 
-def cache_key(folder: Path, *how: str) -> str | None:
-    """The name of what the files of a weights folder compile to, or None if one can't be read.
+def cache_key(folder: Path, *settings: str) -> str | None:
+    """Return the cache key of a weights folder, or None if a file can't be read.
 
     Args:
         folder: A weights folder.
-        how: What else the result depends on: precision, processor.
+        settings: Everything else that the result depends on: precision, processor.
 
     Returns:
-        A hexadecimal hash of the bytes of both files, the libraries' versions and `how`.
+        A hexadecimal hash of the content of both files, the library versions and `settings`.
     """
-    parts = [str(FORMAT), *how]
+    parts = [str(FORMAT), *settings]
     for library in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{library} {importlib.metadata.version(library)}")
@@ -48,56 +44,27 @@ def cache_key(folder: Path, *how: str) -> str | None:
 
 
 def read_entry(key: str) -> tuple[np.ndarray, Mapping[str, Any]] | None:
-    """The compiled network (bytes,) uint8 and timm's data config, or None if there is no whole one.
+    """Return a compiled network and timm's data config, or None if there is no intact entry.
 
-    The array is mapped, not read: it must live as long as what is made of it.
+    The network is a memory-mapped array (bytes,) uint8 that must outlive everything made from it.
     """
-    entry = _folder() / key
     try:
-        about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
-        # Copy-on-write: OpenVINO asks for memory that could be written to.
-        blob = np.memmap(entry / "model.blob", np.uint8, "c")
-        if hashlib.sha256(blob.data).hexdigest() != about["sha256"]:
+        if (path := find_entry(KIND, key)) is None:
             return None
-        data_config = dict(about["data_config"])
+        with path.open("rb") as file:
+            header = json.loads(file.read(HEADER))
+        # Copy-on-write, because OpenVINO requires writable memory.
+        blob = np.memmap(path, np.uint8, "c", offset=HEADER)
+        if hashlib.sha256(blob.data).hexdigest() != header["sha256"]:
+            return None
+        return blob, dict(header["data_config"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    with suppress(OSError):
-        os.utime(entry)  # used just now
-    return blob, data_config
 
 
 def write_entry(key: str, blob: bytes, data_config: Mapping[str, Any]) -> None:
-    """Keeps a compiled network for the next start; where nothing can be written, that is no error.
-
-    The entry appears in one step, and whole: several processes may write the same one at once.
-    """
-    about = {"sha256": hashlib.sha256(blob).hexdigest(), "data_config": dict(data_config)}
-    try:
-        _folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=_folder()) as temporary:
-            new, old = Path(temporary) / "new", Path(temporary) / "old"
-            new.mkdir()
-            (new / "model.blob").write_bytes(blob)
-            (new / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            for path in (new / "model.blob", new / "about.json", new):
-                sync(path)
-            with suppress(FileNotFoundError):
-                os.replace(_folder() / key, old)  # damaged, or another process was faster
-            os.replace(new, _folder() / key)
-        _tidy()
-    except OSError:
-        pass
-
-
-def _tidy() -> None:
-    folders = sorted(_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    unfinished = [path for path in folders if path.name.startswith(".")]
-    entries = [path for path in folders if path not in unfinished]
-    killed = [path for path in unfinished if path.stat().st_mtime < time.time() - DAY]
-    for path in entries[KEPT:] + killed:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _folder() -> Path:
-    return Path(constants.HF_ASSETS_CACHE) / "flower_model" / "compiled"
+    """Store a compiled network. An unwritable cache is not an error."""
+    header = {"sha256": hashlib.sha256(blob).hexdigest(), "data_config": dict(data_config)}
+    with suppress(WriteError), new_entry(KIND, key) as temporary, temporary.open("wb") as file:
+        file.write(json.dumps(header).encode().ljust(HEADER))
+        file.write(blob)
