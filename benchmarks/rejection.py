@@ -32,7 +32,7 @@ from training.calibration.rejection_fit import (
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.data.sources import source_photos
-from training.engine.inference import answer_photos, fastest_runtime
+from training.engine.inference import fastest_runtime, predict_photos
 from training.engine.pretrained import create_network
 from training.recipe import load_recipe
 from training.reporting.evaluation import decode_source
@@ -206,7 +206,7 @@ def see_with_pretrained(data_root: Path, pretrained: str) -> list[tuple[np.ndarr
         photos = source_photos(f"flowers102:{split}", data_root, recipe.data)
         side = resize_side(recipe.model.test_size, recipe.model.crop)
         decoded = decode_photos(photos, side, "decoding")
-        _, features = answer_photos(runtime, decoded, title=split)
+        _, features = predict_photos(runtime, decoded, title=split)
         seen.append((features, decoded.targets(sorted({p.label for p in photos}))))
     return seen
 
@@ -235,7 +235,7 @@ def main() -> None:
 
 
 def see(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True) -> Seen:
-    logits, features = answer_photos(model.runtime, photos, title="looking")
+    logits, features = predict_photos(model.runtime, photos, title="looking")
     targets = photos.targets(model.labels) if labelled else np.empty(0, np.int64)
     return Seen(features, logits, targets)
 

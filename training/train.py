@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flower_model.cli.common import run_command
 from flower_model.errors import HubError, RecipeError
 from training.arguments import chosen_recipe, not_flowers_folder, parser
-from training.engine.run_folder import check_run, note_photos, open_run
+from training.engine.run_folder import check_run, open_run, record_photos
 from training.recipe import Recipe
 
 if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
@@ -42,9 +42,9 @@ def run_training(options: argparse.Namespace) -> int:
     if options.resume and (run / "model").is_dir():  # written last, and in one step
         print(f"The run is finished: its model is in {run / 'model'}.")
     else:
-        from training.engine.preflight import enough_memory
+        from training.engine.preflight import explain_out_of_memory
 
-        with enough_memory():
+        with explain_out_of_memory():
             train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
         push(run / "model", options.push_to_hub)
@@ -55,13 +55,13 @@ def explain(recipe: Recipe, data_root: Path) -> str:
     """What `train` would do with the same arguments, and how long each phase would take."""
     from flower_model.system.memory import keep_freed_memory
     from training.engine.forecast import forecast
-    from training.engine.preflight import enough_memory
+    from training.engine.preflight import explain_out_of_memory
 
     keep_freed_memory()
     accelerator, bf16 = processes_of(recipe)
     if accelerator.num_processes > 1:
         raise RecipeError("--explain tries a run on one process: ask for it without a launcher.")
-    with enough_memory():
+    with explain_out_of_memory():
         return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
 
 
@@ -130,7 +130,7 @@ def train(
         lock = open_run(run, recipe, resume=resume)
         sides = {"train": photos.train, "val": photos.val}
         seen = {side: fingerprint(of_side.photos) for side, of_side in sides.items()}
-        note_photos(run, seen, resume=resume)
+        record_photos(run, seen, resume=resume)
         if may_know(recipe, seen["val"]):
             print(
                 f"'{recipe.model.pretrained}' was trained on the same sources with other photos "

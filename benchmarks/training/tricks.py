@@ -32,7 +32,7 @@ from training.data.sampling import Photos
 from training.data.sources import gather
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
-from training.engine.inference import answer_photos, fastest_runtime, torch_runtime
+from training.engine.inference import fastest_runtime, predict_photos, torch_runtime
 
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
@@ -134,7 +134,7 @@ def probing(*, openvino: bool) -> float:
     runtime = runtime_of(
         network, device=torch.device("cpu"), bf16=bf16, size=recipe.probe.image_size
     )
-    answer_photos(runtime, photos.train, title="probing")
+    predict_photos(runtime, photos.train, title="probing")
     return time.monotonic() - started
 
 

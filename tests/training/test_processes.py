@@ -84,7 +84,7 @@ def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, data
     process = start_two([*command, "--resume"])
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert printed.count("Going on after epoch") == 1
+    assert printed.count("Resuming after epoch") == 1
     out, _ = by_two
     for name in ("last", "best"):
         here, there = (load_file(run / f"{name}.safetensors") for run in (tmp_path / "killed", out))

@@ -1,4 +1,4 @@
-"""Training that is killed, runs out of disk or loses its power: nothing is lost but time."""
+"""Crash safety: a run survives SIGKILL, a full disk and power loss, and ends with the same weights."""
 
 import contextlib
 import csv
@@ -25,7 +25,7 @@ from training import train
 from training.engine.run_folder import open_run
 from training.recipe import load_recipe
 
-# Imports torch once and forks from there: a training then starts in a moment.
+# Imports torch once and forks from there, so that every training run starts quickly.
 PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["training.train", "training.engine.finetune", "flower_model.classifier"]
@@ -37,7 +37,7 @@ BRIEF = [
     "finetune.keep='last'",
 ]
 BRIEF = [word for setting in BRIEF for word in ("--set", setting)]
-KILLS, POWER_CUTS = (int(n) for n in os.environ.get("FLOWER_KILLS", "8 2").split())
+KILLS, POWER_LOSSES = (int(n) for n in os.environ.get("FLOWER_KILLS", "8 2").split())
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(dataset, tmp_path_factory) -> tuple[Path, list[Disk]]:
-    """A run that nothing happened to, and what a power cut at each of its moments would have left."""
-    out = tmp_path_factory.mktemp("runs") / "unbroken"
+def uninterrupted(dataset, tmp_path_factory) -> tuple[Path, list[Disk]]:
+    """An uninterrupted run, and the disk state that power loss at each of its writes would leave."""
+    out = tmp_path_factory.mktemp("runs") / "uninterrupted"
     images = out.with_name("images")
     process = PROCESSES.Process(target=train_recorded, args=(dataset, out, images))
     process.start()
@@ -57,8 +57,10 @@ def unbroken(dataset, tmp_path_factory) -> tuple[Path, list[Disk]]:
     return out, [Disk(path) for path in sorted(images.iterdir())]
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_weights(unbroken, dataset, tmp_path):
-    out, _ = unbroken
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
+    uninterrupted, dataset, tmp_path
+):
+    out, _ = uninterrupted
     rng = random.Random(0)
     kills = 0
     for run in (tmp_path / str(number) for number in range(1000)):
@@ -69,69 +71,73 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(unbroken, datase
     assert kills >= KILLS
 
 
-def test_after_a_power_cut_at_any_moment_what_is_on_the_disk_is_whole(unbroken):
-    _, disks = unbroken
+def test_files_are_complete_after_power_loss_at_any_write(uninterrupted):
+    _, disks = uninterrupted
     assert len(disks) > 30
     for disk in disks:
-        assert_whole(disk.folder / "unbroken")
+        assert_complete(disk.folder / "uninterrupted")
 
 
-def test_after_a_power_cut_a_run_ends_with_the_same_weights(unbroken, dataset, tmp_path):
-    out, disks = unbroken
-    begun = [disk for disk in disks if (disk.folder / "unbroken" / "recipe.json").exists()]
-    for number, disk in enumerate(random.Random(0).sample(begun, min(POWER_CUTS, len(begun)))):
+def test_a_run_resumed_after_power_loss_ends_with_the_same_weights(
+    uninterrupted, dataset, tmp_path
+):
+    out, disks = uninterrupted
+    started = [disk for disk in disks if (disk.folder / "uninterrupted" / "recipe.json").exists()]
+    for number, disk in enumerate(
+        random.Random(0).sample(started, min(POWER_LOSSES, len(started)))
+    ):
         run = tmp_path / str(number)
-        shutil.copytree(disk.folder / "unbroken", run)
+        shutil.copytree(disk.folder / "uninterrupted", run)
         assert trained(small_run(dataset, run, *BRIEF, "--resume"))[0] == 0
         assert_same_run(run, out)
 
 
-def test_a_disk_that_becomes_full_is_told_and_the_run_goes_on_later(unbroken, dataset, tmp_path):
-    out, _ = unbroken
+def test_a_failed_write_is_reported_and_the_run_can_be_resumed(uninterrupted, dataset, tmp_path):
+    out, _ = uninterrupted
     run = tmp_path / "run"
     last = run / "last.safetensors"
-    room = (out / "best.safetensors").stat().st_size + 1  # and a checkpoint is larger
-    code, said = trained(small_run(dataset, run, *BRIEF), file_size=room)
-    assert code == 2 and f"'{last}' can't be written" in said
-    assert_whole(run)
+    room = (out / "best.safetensors").stat().st_size + 1  # a checkpoint is larger
+    code, printed = trained(small_run(dataset, run, *BRIEF), file_size=room)
+    assert code == 2 and f"'{last}' can't be written" in printed
+    assert_complete(run)
     assert trained(small_run(dataset, run, *BRIEF, "--resume"))[0] == 0
     assert_same_run(run, out)
 
 
-def test_a_full_file_system_keeps_the_last_epoch(unbroken, dataset, tmp_path):
-    out, _ = unbroken
+def test_a_full_disk_keeps_the_last_checkpoint(uninterrupted, dataset, tmp_path):
+    out, _ = uninterrupted
     size = (out / "last.safetensors").stat().st_size + (out / "best.safetensors").stat().st_size
     with small_disk(tmp_path / "disk", size + 100_000) as disk:  # no room for a second checkpoint
         run = disk / "run"
-        code, said = trained(small_run(dataset, run, *BRIEF))
-        assert code == 2 and "No space left on device" in said
-        assert_whole(run)
+        code, printed = trained(small_run(dataset, run, *BRIEF))
+        assert code == 2 and "No space left on device" in printed
+        assert_complete(run)
         assert (run / "last.safetensors").exists()
-        shutil.copytree(run, tmp_path / "roomier")
-    run = tmp_path / "roomier"
+        shutil.copytree(run, tmp_path / "larger")
+    run = tmp_path / "larger"
     assert trained(small_run(dataset, run, *BRIEF, "--resume"))[0] == 0
     assert_same_run(run, out)
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(unbroken, dataset, capsys):
-    out, _ = unbroken
+def test_resuming_a_finished_run_changes_nothing(uninterrupted, dataset, capsys):
+    out, _ = uninterrupted
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert train.main(small_run(dataset, out, *BRIEF, "--resume")) == 0
     assert "finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_a_run_is_not_resumed_with_other_photos(tmp_path, capsys):
+def test_resuming_with_changed_photos_is_rejected(tmp_path, capsys):
     data = draw_dataset(tmp_path / "discs", photos_per_class=10)
     command = small_run(data, tmp_path / "run", *BRIEF, "--epochs", "1")
     assert train.main(command) == 0
-    shutil.rmtree(tmp_path / "run" / "model")  # as if killed before its end
+    shutil.rmtree(tmp_path / "run" / "model")  # as if it had been interrupted
     draw_photo("gold", 99_000).save(data / "yellow disc" / "new.png")
     assert train.main([*command, "--resume"]) == 2
-    assert "was started with other photos" in capsys.readouterr().err
+    assert "photos have changed since the run" in capsys.readouterr().err
 
 
-def test_a_run_killed_before_its_recipe_was_written_can_be_started_again(tmp_path):
+def test_a_run_interrupted_before_its_recipe_was_written_can_be_started_again(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / ".recipe.json.k1ll3d.tmp").write_text("{")
@@ -141,15 +147,15 @@ def test_a_run_killed_before_its_recipe_was_written_can_be_started_again(tmp_pat
     assert {path.name for path in run.iterdir()} - {".lock"} == {"recipe.json"}
 
 
-def test_two_trainings_do_not_write_to_one_folder(tmp_path, dataset, capsys):
-    held = open_run(tmp_path / "run", load_recipe("flowers5"), resume=False)
+def test_two_runs_can_not_share_a_folder(tmp_path, dataset, capsys):
+    lock = open_run(tmp_path / "run", load_recipe("flowers5"), resume=False)
     assert train.main(small_run(dataset, tmp_path / "run", *BRIEF, "--overwrite")) == 2
-    assert "Another training is writing" in capsys.readouterr().err
-    held.release()
+    assert "Another training run is writing" in capsys.readouterr().err
+    lock.release()
 
 
 def train_through_kills(run: Path, dataset: Path, rng: random.Random) -> int:
-    """Starts a training, kills it after a while, resumes it and so on until one comes to its end."""
+    """Start a run, kill and resume it until it finishes; return the number of kills."""
     for kills in range(1000):
         resume = ["--resume"] * (run / "recipe.json").exists()
         process = PROCESSES.Process(
@@ -162,30 +168,30 @@ def train_through_kills(run: Path, dataset: Path, rng: random.Random) -> int:
             return kills
         process.kill()
         process.join()
-        assert_whole(run)
-    raise AssertionError("the run never came to its end")
+        assert_complete(run)
+    raise AssertionError("the run never finished")
 
 
 def trained(arguments: list[str], *, file_size: int | None = None) -> tuple[int, str]:
-    """The exit code of a training in a process of its own, and the last line on stderr."""
+    """Train in a separate process; return its exit code and the last line on stderr."""
     with tempfile.NamedTemporaryFile() as errors:
         process = PROCESSES.Process(target=train_quietly, args=(arguments, errors.name, file_size))
         process.start()
         process.join()
         assert process.exitcode is not None
-        said = Path(errors.name).read_text()
-        assert "Traceback" not in said
-        return process.exitcode, said.rpartition("\r")[2].strip()
+        printed = Path(errors.name).read_text()
+        assert "Traceback" not in printed
+        return process.exitcode, printed.rpartition("\r")[2].strip()
 
 
 def train_quietly(
     arguments: list[str], errors: str = os.devnull, file_size: int | None = None
 ) -> None:
-    set_start_method("fork", force=True)  # for the loader's workers, as in a process of its own
+    set_start_method("fork", force=True)  # for the loader's workers, as outside this server
     with (
-        open(errors, "w") as said,
+        open(errors, "w") as stderr,
         contextlib.redirect_stdout(None),
-        contextlib.redirect_stderr(said),
+        contextlib.redirect_stderr(stderr),
     ):
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
@@ -197,8 +203,8 @@ def train_recorded(dataset: Path, out: Path, images: Path) -> None:
         train_quietly(small_run(dataset, out, *BRIEF))
 
 
-def assert_whole(run: Path) -> None:
-    """Whatever is there can be loaded, and does not contradict the rest."""
+def assert_complete(run: Path) -> None:
+    """Every file that exists can be loaded, and the files agree with each other."""
     if not run.exists():
         return
     if (run / "recipe.json").exists():
@@ -223,31 +229,31 @@ def assert_whole(run: Path) -> None:
         FlowerClassifier.from_pretrained(run / "model", runtime="torch")
 
 
-def assert_same_run(run: Path, unbroken: Path) -> None:
-    """Bit for bit the same weights, and the same metrics but for the seconds."""
+def assert_same_run(run: Path, uninterrupted: Path) -> None:
+    """Bit-identical weights, and the same metrics except for the seconds."""
     for name in ("model/model.safetensors", "best.safetensors"):
-        assert (run / name).read_bytes() == (unbroken / name).read_bytes(), name
-    here, there = (load_file(folder / "last.safetensors") for folder in (run, unbroken))
+        assert (run / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+    here, there = (load_file(folder / "last.safetensors") for folder in (run, uninterrupted))
     assert here.keys() == there.keys()
     assert all(torch.equal(here[name], there[name]) for name in there)
-    assert figures(run) == figures(unbroken)
+    assert metrics(run) == metrics(uninterrupted)
     assert not list(run.glob(".*.tmp"))
 
 
-def figures(run: Path) -> list[dict[str, str]]:
+def metrics(run: Path) -> list[dict[str, str]]:
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int):
-    """A file system with room for `size` bytes; without the right to mount one the test is skipped."""
+    """Mount a file system of `size` bytes; skip the test without the permission to mount."""
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={size}"]
     if subprocess.run(
         ["mount", *options, "none", folder], check=False, capture_output=True
     ).returncode:
-        pytest.skip("no file system can be mounted here")
+        pytest.skip("mounting a file system is not permitted")
     try:
         yield folder
     finally:

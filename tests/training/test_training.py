@@ -158,7 +158,7 @@ def test_a_run_folder_that_holds_other_files_is_refused_even_with_overwrite(
 ):
     (tmp_path / "thesis.txt").write_text("years of work")
     said = refused(capsys, small_run(dataset, tmp_path, "--overwrite"))
-    assert "holds other files" in said
+    assert "contains other files" in said
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -207,13 +207,13 @@ def test_pretrained_weights_of_another_architecture_are_refused(
 ):
     command = small_run(dataset, tmp_path / "out", "--set", "model.architecture='resnet18'")
     assert train.main([*command, "--pretrained", str(tiny_folder)]) == 2
-    assert "are of a test_resnet" in capsys.readouterr().err
+    assert "belong to test_resnet" in capsys.readouterr().err
 
 
 def test_pretrained_weights_that_can_not_be_fetched_are_refused(capsys, dataset, tmp_path):
     command = small_run(dataset, tmp_path / "out")
     assert train.main([*command, "--pretrained", "timm/test_resnet.r160_in1k"]) == 2
-    assert "can't be fetched from the Hub" in capsys.readouterr().err
+    assert "can't be downloaded from the Hub" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,7 @@ from training.calibration.rejection_fit import FOLDS, fit_rejection, measure_rej
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.data.sources import folds
-from training.engine.inference import answer_photos
+from training.engine.inference import predict_photos
 from training.recipe import Recipe
 from training.reporting.evaluation import decode_source
 from training.reporting.figures import confusion_picture, reliability_picture
@@ -145,7 +145,7 @@ def _told_of_others(rule: dict[str, Any]) -> str:
 
 
 def _answer(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True) -> Answers:
-    logits, features = answer_photos(model.runtime, photos, title="calibrating")
+    logits, features = predict_photos(model.runtime, photos, title="calibrating")
     targets = photos.targets(model.labels) if labelled else np.empty(0, np.int64)
     return Answers(logits, features, targets, folds(photos.photos, FOLDS))
 
@@ -188,9 +188,9 @@ def _fit_rejection(
         return None, {}
     others = _in_folds([_answer_others(model, others_folder)]) if others_folder else None
     train = train.sample(MOST_TRAINED)
-    _, trained = answer_photos(model.runtime, train, title="looking at flowers")
+    _, trained = predict_photos(model.runtime, train, title="looking at flowers")
     made = as_photos([*drawn_pictures(), *foliage(train)])
-    _, made_features = answer_photos(model.runtime, made, title="looking at others")
+    _, made_features = predict_photos(model.runtime, made, title="looking at others")
 
     figures = measure_rejection(trained, held_out, others, made_features)
     rule = fit_rejection(

@@ -72,7 +72,7 @@ def foliage(photos: DecodedPhotos, seed: int = 0) -> list[np.ndarray]:
 
 
 def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
-    """Pictures that were never files, as `answer_photos` takes them."""
+    """Pictures that were never files, as `predict_photos` takes them."""
     return DecodedPhotos(
         [Photo(Path(), "")] * len(pictures), list(pictures), [*range(len(pictures))], 0, []
     )

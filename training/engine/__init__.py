@@ -1,1 +1,1 @@
-"""The run itself: pretrained weights, linear probe, fine-tuning, checkpoints and the forecast of its cost."""
+"""The training loop: pretrained weights, linear probe, fine-tuning, checkpoints and the cost forecast."""

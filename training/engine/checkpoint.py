@@ -1,8 +1,8 @@
-"""What a run leaves on disk after each epoch, so that a kill costs no more than one."""
+"""Checkpoints after every epoch: an interrupted run loses at most one epoch."""
 
 import csv
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from flower_model.errors import ModelError
+from flower_model.errors import ModelError, shorten
 from flower_model.system.files import atomic_path
 
 METRICS = [
@@ -29,43 +29,55 @@ METRICS = [
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: what a checkpoint stores beside its tensors."""
+    """The state of a run that a checkpoint stores beside its tensors.
+
+    Attributes:
+        epoch: Epochs completed.
+        best_epoch: The epoch with the best held-out metrics; 0 is the probe, -1 none so far.
+        best_accuracy: Its held-out accuracy.
+        phases: Seconds so far, as in `training.engine.clock.Clock`.
+        metrics: The rows of metrics.csv so far.
+    """
 
     epoch: int = 0
     best_epoch: int = -1
-    """The epoch with the best held-out accuracy; 0 is the probe, -1 none yet."""
     best_accuracy: float = -1.0
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds so far, as `training.engine.clock.Clock` counts them."""
     metrics: tuple[dict[str, Any], ...] = ()
-    """The rows of metrics.csv so far."""
 
 
 def save_checkpoint(
-    run: Path, progress: Progress, network: nn.Module, measured: nn.Module, optimizer: Any
+    run: Path, progress: Progress, network: nn.Module, evaluated: nn.Module, optimizer: Any
 ) -> None:
-    """Writes last.safetensors (weights, their average, optimiser, progress), then what follows from it.
+    """Write last.safetensors, then best.safetensors and metrics.csv, which follow from it.
 
-    It is the one file that says how far the run is. A kill before it is complete takes the run
-    back by an epoch; the others are written from it again when the run goes on.
+    Only last.safetensors decides where a run resumes. If writing it is interrupted, the run
+    repeats the epoch; if writing the other two is, resuming writes them again.
+
+    Args:
+        run: The run's folder.
+        progress: The state of the run.
+        network: The network that is trained.
+        evaluated: The network that is validated: its moving average, or `network` itself.
+        optimizer: The optimizer of `network`.
     """
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
-    if measured is not network:
-        tensors |= {f"average.{name}": t for name, t in measured.state_dict().items()}
+    if evaluated is not network:
+        tensors |= {f"average.{name}": t for name, t in evaluated.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    metadata = {"progress": json.dumps(progress.__dict__)}
+    metadata = {"progress": json.dumps(asdict(progress))}
     with atomic_path(run / "last.safetensors") as temporary:
         save_file(contiguous(tensors), temporary, metadata)
-    write_results(run, progress, measured)
+    write_results(run, progress, evaluated)
 
 
-def write_results(run: Path, progress: Progress, measured: nn.Module) -> None:
-    """Writes best.safetensors, if the last epoch is the best one, and metrics.csv."""
+def write_results(run: Path, progress: Progress, evaluated: nn.Module) -> None:
+    """Write metrics.csv and, if the last epoch is the best one, best.safetensors."""
     if progress.best_epoch == progress.epoch:
         metadata = {"epoch": str(progress.epoch), "accuracy": str(progress.best_accuracy)}
         with atomic_path(run / "best.safetensors") as temporary:
-            save_file(contiguous(measured.state_dict()), temporary, metadata)
+            save_file(contiguous(evaluated.state_dict()), temporary, metadata)
     with (
         atomic_path(run / "metrics.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -76,25 +88,27 @@ def write_results(run: Path, progress: Progress, measured: nn.Module) -> None:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def load_checkpoint(run: Path, network: nn.Module, measured: nn.Module, optimizer: Any) -> Progress:
-    """Puts last.safetensors back into network, average and optimiser.
+def load_checkpoint(
+    run: Path, network: nn.Module, evaluated: nn.Module, optimizer: Any
+) -> Progress:
+    """Restore the network, its moving average and the optimizer from last.safetensors.
 
     Raises:
-        ModelError: If the file is damaged or of another run.
+        ModelError: If the file is damaged or belongs to another run.
     """
     path = run / "last.safetensors"
     parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
     try:
         with safe_open(path, "pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
-            for name in file.keys():  # noqa: SIM118  # safe_open is no dict
+            for name in file.keys():  # noqa: SIM118  # safe_open is not a dict
                 part, _, rest = name.partition(".")
                 parts[part][rest] = file.get_tensor(name)
         network.load_state_dict(parts["network"])
-        if measured is not network:
-            measured.load_state_dict(parts["average"])
+        if evaluated is not network:
+            evaluated.load_state_dict(parts["average"])
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError):
-        raise _does_not_fit(path) from None
+        raise _mismatch(path) from None
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in parts["optimizer"].items():
         index, _, key = name.partition(".")
@@ -103,30 +117,32 @@ def load_checkpoint(run: Path, network: nn.Module, measured: nn.Module, optimize
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             if value.shape == parameter.shape:
-                # The fused optimiser goes through both in the order in which they lie in memory,
-                # and a channels_last weight lies otherwise than what was stored.
+                # A fused optimizer walks parameter and state in memory order, and the order of a
+                # channels_last parameter differs from that of the contiguous tensor in the file.
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return replace(progress, metrics=tuple(progress.metrics))
 
 
 def load_best(run: Path, network: nn.Module) -> None:
-    """Puts best.safetensors into a network.
+    """Load best.safetensors into a network.
 
     Raises:
-        ModelError: If the file is gone, damaged or of another run.
+        ModelError: If the file is missing, damaged or belongs to another run.
     """
     path = run / "best.safetensors"
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError):
-        raise _does_not_fit(path) from None
-
-
-def _does_not_fit(path: Path) -> ModelError:
-    return ModelError(f"'{path}' does not fit this run: start again with --overwrite.")
+        raise _mismatch(path) from None
 
 
 def contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies of tensors on the CPU that safetensors can write."""
-    # channels_last convolutions are not contiguous, and safetensors stores nothing else
+    """Return contiguous copies on the CPU: safetensors can't write channels_last tensors."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _mismatch(path: Path) -> ModelError:
+    return ModelError(
+        f"'{shorten(path, 120)}' is damaged or belongs to another run. "
+        "Start again with --overwrite."
+    )

@@ -1,4 +1,4 @@
-"""Where a run's seconds go."""
+"""Wall-clock time of a run, by phase."""
 
 import time
 
@@ -6,10 +6,10 @@ import psutil
 
 
 class Clock:
-    """Counts from the start of the process, phase by phase.
+    """Stopwatch that starts with the process and adds each lap to a named phase.
 
     Attributes:
-        phases: Name -> seconds. A run that goes on adds to those of its checkpoint.
+        phases: Name -> seconds. A resumed run adds to the seconds in its checkpoint.
     """
 
     def __init__(self) -> None:
@@ -17,20 +17,20 @@ class Clock:
         self._last = psutil.Process().create_time()
 
     def lap(self, phase: str) -> float:
-        """Counts the seconds since the previous lap to `phase`, and returns them."""
+        """Add the seconds since the previous lap to `phase`, and return them."""
         now = time.time()
         seconds, self._last = now - self._last, now
         self.add({phase: seconds})
         return seconds
 
     def add(self, phases: dict[str, float]) -> None:
-        """Counts what was measured elsewhere."""
+        """Add seconds that were measured before, such as those of an interrupted run."""
         for phase, seconds in phases.items():
             self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     @property
     def seconds(self) -> float:
-        """Of all phases."""
+        """The total over all phases."""
         return sum(self.phases.values())
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The epochs: all layers move, their running average is validated, and a kill costs one epoch."""
+"""Fine-tuning: train the unfrozen layers, validate their moving average, checkpoint every epoch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -32,13 +32,13 @@ from training.engine.checkpoint import (
 )
 from training.engine.clock import Clock
 from training.engine.freeze import freeze, train_mode
-from training.engine.inference import answer_shared, torch_runtime
+from training.engine.inference import predict_distributed, torch_runtime
 from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class _Session:
-    """What every epoch of a run needs; see `finetune`."""
+    """The arguments that every epoch needs; see `finetune`."""
 
     photos: Photos
     recipe: Recipe
@@ -58,23 +58,23 @@ def finetune(
     clock: Clock,
     resume: bool,
 ) -> nn.Module:
-    """Trains the layers of `network` that are not frozen, for the recipe's epochs.
+    """Train the layers of `network` that are not frozen, for the epochs of the recipe.
 
-    After each epoch `run` holds last.safetensors (all that `resume` needs), best.safetensors (the
-    averaged weights of the epoch with the best held-out accuracy) and metrics.csv.
+    After each epoch, `run` contains last.safetensors (the state to resume from), best.safetensors
+    (the moving average of the weights at the best epoch) and metrics.csv.
 
     Args:
-        network: A timm network, its head already set by the probe or fresh.
+        network: A timm network whose head was set by the probe or initialised at random.
         photos: Decoded photos with their class indices.
-        recipe: The run.
-        run: Its folder.
-        accelerator: Hugging Face Accelerate's, which knows device and processes.
+        recipe: The recipe of the run.
+        run: The run's folder.
+        accelerator: Hugging Face Accelerate's object for the device and the processes.
         bf16: Whether validation runs in bf16.
-        clock: Of the run.
-        resume: Go on from last.safetensors.
+        clock: The run's clock.
+        resume: Whether to resume from last.safetensors.
 
     Returns:
-        The network with the weights that `recipe.finetune.keep` names.
+        The network with the weights of the epoch that `recipe.finetune.keep` selects.
     """
     session = _Session(photos, recipe, accelerator, bf16, clock)
     settings = recipe.finetune
@@ -95,8 +95,8 @@ def finetune(
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched=settings.scheduler,
-        num_epochs=max(1, settings.epochs),  # none: the probe is all that is wanted
-        warmup_epochs=settings.warmup_epochs,  # type: ignore[arg-type]  # timm takes fractions too
+        num_epochs=max(1, settings.epochs),  # 0 epochs: the probe is the model
+        warmup_epochs=settings.warmup_epochs,  # type: ignore[arg-type]  # timm accepts fractions
         warmup_lr=0.0,
         decay_epochs=settings.step_epochs,
         decay_rate=0.1,
@@ -108,16 +108,16 @@ def finetune(
         if settings.ema_decay
         else None
     )
-    measured = average.module if average else network
+    evaluated = average.module if average else network
     progress = Progress()
     if resume:
-        progress = load_checkpoint(run, network, measured, optimizer)
+        progress = load_checkpoint(run, network, evaluated, optimizer)
         clock.add(progress.phases)
-        accelerator.print(f"Going on after epoch {progress.epoch} of {settings.epochs}.")
+        accelerator.print(f"Resuming after epoch {progress.epoch} of {settings.epochs}.")
     elif recipe.probe:
-        progress = _validate(session, measured, progress, {})
+        progress = _validate(session, evaluated, progress, {})
     if accelerator.is_main_process:
-        write_results(run, progress, measured)
+        write_results(run, progress, evaluated)
     accelerator.gradient_accumulation_steps = settings.accumulate
     model, prepared_optimizer = accelerator.prepare(network, optimizer)
 
@@ -126,15 +126,15 @@ def finetune(
         train = _train_epoch(session, model, average, prepared_optimizer, scheduler, epoch)
         train["epoch_seconds"] = clock.lap("training")
         progress = replace(progress, epoch=epoch + 1)
-        progress = _validate(session, measured, progress, train)
+        progress = _validate(session, evaluated, progress, train)
         if accelerator.is_main_process:
-            save_checkpoint(run, progress, network, measured, optimizer)
+            save_checkpoint(run, progress, network, evaluated, optimizer)
         clock.lap("checkpoints")
 
     accelerator.wait_for_everyone()
     if settings.keep == "best" and 0 <= progress.best_epoch < progress.epoch:
-        load_best(run, measured)
-    return measured
+        load_best(run, evaluated)
+    return evaluated
 
 
 def _train_epoch(
@@ -149,11 +149,11 @@ def _train_epoch(
     settings = recipe.finetune
     network = accelerator.unwrap_model(model, keep_torch_compile=False)
     data_config = resolve_data_config({}, model=network)
-    # All randomness of an epoch follows from the recipe's seed and the epoch's number, so that
-    # a resumed run draws what the unbroken one would have drawn.
+    # The randomness of an epoch depends only on the recipe's seed and the epoch number, so that a
+    # resumed run is identical to an uninterrupted one.
     seed = recipe.seed * 100_003 + epoch
-    np.random.seed(seed)  # of mixup: the same for all processes
-    torch.manual_seed(seed + 50_021 * accelerator.process_index)  # of dropout: not the same
+    np.random.seed(seed)  # for mixup: the same in all processes
+    torch.manual_seed(seed + 50_021 * accelerator.process_index)  # for dropout: different
     size = settings.size_of(epoch)
     transform = train_transform(settings, size, data_config)
     loader = load_batches(photos, recipe, epoch, transform, seed, accelerator)
@@ -179,12 +179,12 @@ def _train_epoch(
                     accelerator.clip_grad_norm_(model.parameters(), settings.clip_grad)
                 optimizer.step()
                 optimizer.zero_grad()
-            if accelerator.sync_gradients:  # the step's last part
+            if accelerator.sync_gradients:  # the last part of the batch
                 if average is not None:
                     average.update(network, step=update)
                 update += 1
 
-            # With mixup a photo counts as correct when its stronger half is named.
+            # With mixup, the class with the larger weight is the target.
             hits = logits.argmax(1) == soft_targets.argmax(1)
             loss_sum += loss.item() * len(targets)
             correct += hits.sum().item()
@@ -192,9 +192,7 @@ def _train_epoch(
             bar.update(len(targets) * accelerator.num_processes)
             bar.set_postfix_str(f"loss {loss_sum / seen:.3f}", refresh=False)
             if not math.isfinite(loss_sum):
-                raise ModelError(
-                    f"The loss is no longer a number in epoch {epoch + 1}: lower finetune.lr."
-                )
+                raise ModelError(f"The loss is not finite in epoch {epoch + 1}. Lower finetune.lr.")
     sums = torch.tensor([loss_sum, correct, seen], device=accelerator.device)
     loss_sum, correct, seen = accelerator.reduce(sums).tolist()
     return {
@@ -208,10 +206,10 @@ def _train_epoch(
 def _validate(
     session: _Session, network: nn.Module, progress: Progress, train: dict[str, Any]
 ) -> Progress:
-    """Measures the held-out photos, prints the epoch's line and notes it in the progress."""
+    """Evaluate on the held-out photos, print the epoch's metrics and add them to the progress."""
     photos, accelerator, clock = session.photos, session.accelerator, session.clock
-    runtime_of = partial(torch_runtime, network, device=accelerator.device, bf16=session.bf16)
-    logits, _ = answer_shared(network, runtime_of, photos.val, title="validating")
+    make_runtime = partial(torch_runtime, network, device=accelerator.device, bf16=session.bf16)
+    logits, _ = predict_distributed(network, make_runtime, photos.val, title="validating")
     accuracy = float((logits.argmax(1) == photos.val_targets).mean())
     loss = log_loss(logits, photos.val_targets)
     clock.lap("validation")

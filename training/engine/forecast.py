@@ -1,4 +1,4 @@
-"""What a run will do and what it will cost on this machine, from ten steps of it at each size."""
+"""Forecast of a run: its phases and their duration on this machine, from ten steps per image size."""
 
 import contextlib
 import csv
@@ -22,24 +22,24 @@ from training.data.sources import Photo, gather
 from training.data.streaming import open_stream
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
-from training.engine.inference import answer_photos, fastest_runtime, torch_runtime
+from training.engine.inference import fastest_runtime, predict_photos, torch_runtime
 from training.engine.preflight import check_network
 from training.engine.pretrained import create_network
 from training.recipe import Recipe
 
 STEPS = 10
-VALIDATED = 64  # photos whose validation is timed
+VALIDATED = 64  # photos in the timed validation
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Seconds a photo, as tried.
+    """Measured seconds per photo.
 
     Attributes:
-        decode: To open and shrink it.
-        probe: To compute its features at the probe's size; 0 without a probe.
-        steps: Size in pixels -> to train on it.
-        validate: To validate on it.
+        decode: Opening and shrinking.
+        probe: Computing features at the probe's image size; 0 without a probe.
+        steps: Image size in pixels -> training.
+        validate: Validation.
     """
 
     decode: float
@@ -49,15 +49,16 @@ class Trial:
 
 
 def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16: bool) -> str:
-    """Describes a run in a few lines, with the time that each phase will take.
+    """Describe a run in a few lines, with the estimated duration of each phase.
 
     Args:
-        recipe: The run.
-        data_root: Folder that the recipe's sources lie in.
-        accelerator, bf16: As the run would have them.
+        recipe: The recipe of the run.
+        data_root: Folder that the recipe's sources are resolved against.
+        accelerator: The accelerator that the run would use.
+        bf16: Whether the run would use bf16.
 
     Raises:
-        FlowerModelError: As the run itself would, if recipe, data or weights are no good.
+        FlowerModelError: If the recipe, the data or the weights would make the run fail.
     """
     train, val = gather(recipe.data, data_root)
     stream = open_stream(recipe.data, data_root)
@@ -65,11 +66,11 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
     labels = sorted(counts)
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
     check_network(network, recipe)
-    trial = _try(network, recipe, train, val, labels, accelerator, bf16)
+    trial = _run_trial(network, recipe, train, val, labels, accelerator, bf16)
     return "\n".join(_lines(recipe, counts, len(train), len(val), network, trial))
 
 
-def _try(
+def _run_trial(
     network: nn.Module,
     recipe: Recipe,
     train: list[Photo],
@@ -85,26 +86,26 @@ def _try(
 
     def sample(photos: list[Photo], count: int) -> DecodedPhotos:
         drawn = rng.permutation(len(photos))[:count]
-        return decode_photos([photos[index] for index in drawn], side, "trying", cache=False)
+        return decode_photos([photos[index] for index in drawn], side, "measuring", cache=False)
 
     few = sample(val, VALIDATED)
     started = time.monotonic()
     some = sample(train, STEPS * settings.batch_size)
     if not some or not few:
-        raise DataError("None of the photos that were tried can be opened: replace them.")
+        raise DataError("None of the sampled photos can be opened. Replace them.")
     decode = (time.monotonic() - started) / len(some)
     photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
 
     def seconds(runtime: Runtime) -> float:
         started = time.monotonic()
-        answer_photos(runtime, few, title="trying")
+        predict_photos(runtime, few, title="measuring")
         return (time.monotonic() - started) / len(few)
 
-    how = {"device": accelerator.device, "bf16": bf16}
+    options = {"device": accelerator.device, "bf16": bf16}
     probe = 0.0
     if recipe.probe:
-        probe = seconds(fastest_runtime(network, size=recipe.probe.image_size, **how))
-    validate = seconds(torch_runtime(network, **how))
+        probe = seconds(fastest_runtime(network, size=recipe.probe.image_size, **options))
+    validate = seconds(torch_runtime(network, **options))
     if not settings.epochs:
         return Trial(decode, probe, {}, validate)
     short = settings.model_copy(update={"epochs": len(sizes), "image_sizes": sizes})
@@ -134,40 +135,42 @@ def _lines(
     classes = f"{len(counts)} classes from {least} ({few}) to {most} ({many})"
     lines = [
         f"Recipe {recipe.name}",
-        _line("photos", f"{train} to train on, {val} held out; {classes}"),
+        _line("photos", f"{train} for training, {val} held out; {classes}"),
         _line("network", f"{model.architecture} from {model.pretrained or 'random weights'}"),
         _line("", f"{weights:.1f} million weights, {trained:.1f} million of them fine-tuned"),
     ]
     seconds = trial.decode * (decoded + val)
     side = resize_side(model.test_size, model.crop)
-    lines.append(_line("decode", f"every photo once, to {side} pixels", seconds))
+    lines.append(_line("decode", f"all photos, to {side} pixels", seconds))
     total = seconds
     if recipe.probe:
         seconds = trial.probe * decoded
-        what = f"features at {recipe.probe.image_size} pixels; the fit of the head comes on top"
-        lines.append(_line("probe", what, seconds))
+        text = f"features at {recipe.probe.image_size} pixels, without the fit of the head"
+        lines.append(_line("probe", text, seconds))
         total += seconds
     steps = _count(max(1, train // settings.batch_size), "step")
     for size, epochs in Counter(map(settings.size_of, range(settings.epochs))).items():
         seconds = epochs * trial.steps[size] * train
-        each = f"each {steps} of {settings.batch_size} photos, {1000 * trial.steps[size]:.0f} ms"
-        what = f"{_count(epochs, 'epoch')} at {size} pixels, {each} a photo"
-        lines.append(_line("fine-tune", what, seconds))
+        each = (
+            f"{steps} of {settings.batch_size} photos each, {1000 * trial.steps[size]:.0f} ms/photo"
+        )
+        text = f"{_count(epochs, 'epoch')} at {size} pixels, {each}"
+        lines.append(_line("fine-tune", text, seconds))
         total += seconds
     validations = settings.epochs + bool(recipe.probe)
     seconds = validations * trial.validate * val
-    what = f"{_count(validations, 'time')} at {model.test_size} pixels"
-    lines.append(_line("validate", what, seconds))
-    how = f"on this machine, by a trial of {STEPS} steps at each size"
-    return [*lines, _line("in all", how, total + seconds)]
+    text = f"{_count(validations, 'time')} at {model.test_size} pixels"
+    lines.append(_line("validate", text, seconds))
+    text = f"on this machine, from {STEPS} measured steps per image size"
+    return [*lines, _line("total", text, total + seconds)]
 
 
-def _line(name: str, what: str, seconds: float | None = None) -> str:
-    return f"  {name:<10}{what}" + ("" if seconds is None else f": {_duration(seconds)}")
+def _line(name: str, text: str, seconds: float | None = None) -> str:
+    return f"  {name:<10}{text}" + ("" if seconds is None else f": {_duration(seconds)}")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Layers near the input that a run leaves as pretraining made them."""
+"""Frozen layers: no gradients, and batch norm statistics that stay fixed."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from flower_model.errors import RecipeError
 
 
 def freeze(network: nn.Module, groups: int) -> None:
-    """Stops gradients in the first groups of layers; see `train_mode` for their batch norm.
+    """Disable gradients in the first layer groups; `train_mode` freezes their batch norm.
 
     Args:
         network: A timm network.
-        groups: How many of timm's groups, counted from the input: of a ResNet or ConvNeXt the
-            stem and its four stages, of a vision transformer the embedding and its blocks.
+        groups: Number of timm's layer groups, counted from the input: the stem and the four stages
+            of a ResNet or ConvNeXt, the embedding and the blocks of a vision transformer.
 
     Raises:
-        RecipeError: If that would leave nothing to train.
+        RecipeError: If no layer would be left to train.
     """
     if not groups:
         return
-    matcher: Any = network.group_matcher(coarse=True)  # type: ignore[operator]  # timm's have it
+    matcher: Any = network.group_matcher(coarse=True)  # type: ignore[operator]  # a timm network
     names = group_parameters(network, matcher)
     most = len(names) - 1  # the last group is the head
     if groups > most:
@@ -33,11 +33,11 @@ def freeze(network: nn.Module, groups: int) -> None:
 
 
 def train_mode(network: nn.Module, batch_norm: str = "train") -> None:
-    """Training mode, except in frozen layers: batch norm would go on changing its statistics.
+    """Switch to training mode, except for frozen layers, whose batch norm would still be updated.
 
     Args:
-        network: Of which `freeze` froze some layers or none.
-        batch_norm: "frozen" leaves its statistics as they are in all layers.
+        network: A network, possibly with frozen layers.
+        batch_norm: "frozen" keeps the running statistics of batch norm in every layer.
     """
     network.train()
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Logits and features of many photos, as fast as the machine gives them."""
+"""Logits and features of decoded photos, computed in batches on one or several processes."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,47 +20,19 @@ from flower_model.runtimes.selection import resolve_runtime
 from flower_model.system.cores import usable_cores
 from training.data.decoded import DecodedPhotos
 
-THREADS = min(8, usable_cores())  # that make pictures pixels
+THREADS = min(8, usable_cores())  # for preprocessing
 
 
-def torch_runtime(
-    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
-) -> TorchRuntime:
-    """A network that goes on changing, run where it lies.
-
-    Args:
-        network: A timm network; it is left in evaluation mode.
-        device: Where it lies.
-        bf16: Whether the pass runs in bf16.
-        size: Side in pixels of what it looks at; None is what it is tested with.
-    """
-    return TorchRuntime(network, device, "bfloat16" if bf16 else "float32", _data(network, size))
-
-
-def fastest_runtime(
-    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
-) -> Runtime:
-    """A network as it is now, for so many photos that it is worth compiling: see `torch_runtime`."""
-    if resolve_runtime("auto", device) == "openvino":
-        from flower_model.runtimes.openvino import OpenVINORuntime, compile_options, shared_core
-        from flower_model.runtimes.openvino_conversion import convert
-
-        options = compile_options("bf16" if bf16 else "f32")
-        with suppress(ConversionError):
-            model, data_config = convert(network, _data(network, size))
-            compiled = shared_core().compile_model(model, "CPU", options)
-            return OpenVINORuntime(compiled, data_config)
-    return torch_runtime(network, device=device, bf16=bf16, size=size)
-
-
-def _data(network: nn.Module, size: int | None) -> dict[str, Any]:
-    return resolve_data_config({"input_size": (3, size, size)} if size else {}, model=network)
-
-
-def answer_photos(
+def predict_photos(
     runtime: Runtime, photos: DecodedPhotos, *, title: str, batch_size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a network over photos, as those see them who ask it.
+    """Run a network over photos, with the preprocessing that it has when it is deployed.
+
+    Args:
+        runtime: The network.
+        photos: The photos.
+        title: The label of the progress bar.
+        batch_size: Photos per batch.
 
     Returns:
         Logits (photos, classes) and pooled features (photos, channels), float32.
@@ -84,27 +56,27 @@ def answer_photos(
     return np.concatenate(logits), np.concatenate(features)
 
 
-def answer_shared(
-    network: nn.Module, runtime_of: Callable[[], Runtime], photos: DecodedPhotos, *, title: str
+def predict_distributed(
+    network: nn.Module, make_runtime: Callable[[], Runtime], photos: DecodedPhotos, *, title: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`answer_photos`, the photos divided among the processes of a run, all of which call it.
+    """Divide `predict_photos` among the processes of a run, all of which must call this.
 
     Args:
-        network: That every process has.
-        runtime_of: Makes what runs it.
-        photos: All of them.
-        title: Of the progress bar.
+        network: The network; every process has a copy.
+        make_runtime: Creates the runtime of `network`.
+        photos: All photos, the same in every process.
+        title: The label of the progress bar.
 
     Returns:
-        The same for every process: logits (photos, classes) and features (photos, channels).
+        Logits (photos, classes) and features (photos, channels), the same in every process.
     """
     state = PartialState()
     if state.num_processes == 1:
-        return answer_photos(runtime_of(), photos, title=title)
-    for buffer in network.buffers():  # each process has batch norm's statistics of its own photos
+        return predict_photos(make_runtime(), photos, title=title)
+    for buffer in network.buffers():  # each process has the batch norm statistics of its photos
         broadcast(buffer)
-    share = photos.shard(state.process_index, state.num_processes)
-    outputs = gather_object([answer_photos(runtime_of(), share, title=title)])
+    shard = photos.shard(state.process_index, state.num_processes)
+    outputs = gather_object([predict_photos(make_runtime(), shard, title=title)])
 
     def in_order(parts: list[np.ndarray]) -> np.ndarray:
         whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
@@ -113,3 +85,40 @@ def answer_shared(
         return whole
 
     return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])
+
+
+def torch_runtime(
+    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
+) -> TorchRuntime:
+    """Return a runtime that shares the weights of a network in training.
+
+    Args:
+        network: A timm network; calling the runtime leaves it in evaluation mode.
+        device: The network's device.
+        bf16: Whether to run in bf16.
+        size: Input size in pixels; None is the network's test size.
+    """
+    return TorchRuntime(network, device, "bfloat16" if bf16 else "float32", _data(network, size))
+
+
+def fastest_runtime(
+    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
+) -> Runtime:
+    """Return a runtime with a copy of the current weights, compiled where that is faster.
+
+    The arguments are those of `torch_runtime`.
+    """
+    if resolve_runtime("auto", device) == "openvino":
+        from flower_model.runtimes.openvino import OpenVINORuntime, compile_options, shared_core
+        from flower_model.runtimes.openvino_conversion import convert
+
+        options = compile_options("bf16" if bf16 else "f32")
+        with suppress(ConversionError):
+            model, data_config = convert(network, _data(network, size))
+            compiled = shared_core().compile_model(model, "CPU", options)
+            return OpenVINORuntime(compiled, data_config)
+    return torch_runtime(network, device=device, bf16=bf16, size=size)
+
+
+def _data(network: nn.Module, size: int | None) -> dict[str, Any]:
+    return resolve_data_config({"input_size": (3, size, size)} if size else {}, model=network)

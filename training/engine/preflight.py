@@ -1,4 +1,4 @@
-"""What of a recipe only the libraries, the processes and the network at hand can tell to be no good."""
+"""Checks before a run starts: settings that the libraries, processes or network don't support."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,50 +11,51 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.optim import get_optimizer_info
 from torch import nn
 
-from flower_model.errors import RecipeError
+from flower_model.errors import RecipeError, shorten
 from training.data.augment import train_transform
 from training.recipe import Recipe
 
 
 def check_settings(recipe: Recipe, accelerator: Accelerator) -> None:
-    """Raises RecipeError for what would fail in the first step, before anything is decoded."""
+    """Raise RecipeError, before photos are decoded, for settings that the first step can't run."""
     settings, processes = recipe.finetune, accelerator.num_processes
     parts = settings.accumulate * processes
-    mixed = bool(settings.mixup or settings.cutmix)  # timm blends each photo with another
+    mixed = bool(settings.mixup or settings.cutmix)  # timm mixes photos in pairs
     if settings.batch_size % parts or (mixed and settings.batch_size // parts % 2):
         divided = f" ({processes} processes, accumulate {settings.accumulate})" if parts > 1 else ""
         raise RecipeError(
-            f"finetune.batch_size is {settings.batch_size}: make it a multiple of "
-            f"{2 * parts if mixed else parts}{divided}{', as mixup wants' if mixed else ''}."
+            f"finetune.batch_size is {settings.batch_size}. Choose a multiple of "
+            f"{2 * parts if mixed else parts}{divided}{', which mixup requires' if mixed else ''}."
         )
     if settings.sync_batch_norm and processes > 1 and accelerator.device.type == "cpu":
-        raise RecipeError("finetune.sync_batch_norm works on GPUs only: leave it out.")
+        raise RecipeError("finetune.sync_batch_norm requires GPUs. Remove it.")
     try:
         get_optimizer_info(settings.optimizer)
     except ValueError:
         raise RecipeError(
-            f"timm has no optimizer '{settings.optimizer}': choose one such as adamw or sgd."
+            f"timm has no optimizer '{shorten(settings.optimizer)}'. Choose one such as adamw or sgd."
         ) from None
     data_config = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
     try:
         train_transform(settings, 64, {**data_config, "interpolation": "bicubic", "crop_pct": 1.0})
     except (AssertionError, ValueError, KeyError):
         raise RecipeError(
-            f"finetune.rand_augment is '{settings.rand_augment}', which timm can't read: "
-            "write it like rand-m7-n2-mstd0.5."
+            f"timm can't parse finetune.rand_augment '{shorten(settings.rand_augment)}'. "
+            "Use a policy such as rand-m7-n2-mstd0.5."
         ) from None
 
 
 def check_network(network: nn.Module, recipe: Recipe) -> None:
-    """Raises RecipeError unless the network can do all that the recipe names.
+    """Raise RecipeError if the network doesn't support the recipe's probe or one of its sizes.
 
-    It is left in evaluation mode.
+    The network is left in evaluation mode.
     """
-    head: Any = network.get_classifier()  # type: ignore[operator]  # timm networks have it
+    head: Any = network.get_classifier()  # type: ignore[operator]  # a timm network
+    architecture = shorten(recipe.model.architecture)
     if recipe.probe and not isinstance(head, nn.Linear | nn.Conv2d):
         raise RecipeError(
-            f"{recipe.model.architecture} has no single last layer for a probe to set: "
-            "leave it out with --set probe=false."
+            f"{architecture} has no linear head that a probe could set. "
+            "Skip the probe with --set probe=false."
         )
     sizes = {recipe.model.test_size}
     sizes |= set(recipe.finetune.image_sizes) if recipe.finetune.epochs else set()
@@ -69,20 +70,20 @@ def check_network(network: nn.Module, recipe: Recipe) -> None:
             if should_reduce_batch_size(error):
                 raise
             raise RecipeError(
-                f"{recipe.model.architecture} takes no photos of {size} pixels "
-                f"({str(error).strip().rstrip('.')}): choose another size with --image-size."
+                f"{architecture} doesn't accept photos of {size} pixels "
+                f"({shorten(error, 120).rstrip('.')}). Choose another --image-size."
             ) from None
 
 
 @contextmanager
-def enough_memory() -> Iterator[None]:
-    """Turns what PyTorch raises when memory runs out into a RecipeError that says what to change."""
+def explain_out_of_memory() -> Iterator[None]:
+    """Convert PyTorch's out-of-memory errors to a RecipeError that names the settings to change."""
     try:
         yield
     except RuntimeError as error:
         if should_reduce_batch_size(error):
             raise RecipeError(
-                "The memory is not enough: lower finetune.batch_size, raise finetune.accumulate "
-                "or choose smaller sizes."
+                "Out of memory. Lower finetune.batch_size, raise finetune.accumulate or choose "
+                "smaller image sizes."
             ) from None
         raise

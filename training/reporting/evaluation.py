@@ -13,7 +13,7 @@ from flower_model.confidence import probabilities
 from flower_model.errors import DataError
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import Photo, check_labels, source_photos
-from training.engine.inference import answer_photos
+from training.engine.inference import predict_photos
 from training.recipe import Data
 from training.reporting.metrics import BINS, confidence_bins, measure
 
@@ -51,7 +51,7 @@ def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str,
     """
     exists_here = Path(source.partition(":")[0]).is_dir()
     decoded = decode_source(model, source, Path() if exists_here else data_root)
-    logits, _ = answer_photos(model.runtime, decoded, title="evaluating")
+    logits, _ = predict_photos(model.runtime, decoded, title="evaluating")
     targets = decoded.targets(model.labels)
     groups = source_groups(decoded.photos)
     grouped = len(set(groups)) < len(groups)
