@@ -5,24 +5,18 @@ be opened has a row without pixels.
 """
 
 import hashlib
-import os
-import shutil
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from huggingface_hub import constants
 
 from flower_model.errors import WriteError
-from flower_model.system.files import atomic_path
+from flower_model.system.disk_cache import find_entry, has_room, new_entry
 
+KIND = "decoded"
 FORMAT = 1  # increment it when the layout of the files changes
-LIMIT = 10e9  # bytes of all files; the least recently used ones are evicted
-STALE = 3600  # seconds since the last write to a temporary file, after which its writer is dead
 ROWS = 256  # photos per record batch
 SCHEMA = pa.schema(
     [("height", pa.int32()), ("width", pa.int32()), ("pixels", pa.large_binary())],
@@ -65,13 +59,11 @@ def cache_key(digests: Iterable[str], short_side: int) -> str:
 
 def load_images(key: str) -> MappedImages | None:
     """Return the cached images, or None if there is no readable file."""
-    path = _folder() / key
     try:
-        images = MappedImages(path)
-        os.utime(path)  # marks it as recently used
+        path = find_entry(KIND, key, pin=True)  # worker processes open it by its path later
+        return MappedImages(path) if path else None
     except (OSError, pa.ArrowException):
         return None
-    return images
 
 
 def save_images(
@@ -89,15 +81,11 @@ def save_images(
     Returns:
         The images; None if the disk has no room for them or the cache can't be written.
     """
-    if expected_size > LIMIT:
-        return None
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
-        _evict(expected_size)
-        if expected_size > shutil.disk_usage(_folder()).free / 2:
+        if not has_room(expected_size):
             return None
         with (
-            atomic_path(_folder() / key) as temporary,
+            new_entry(KIND, key) as temporary,
             pa.OSFile(str(temporary), "wb") as file,
             pa.ipc.new_file(file, SCHEMA) as writer,
         ):
@@ -122,23 +110,3 @@ def _record_batch(rows: list[Any]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True)
     arrays = [pa.array(list(c), field.type) for c, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
-
-
-def _evict(needed: float) -> None:
-    """Delete stale temporary files, and the least recently used files until `needed` bytes fit."""
-    for path in _folder().glob(".*.tmp"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-    files = sorted(_folder().glob("*.arrow"), key=lambda path: path.stat().st_mtime)
-    total = needed + sum(path.stat().st_size for path in files)
-    for path in files:  # a run that has mapped one of them keeps it until it exits
-        if total <= LIMIT:
-            break
-        total -= path.stat().st_size
-        with suppress(OSError):
-            path.unlink()
-
-
-def _folder() -> Path:
-    return Path(constants.HF_ASSETS_CACHE) / "flower_model" / "decoded"

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 
 from flower_model.errors import DataError, HubError, shorten
-from flower_model.system.files import atomic_folder, atomic_path
+from flower_model.system.disk_cache import find_entry, new_entry
+from flower_model.system.files import atomic_path
 
 PREFIX = "hf://datasets/"
 SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
@@ -42,16 +43,16 @@ def fetch_photos(source: str) -> Path:
     """
     with hub_errors(source):
         version = dataset_version(source)
-        folder = _folder("photos", version, source)
-        if not folder.is_dir():
+        if not find_entry("photos", version):
             splits = open_splits(source, version)
-            with atomic_folder(folder) as temporary:
+            with new_entry("photos", version, folder=True) as temporary:
+                folder = temporary / _name(source)
                 if "val" not in splits:
-                    _write(splits["train"], temporary, source)
+                    _write(splits["train"], folder, source)
                 else:
                     for name, rows in splits.items():
-                        _write(rows, temporary / name, source)
-    return folder
+                        _write(rows, folder / name, source)
+    return _cached("photos", version, source)
 
 
 def fetch_sample(source: str) -> Path:
@@ -66,18 +67,18 @@ def fetch_sample(source: str) -> Path:
     """
     with hub_errors(source):
         version = dataset_version(source)
-        folder = _folder("samples", version, source)
-        if not folder.is_dir():
+        if not find_entry("samples", version):
             splits = open_splits(source, version)
             if "val" not in splits:
                 raise DataError(
                     f"'{shorten(source)}' has no validation split, which streaming requires."
                 )
-            with atomic_folder(folder) as temporary:
-                _write(splits["val"], temporary / "val", source)
-                counts = _write_sample(splits["train"], temporary / "train", source)
-                (temporary / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
-    return folder
+            with new_entry("samples", version, folder=True) as temporary:
+                folder = temporary / _name(source)
+                _write(splits["val"], folder / "val", source)
+                counts = _write_sample(splits["train"], folder / "train", source)
+                (folder / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
+    return _cached("samples", version, source)
 
 
 def open_splits(source: str, version: str) -> dict[str, Any]:
@@ -111,9 +112,16 @@ def _shard_files(source: str) -> list[Path]:
     return sorted(files)
 
 
-def _folder(kind: str, version: str, source: str) -> Path:
-    name = source.rstrip("/").rpartition("/")[2]
-    return Path(constants.HF_ASSETS_CACHE) / "flower_model" / kind / version / name
+def _cached(kind: str, version: str, source: str) -> Path:
+    """Return a cached folder, which no other process evicts while this one runs."""
+    entry = find_entry(kind, version, pin=True)
+    if entry is None:
+        raise DataError(f"The copy of '{shorten(source)}' was deleted from the cache: try again.")
+    return entry / _name(source)
+
+
+def _name(source: str) -> str:
+    return source.rstrip("/").rpartition("/")[2]
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """The decoded-photo cache: hits, sharing between processes, eviction and failure."""
 
-import os
 import pickle
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
+from flower_model.system import disk_cache
 from tests.support.commands import ROOT
 from tests.support.drawn import draw_dataset
 from training.data import decoded_cache
@@ -21,7 +21,7 @@ from training.data.sources import class_folders
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache."""
-    monkeypatch.setattr(decoded_cache.constants, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "flower_model" / "decoded"
 
 
@@ -74,27 +74,10 @@ def test_moved_photos_hit_the_cache_and_changed_ones_miss_it(cache, folder, tmp_
     assert len(list(cache.iterdir())) == 3
 
 
-def test_least_recently_used_file_is_evicted(cache, folder, monkeypatch):
-    sizes = (24, 32, 40)
-    for side in sizes[:2]:
-        decode(folder, side)
-        time.sleep(0.05)
-    decode(folder, 24)  # used again: 32 is now the older one
-    files = {path: path.stat().st_size for path in cache.iterdir()}
-    expected = 13 * 40 * 40 * 4.5
-    monkeypatch.setattr(decoded_cache, "LIMIT", expected + min(files.values()) + 1)
-    decode(folder, 40)
-    assert len(set(cache.iterdir()) & set(files)) == 1
-    monkeypatch.setattr(
-        "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
-    )
-    decode(folder, 24)
-
-
 def test_file_larger_than_the_limit_is_not_cached_and_evicts_nothing(cache, folder, monkeypatch):
     decode(folder, 24)
     kept = list(cache.iterdir())
-    monkeypatch.setattr(decoded_cache, "LIMIT", kept[0].stat().st_size)
+    monkeypatch.setattr(disk_cache, "MAX_BYTES", kept[0].stat().st_size)
     assert same(decode(folder), decode(folder, use_cache=False))
     assert list(cache.iterdir()) == kept
 
@@ -133,14 +116,3 @@ def test_images_span_several_record_batches(cache):
     assert kept is not None and len(kept) == len(pictures)
     for index in (0, decoded_cache.ROWS - 1, decoded_cache.ROWS, len(pictures) - 1):
         assert np.array_equal(kept[index], pictures[index])
-
-
-def test_what_a_killed_run_left_is_removed(cache, folder):
-    cache.mkdir(parents=True)
-    abandoned, written_now = cache / ".one.tmp", cache / ".other.tmp"
-    for path in (abandoned, written_now):
-        path.write_bytes(b"part of a set")
-    yesterday = time.time() - 86_400
-    os.utime(abandoned, (yesterday, yesterday))
-    decode(folder)
-    assert written_now.exists() and not abandoned.exists()
