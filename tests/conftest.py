@@ -32,6 +32,28 @@ from tests.support.hub import HubServer
 
 expect.set_options(timeout=20_000)  # a busy machine is no failure
 
+SERVERS_AND_PROCESSES = {
+    "hub",
+    "launch",
+    "open_page_under",
+    "run_module",
+    "run_script",
+    "serve_app",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures they use; a module that trains marks itself slow."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if "flower_data" in fixtures:
+            item.add_marker("photos")
+        if fixtures & SERVERS_AND_PROCESSES:
+            item.add_marker("slow")
+
+
 BOTANICAL = {
     "daisy": "Bellis perennis",
     "dandelion": "Taraxacum officinale",
