@@ -2,6 +2,8 @@
 
 import numpy as np
 
+BINS = 15  # of the confidence, for calibration error and reliability diagram
+
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Return class probabilities, the softmax of the logits divided by a temperature.
@@ -49,19 +51,25 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     return float(np.exp(result.x))
 
 
-def calibration_error(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+def calibration_error(probs: np.ndarray, targets: np.ndarray) -> float:
     """Return the expected calibration error of the top label (Guo et al. 2017), in [0, 1].
 
     Args:
         probs: (photos, classes) probabilities.
         targets: (photos,) int class indices.
-        bins: Number of equal-width confidence bins.
     """
-    confidence = probs.max(axis=1)
     correct = probs.argmax(axis=1) == targets
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    gaps = np.bincount(confidence_bins(probs), weights=correct - probs.max(axis=1))
     return float(np.abs(gaps).sum() / len(targets))
+
+
+def confidence_bins(probs: np.ndarray) -> np.ndarray:
+    """Return the equal-width bin (photos,), 0 to `BINS` - 1, of each top label's probability.
+
+    Args:
+        probs: (photos, classes) probabilities.
+    """
+    return np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
 
 
 def _log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -9,13 +9,13 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from flower_model import FlowerClassifier
-from flower_model.confidence import probabilities
+from flower_model.confidence import BINS, confidence_bins, probabilities
 from flower_model.errors import DataError
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import Photo, check_labels, source_photos
 from training.engine.inference import predict_photos
 from training.recipe import Data
-from training.reporting.metrics import BINS, confidence_bins, measure
+from training.reporting.metrics import measure
 
 CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 2000

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
-from flower_model.confidence import calibration_error, log_loss, probabilities
-
-BINS = 15  # equally wide bins of confidence, as in `calibration_error`
+from flower_model.confidence import (
+    BINS,
+    calibration_error,
+    confidence_bins,
+    log_loss,
+    probabilities,
+)
 
 
 def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
@@ -58,58 +62,50 @@ def per_class(
     }
 
 
-def reliability(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> list[dict[str, float]]:
-    """What a reliability plot draws: how often answers of about the same confidence were right.
+def reliability(probs: np.ndarray, targets: np.ndarray) -> list[dict[str, float]]:
+    """Return the points of a reliability diagram: accuracy and confidence per confidence bin.
 
     Args:
         probs: (photos, classes) probabilities.
         targets: (photos,) int class indices.
-        bins: Number of equally wide bins of confidence, as in `calibration_error`.
 
     Returns:
-        For every bin with photos in it: confidence (mean), accuracy and photos (their number).
+        For every non-empty bin: mean confidence, accuracy and number of photos.
     """
     confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == targets
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    bins = confidence_bins(probs)
     return [
         {
-            "confidence": float(confidence[bin_of == b].mean()),
-            "accuracy": float(correct[bin_of == b].mean()),
-            "photos": int((bin_of == b).sum()),
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(correct[bins == b].mean()),
+            "photos": int((bins == b).sum()),
         }
-        for b in np.unique(bin_of)
+        for b in np.unique(bins)
     ]
 
 
 def calibration_error_by_chance(
-    probs: np.ndarray, bins: int = 15, repeats: int = 1000, seed: int = 0
+    probs: np.ndarray, repeats: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """The calibration error that chance alone shows, were these probabilities exactly right.
+    """Return the calibration error that a perfectly calibrated model shows by chance.
 
-    The fewer photos, the larger: a bin's accuracy strays from its confidence by the luck of the
-    draw, and the error counts every straying.
+    The accuracy of a finite sample differs from its confidence, and the error sums the absolute
+    differences of all bins, so it is positive even if every probability is exact.
 
     Args:
         probs: (photos, classes) probabilities.
-        bins: As in `calibration_error`.
-        repeats: How often outcomes are drawn from them.
-        seed: Of the draws.
+        repeats: Number of simulated samples, with outcomes drawn from `probs`.
+        seed: Random seed.
 
     Returns:
-        The mean, and the value that 95 % of the draws stay below; both in [0, 1].
+        The mean and the 95th percentile, both in [0, 1].
     """
     rng = np.random.default_rng(seed)
     confidence = probs.max(axis=1)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     correct = rng.random((repeats, len(probs))) < confidence  # (repeats, photos)
-    gaps = (correct - confidence) @ np.eye(bins)[bin_of]  # (repeats, bins)
+    gaps = (correct - confidence) @ np.eye(BINS)[confidence_bins(probs)]  # (repeats, bins)
     errors = np.abs(gaps).sum(axis=1) / len(probs)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
-
-
-def confidence_bins(probs: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Return the bin (photos,), 0 to `bins` - 1, of the best answer's probability."""
-    return np.minimum((probs.max(axis=1) * bins).astype(int), bins - 1)
 
 
 def _mean_per_class(correct: np.ndarray, targets: np.ndarray) -> float:
