@@ -42,8 +42,13 @@ class Data(_Section):
     rename: dict[str, Label] = {}
     """Class name in the data -> label of the model. Classes with the same label are merged."""
     balance: float = Field(0.5, ge=0, le=1)
-    """Sampling weight of a photo: (size of its class) ** -balance. 0 keeps the natural class frequencies, 1
-    draws all classes equally often."""
+    """Sampling weight of a photo: (number of photos of its class in its source) ** -balance. 0 keeps the
+    natural frequencies, 1 draws every class of every source equally often."""
+    negatives: tuple[str, ...] = ()
+    """Folders of non-flower photos. Half of them, chosen by hash, serve as backgrounds and as outliers with a
+    uniform target (outlier exposure, Hendrycks et al. 2019); the rejection rule is fitted to the other half."""
+    negative_fraction: float = Field(0.1, ge=0, lt=1)
+    """Fraction of an epoch's samples that are negatives, if there are any."""
     val_fraction: float = Field(0.2, gt=0, le=0.5)
     """Fraction held out for validation from flowers102-all and from a folder without a val/ folder."""
     split_seed: int = Field(0, ge=0, lt=2**32)
@@ -98,6 +103,12 @@ class Finetune(_Section):
     rand_augment: str = ""
     """A timm policy, such as "rand-m7-n2-mstd0.5"; replaces `colour_jitter`."""
     random_erasing: float = Field(0.0, ge=0, le=1)
+    zoom_out: float = Field(0.0, ge=0, le=1)
+    """Probability of shrinking a photo onto a background: one of `data.negatives`, or else its own blur."""
+    tile: float = Field(0.0, ge=0, le=1)
+    """Probability of tiling a photo: a 2 × 2 or 3 × 3 grid of random crops of it."""
+    degrade: float = Field(0.0, ge=0, le=1)
+    """Probability of degrading a photo: thumbnail resolution, blur and JPEG artefacts."""
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
     mix_probability: float = Field(0.5, ge=0, le=1)

@@ -96,7 +96,9 @@ def calibrate(
     details["calibration"] = {"sources": sources, "fitted": fitted, **found}
     model.pictures["reliability.png"] = reliability_picture(found["before"], found["after"])
 
-    model.rejection, figures = _fit_rejection(model, train, fitting, others_folder)
+    model.rejection, figures = _fit_rejection(
+        model, train, fitting, others_folder, trained_on_half=bool(recipe.data.negatives)
+    )
     details.pop("rejection", None)
     if model.rejection:
         details["rejection"] = figures
@@ -181,12 +183,18 @@ def _fit_rejection(
     train: DecodedPhotos,
     fitting: Sequence[Answers],
     others_folder: Path | None,
+    *,
+    trained_on_half: bool,
 ) -> tuple[Rejection | None, dict[str, Any]]:
     """The rule and its figures; no rule if there are too few photos to set its threshold by."""
     held_out = _in_folds(fitting)
     if sum(map(len, held_out)) < FEWEST:
         return None, {}
-    others = _in_folds([_answer_others(model, others_folder)]) if others_folder else None
+    others = (
+        _in_folds([_answer_others(model, others_folder, trained_on_half=trained_on_half)])
+        if others_folder
+        else None
+    )
     train = train.sample(MOST_TRAINED)
     _, trained = predict_photos(model.runtime, train, title="looking at flowers")
     made = as_photos([*drawn_pictures(), *foliage(train)])
@@ -202,9 +210,16 @@ def _fit_rejection(
     return rule, {"method": rule.name, **rounded({"threshold": rule.threshold, **figures})}
 
 
-def _answer_others(model: FlowerClassifier, folder: Path) -> Answers:
+def _answer_others(model: FlowerClassifier, folder: Path, *, trained_on_half: bool) -> Answers:
     short_side = resize_side(model.image_size, model.crop)
     decoded = decode_photos(not_flowers(folder), short_side, "decoding")
+    if trained_on_half:  # the same half as `load_negatives` keeps
+        unseen = [i for i, fold in enumerate(folds(decoded.photos, 2)) if fold == 1]
+        decoded = replace(
+            decoded,
+            photos=[decoded.photos[i] for i in unseen],
+            rows=[decoded.rows[i] for i in unseen],
+        )
     for sentence in decoded.skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
     if len(decoded) < FEWEST:

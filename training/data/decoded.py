@@ -1,6 +1,7 @@
 """Decoded photos, kept in memory or in the decoded-photo cache for all epochs and runs."""
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,6 +46,10 @@ class DecodedPhotos:
         if array is None:
             return _shrink(open_image(self.photos[index].path), self.short_side)
         return Image.fromarray(array)
+
+    def random_picture(self) -> Image.Image:
+        """Return one of the pictures, drawn with Python's `random`."""
+        return self.picture(random.randrange(len(self)))
 
     def sample(self, count: int, seed: int = 0) -> "DecodedPhotos":
         """Return a random sample of at most `count` photos."""

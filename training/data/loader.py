@@ -6,6 +6,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
@@ -13,7 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from flower_model.errors import DataError, ImageError
 from flower_model.photos.decode import open_image
 from flower_model.system.cores import cores_per_process
-from training.data.sampling import BalancedSampler, EpochPhotos, Photos, TransformedPhotos
+from training.data.sampling import (
+    BalancedSampler,
+    EpochPhotos,
+    Photos,
+    TransformedPhotos,
+    concatenate,
+)
 from training.recipe import Recipe
 
 PREFETCHED = 64  # batches of a stream that are read ahead as encoded files
@@ -62,14 +69,20 @@ def load_batches(
         count = steps * settings.accumulate
         loaded = _prefetch(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
-    sampler = BalancedSampler(photos.train_targets, balance, recipe.seed, epoch)
+    sampler = BalancedSampler(photos.train_groups, balance, recipe.seed, epoch)
     count = min(photos.count, steps * settings.batch_size)
     if settings.mixup or settings.cutmix:
         count -= count % 2  # timm mixes photos in pairs, and a single batch may be incomplete
     order = list(sampler)[:count]
-    dataset = EpochPhotos(
-        TransformedPhotos(photos.train, photos.train_targets, transform), order, seed
-    )
+    decoded, targets = photos.train, photos.train_targets
+    if photos.negatives:
+        rng = np.random.default_rng((seed, 1))
+        for place in np.flatnonzero(rng.random(count) < recipe.data.negative_fraction):
+            order[place] = len(decoded) + int(rng.integers(len(photos.negatives)))
+        decoded = concatenate(decoded, photos.negatives)
+        no_class = np.full(len(photos.negatives), len(photos.labels), np.int64)
+        targets = np.concatenate([targets, no_class])
+    dataset = EpochPhotos(TransformedPhotos(decoded, targets, transform), order, seed)
     # Accelerate divides every batch among the processes.
     loader = DataLoader(dataset, size, num_workers=worker_count(accelerator))
     prepared: Any = accelerator.prepare(loader)

@@ -3,7 +3,7 @@
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch.utils.data import Dataset, Sampler
 
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.sources import check_classes, gather
+from training.data.negatives import not_flowers
+from training.data.sources import check_classes, folds, gather
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
 
@@ -27,6 +28,7 @@ class Photos:
         train: The training photos; a sample of them if they are streamed.
         train_targets, val_targets: (photos,) int64 class indices.
         stream: All training photos if they are streamed.
+        negatives: Non-flower photos to train on.
     """
 
     labels: list[str]
@@ -35,11 +37,18 @@ class Photos:
     val: DecodedPhotos
     val_targets: np.ndarray
     stream: StreamedPhotos | None = None
+    negatives: DecodedPhotos | None = None
 
     @property
     def count(self) -> int:
         """Number of training photos."""
         return len(self.train if self.stream is None else self.stream)
+
+    @property
+    def train_groups(self) -> np.ndarray:
+        """(photos,) int64, equal for training photos of the same class and source."""
+        names = [f"{photo.label}\n{photo.source}" for photo in self.train.photos]
+        return np.unique(names, return_inverse=True)[1]
 
 
 def load_photos(data: Data, root: Path, short_side: int) -> Photos:
@@ -68,12 +77,33 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
         decoded_val,
         decoded_val.targets(labels),
         open_stream(data, root),
+        load_negatives(data, root, short_side),
     )
     print(
         f"{len(labels)} classes, {photos.count} photos to train on, "
         f"{len(decoded_val)} held out, {len(skipped)} skipped."
     )
     return photos
+
+
+def load_negatives(data: Data, root: Path, short_side: int) -> DecodedPhotos | None:
+    """Decode the non-flower photos that a recipe trains on: half of those in its folders."""
+    found = [photo for folder in data.negatives for photo in not_flowers(root / folder)]
+    if not found:
+        return None
+    kept = [photo for photo, fold in zip(found, folds(found, 2), strict=True) if fold == 0]
+    return decode_photos(kept, short_side, "decoding") if kept else None
+
+
+def concatenate(first: DecodedPhotos, second: DecodedPhotos) -> DecodedPhotos:
+    """Concatenate two sets of photos."""
+    rows = [*first.rows, *(len(first.pictures) + row for row in second.rows)]
+    return replace(
+        first,
+        photos=[*first.photos, *second.photos],
+        pictures=[*first.pictures, *second.pictures],
+        rows=rows,
+    )
 
 
 class TransformedPhotos(Dataset[tuple[Any, int]]):

@@ -24,6 +24,7 @@ class Photo:
 
     path: Path
     label: str
+    source: str = ""
 
 
 def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
@@ -87,7 +88,7 @@ def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
             photos = _own_split(class_folders(folder), split, data)
         else:
             photos = class_folders(inside)
-    return [Photo(photo.path, data.rename.get(photo.label, photo.label)) for photo in photos]
+    return [Photo(photo.path, data.rename.get(photo.label, photo.label), name) for photo in photos]
 
 
 def _flowers102(root: Path, split: str) -> list[Photo]:
