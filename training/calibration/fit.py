@@ -214,12 +214,7 @@ def _answer_others(model: FlowerClassifier, folder: Path, *, trained_on_half: bo
     short_side = resize_side(model.image_size, model.crop)
     decoded = decode_photos(not_flowers(folder), short_side, "decoding")
     if trained_on_half:  # the same half as `load_negatives` keeps
-        unseen = [i for i, fold in enumerate(folds(decoded.photos, 2)) if fold == 1]
-        decoded = replace(
-            decoded,
-            photos=[decoded.photos[i] for i in unseen],
-            rows=[decoded.rows[i] for i in unseen],
-        )
+        decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
     for sentence in decoded.skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
     if len(decoded) < FEWEST:

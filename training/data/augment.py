@@ -1,4 +1,4 @@
-"""What is done to the photos that train: crops, colours, and two of them blended."""
+"""Augmentation of training photos: random crops, colour jitter, style, mixup and CutMix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,17 @@ def train_transform(
     data_config: dict[str, Any],
     background: Background | None = None,
 ) -> Any:
-    """timm's training transform at `size` pixels, or the report's resize, centre crop and flip."""
+    """Create the training transform: timm's, after the style augmentation, or the course report's.
+
+    Args:
+        settings: Augmentation settings of the recipe.
+        size: Side of the crop in pixels.
+        data_config: timm's data config of the network.
+        background: Draws the background of photos that are zoomed out.
+
+    Returns:
+        A transform from a PIL image to a normalised tensor (3, size, size).
+    """
     common = {key: data_config[key] for key in ("interpolation", "mean", "std")}
     if settings.augment == "centre-crop-flip":
         return v2.Compose(
@@ -45,31 +55,31 @@ def train_transform(
 
 
 def mixup_of(settings: Finetune, classes: int) -> Mix:
-    """What blends a batch's photos by mixup or cutmix, or else smooths its labels alone.
+    """Create the batch transform: mixup or CutMix with label smoothing, or label smoothing alone.
 
-    Index `classes` stands for a negative, whose target is the same for every class (outlier exposure,
+    The class index `classes` marks a negative: its target is uniform over the classes (outlier exposure,
     Hendrycks et al. 2019).
 
     Returns:
-        From pixels and class indices (photos,) to pixels and soft targets (photos, classes).
+        A function from pixels and class indices (photos,) to pixels and soft targets (photos, classes).
     """
-    if settings.mixup or settings.cutmix:
-        blend = Mixup(
-            mixup_alpha=settings.mixup,
-            cutmix_alpha=settings.cutmix,
-            prob=settings.mix_probability,
-            label_smoothing=settings.label_smoothing,
-            num_classes=classes + 1,
-        )
-        return lambda pixels, targets: _spread(*blend(pixels, targets))
-    off, on = settings.label_smoothing / classes, 1 - settings.label_smoothing
+    mixes = bool(settings.mixup or settings.cutmix)
+    mixup = Mixup(
+        mixup_alpha=settings.mixup,
+        cutmix_alpha=settings.cutmix,
+        prob=settings.mix_probability,
+        label_smoothing=settings.label_smoothing,
+        num_classes=classes + 1,
+    )
 
-    def smooth(pixels: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _spread(pixels, nn.functional.one_hot(targets, classes + 1) * on + off)
+    def mix(pixels: torch.Tensor, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if mixes:
+            pixels, targets = mixup(pixels, indices)
+        else:  # without Mixup, which takes even batches only
+            one_hot = nn.functional.one_hot(indices, classes + 1)
+            targets = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / (
+                classes + 1
+            )
+        return pixels, targets[:, :-1] + targets[:, -1:] / classes
 
-    return smooth
-
-
-def _spread(pixels: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divides the last column of soft targets (photos, classes + 1) among the classes."""
-    return pixels, targets[:, :-1] + targets[:, -1:] / (targets.shape[1] - 1)
+    return mix

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,23 +47,26 @@ class DecodedPhotos:
             return _shrink(open_image(self.photos[index].path), self.short_side)
         return Image.fromarray(array)
 
-    def random_picture(self) -> Image.Image:
-        """Return one of the pictures, drawn with Python's `random`."""
-        return self.picture(random.randrange(len(self)))
+    def random_image(self) -> Image.Image:
+        """Return one of the images, drawn with Python's `random`."""
+        return self.image(random.randrange(len(self)))
+
+    def subset(self, indices: Iterable[int]) -> "DecodedPhotos":
+        """Return the photos at `indices`, in that order."""
+        kept = list(indices)
+        return replace(
+            self,
+            photos=[self.photos[index] for index in kept],
+            rows=[self.rows[index] for index in kept],
+        )
 
     def sample(self, count: int, seed: int = 0) -> "DecodedPhotos":
         """Return a random sample of at most `count` photos."""
-        drawn = np.random.default_rng(seed).permutation(len(self))[:count]
-        return replace(
-            self,
-            photos=[self.photos[index] for index in drawn],
-            rows=[self.rows[index] for index in drawn],
-        )
+        return self.subset(np.random.default_rng(seed).permutation(len(self))[:count])
 
     def shard(self, process: int, processes: int) -> "DecodedPhotos":
         """Return every `processes`-th photo, starting at index `process`."""
-        mine = slice(process, None, processes)
-        return replace(self, photos=self.photos[mine], rows=self.rows[mine])
+        return self.subset(range(process, len(self), processes))
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
         """Return the class indices (photos,) int64 in the order of `labels`."""

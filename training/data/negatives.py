@@ -1,8 +1,8 @@
-"""Pictures that show no flower: the user's photos of other things, and what can be made of nothing.
+"""Negatives for the rejection rule: non-flower photos, synthetic images, and foliage from flower photos.
 
-A rule fitted on photos alone takes plain colours, text and leaves for flowers, because hardly any
-photo is so empty or so green. Nobody has to collect these: they are drawn here, and foliage is cut
-from between the flowers of the training photos.
+A rule that was fitted to photos alone accepts plain colours, text and leaves, because hardly any photo is
+that empty or that green. Such images need not be collected: they are drawn here, and foliage is cropped
+from the training photos.
 """
 
 from collections.abc import Sequence
@@ -11,34 +11,36 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flower_model.errors import DataError
+from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos
 from training.data.sources import Photo
 
 WIDTH, HEIGHT = 320, 280
-EACH = 40  # drawn pictures of a kind
-FOLIAGE = 300  # pieces at most
+PER_KIND = 40  # synthetic images of each kind
+MAX_FOLIAGE = 300  # crops
 WORDS = ["the", "flower", "of", "a", "picture", "is", "not", "what", "this", "says"]
 
 
 def not_flowers(folder: Path) -> list[Photo]:
-    """All files of a folder, at any depth.
+    """List all files in a folder and its subfolders as unlabelled photos.
 
     Raises:
-        DataError: If there are none.
+        DataError: If the folder holds no file.
     """
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
     if not files:
-        raise DataError(f"'{folder}' holds no photos of other things: check --not-flowers.")
+        raise DataError(
+            f"'{shorten(folder)}' holds no non-flower photos. Add some, or check --not-flowers."
+        )
     return [Photo(file, "") for file in files]
 
 
-def drawn_pictures(each: int = EACH, seed: int = 0) -> list[np.ndarray]:
-    """Plain colours, gradients, noise, text and shapes.
+def drawn_pictures(per_kind: int = PER_KIND, seed: int = 0) -> list[np.ndarray]:
+    """Draw plain colours, gradients, noise, text and shapes.
 
     Args:
-        each: Pictures of a kind.
-        seed: Other seeds draw other pictures.
+        per_kind: Images of each kind.
+        seed: Random seed.
 
     Returns:
         Arrays (height, width, 3) uint8.
@@ -47,32 +49,32 @@ def drawn_pictures(each: int = EACH, seed: int = 0) -> list[np.ndarray]:
     return [
         np.asarray(draw(np.random.default_rng((seed, kind, number))))
         for kind, draw in enumerate(kinds)
-        for number in range(each)
+        for number in range(per_kind)
     ]
 
 
 def foliage(photos: DecodedPhotos, seed: int = 0) -> list[np.ndarray]:
-    """Green windows of flower photos, one a photo at most: leaves, stalks and lawns.
+    """Crop leaves, stems and lawns from flower photos, at most one crop per photo.
 
     Args:
-        photos: Photos of flowers.
-        seed: Of the order in which the photos are searched.
+        photos: Flower photos.
+        seed: Random seed of the order in which the photos are searched.
 
     Returns:
-        At most `FOLIAGE` arrays (side, side, 3) uint8, each nearly half as wide as its photo.
+        At most `MAX_FOLIAGE` arrays (side, side, 3) uint8, with 45 % of the short side of their photos.
     """
     pieces: list[np.ndarray] = []
     for index in np.random.default_rng(seed).permutation(len(photos)):
         window = _greenest(photos.image(index))
         if window is not None:
             pieces.append(window)
-        if len(pieces) == FOLIAGE:
+        if len(pieces) == MAX_FOLIAGE:
             break
     return pieces
 
 
 def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
-    """Pictures that were never files, as `predict_photos` takes them."""
+    """Wrap images that are not files as decoded photos."""
     return DecodedPhotos(
         [Photo(Path(), "")] * len(pictures), list(pictures), [*range(len(pictures))], 0, []
     )

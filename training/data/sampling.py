@@ -97,11 +97,11 @@ def load_negatives(data: Data, root: Path, short_side: int) -> DecodedPhotos | N
 
 def concatenate(first: DecodedPhotos, second: DecodedPhotos) -> DecodedPhotos:
     """Concatenate two sets of photos."""
-    rows = [*first.rows, *(len(first.pictures) + row for row in second.rows)]
+    rows = [*first.rows, *(len(first.images) + row for row in second.rows)]
     return replace(
         first,
         photos=[*first.photos, *second.photos],
-        pictures=[*first.pictures, *second.pictures],
+        images=[*first.images, *second.images],
         rows=rows,
     )
 

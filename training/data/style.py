@@ -1,7 +1,7 @@
-"""Training photos made to look like snapshots: flowers small, many or among clutter, files small and worn.
+"""Style augmentation: training photos turned into snapshots with small, many or cluttered flowers.
 
-A network that sees only some classes in such photos takes the style for the class ("shortcut learning",
-Geirhos et al. 2020). Giving every class every style breaks that link.
+If only some classes appear in a certain style, the network learns the style as a feature of those classes
+(shortcut learning, Geirhos et al. 2020). Showing every class in every style breaks that link.
 """
 
 import io
@@ -13,55 +13,53 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from training.recipe import Finetune
 
 Background = Callable[[], Image.Image]
-"""Draws a photo without a flower."""
+"""Draws a non-flower image."""
 
 
 class StyleShift:
-    """A random transform of a PIL picture, applied before the crop.
+    """Random style transform of a PIL image, applied before the random crop.
 
     Args:
         settings: The probabilities `zoom_out`, `tile` and `degrade`.
-        background: Draws what a flower that is zoomed out lies on; None uses the photo itself, blurred.
+        background: Draws the background of photos that are zoomed out; None uses the blurred photo.
     """
 
     def __init__(self, settings: Finetune, background: Background | None = None) -> None:
         self.settings, self.background = settings, background
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        """The picture, its style changed with the recipe's probabilities; drawn from `random`."""
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Apply `zoom_out`, `tile` and `degrade` with their probabilities, drawn from Python's `random`."""
         if random.random() < self.settings.tile:
-            picture = tile(picture)
+            image = tile(image)
         elif random.random() < self.settings.zoom_out:
-            picture = zoom_out(picture, self.background() if self.background else None)
+            image = zoom_out(image, self.background() if self.background else None)
         if random.random() < self.settings.degrade:
-            picture = degrade(picture)
-        return picture
+            image = degrade(image)
+        return image
 
 
-def zoom_out(picture: Image.Image, background: Image.Image | None = None) -> Image.Image:
-    """The picture at 30 to 75 % of its size somewhere on a background of the same size.
+def zoom_out(image: Image.Image, background: Image.Image | None = None) -> Image.Image:
+    """Shrink an image to 30 to 75 % and paste it at a random place on a background of its former size.
 
     Args:
-        picture: RGB, any size.
-        background: RGB, any size; None is the picture itself, blurred beyond recognition.
+        image: RGB image.
+        background: RGB image of any size; None uses the image itself, blurred beyond recognition.
     """
-    size = picture.size
+    size = image.size
     if background is None:
-        background = picture.filter(ImageFilter.GaussianBlur(min(size) / 8))
+        background = image.filter(ImageFilter.GaussianBlur(min(size) / 8))
     canvas = ImageOps.fit(background, size, Image.Resampling.BILINEAR)
     scale = random.uniform(0.3, 0.75)
-    small = picture.resize(
-        [max(1, round(side * scale)) for side in size], Image.Resampling.BILINEAR
-    )
+    small = image.resize([max(1, round(side * scale)) for side in size], Image.Resampling.BILINEAR)
     corner = random.randint(0, size[0] - small.width), random.randint(0, size[1] - small.height)
     canvas.paste(small, corner, _mask(small.size))
     return canvas
 
 
-def tile(picture: Image.Image) -> Image.Image:
-    """Two by two or three by three copies of the picture, flipped and cropped at random: many flowers."""
+def tile(image: Image.Image) -> Image.Image:
+    """Tile a 2 × 2 or 3 × 3 grid with random crops of an image, to imitate photos of many flowers."""
     count = random.choice([2, 2, 3])
-    width, height = picture.size
+    width, height = image.size
     cell = max(1, width // count), max(1, height // count)
     canvas = Image.new("RGB", (cell[0] * count, cell[1] * count))
     for index in range(count * count):
@@ -69,33 +67,33 @@ def tile(picture: Image.Image) -> Image.Image:
         left = random.uniform(0, 1 - share) * width
         top = random.uniform(0, 1 - share) * height
         box = (left, top, left + share * width, top + share * height)
-        part = picture.resize(cell, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        part = image.resize(cell, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
         if random.random() < 0.5:
             part = ImageOps.mirror(part)
         canvas.paste(part, (index % count * cell[0], index // count * cell[1]))
     return canvas
 
 
-def degrade(picture: Image.Image) -> Image.Image:
-    """A worn copy: a thumbnail of 64 px or more, blur, and JPEG artefacts, each by chance."""
+def degrade(image: Image.Image) -> Image.Image:
+    """Degrade an image at random: thumbnail resolution (64 to 180 px), Gaussian blur, JPEG artefacts."""
     if random.random() < 0.6:
         side = random.randint(64, 180)
-        if side < min(picture.size):
-            scale = side / min(picture.size)
-            small = [max(1, round(length * scale)) for length in picture.size]
-            picture = picture.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        if side < min(image.size):
+            scale = side / min(image.size)
+            small = [max(1, round(length * scale)) for length in image.size]
+            image = image.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0)
     if random.random() < 0.3:
-        radius = random.uniform(0.3, 1.5) * min(picture.size) / 200
-        picture = picture.filter(ImageFilter.GaussianBlur(radius))
+        radius = random.uniform(0.3, 1.5) * min(image.size) / 200
+        image = image.filter(ImageFilter.GaussianBlur(radius))
     if random.random() < 0.5:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=random.randint(20, 80))
-        picture = Image.open(file).convert("RGB")
-    return picture
+        image.save(file, "JPEG", quality=random.randint(20, 80))
+        image = Image.open(file).convert("RGB")
+    return image
 
 
 def _mask(size: tuple[int, int]) -> Image.Image:
-    """Where the flower covers the background: all of it, or an ellipse with a soft edge."""
+    """Return the alpha mask of a pasted image: opaque, or an ellipse with a soft edge."""
     mask = Image.new("L", size, 255)
     if random.random() < 0.6:
         mask = Image.new("L", size, 0)
