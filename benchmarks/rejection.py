@@ -22,12 +22,12 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.machine import RESULTS, ROOT, machine
 from flower_model import FlowerClassifier
 from flower_model.rejection import l2_normalise, power_normalise
-from training.calibration.recalibrate import photos_of_run
+from training.calibration.recalibrate import load_run_photos
 from training.calibration.rejection_fit import (
     auroc,
+    evaluate_rejection,
     fit_residual,
     fit_support_vectors,
-    measure_rejection,
 )
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
@@ -158,7 +158,7 @@ def own_threshold(trained: Seen, held_out: Seen, others: Seen, made: np.ndarray)
                 ]
                 for seen in (held_out, others)
             ]
-            figures = measure_rejection(trained.features, *cut, made)
+            figures = evaluate_rejection(trained.features, *cut, made)
             found.append([figures[k] for k in ("flowers_kept", "others_let_through", "auroc")])
         kept, through, area = np.mean(found, axis=0)
         rows.append(f"| {name} | {100 * kept:.1f} % | {100 * through:.1f} % | {area:.4f} |")
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--pretrained", default=os.environ.get("FLOWER_PRETRAINED"))
     options = parser.parse_args()
     model = FlowerClassifier.from_pretrained(options.weights)
-    recipe, train, held_out = photos_of_run(model, options.weights, options.data_root)
+    recipe, train, held_out = load_run_photos(model, options.weights, options.data_root)
     train = train.sample(TRAINED)
     more = [decode_source(model, name, options.data_root) for name in recipe.data.calibrate]
     flowers = [see(model, photos) for photos in (held_out, *more)]

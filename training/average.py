@@ -101,11 +101,11 @@ def _average(options: argparse.Namespace) -> int:
         raise ModelError(f"'{out}' exists: name a new folder with --out.")
     data_root = Path(options.data_root)
     not_flowers = not_flowers_folder(options, data_root)
-    from training.calibration.recalibrate import calibrated_as_its_run  # torch: seconds
+    from training.calibration.recalibrate import recalibrate_folder  # torch: seconds
 
     with atomic_folder(out) as folder:
         average(folders, shares).save_pretrained(folder)
-        print(calibrated_as_its_run(folder, data_root, not_flowers))
+        print(recalibrate_folder(folder, data_root, not_flowers))
     print(f"Model saved in {out}.")
     return 0
 

@@ -20,9 +20,9 @@ def _calibrate_folder(options: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
     not_flowers = not_flowers_folder(options, data_root)
-    from training.calibration.recalibrate import calibrated_as_its_run  # torch: seconds
+    from training.calibration.recalibrate import recalibrate_folder  # torch: seconds
 
-    print(calibrated_as_its_run(folder, data_root, not_flowers))
+    print(recalibrate_folder(folder, data_root, not_flowers))
     return 0
 
 

@@ -97,7 +97,7 @@ def train(
     from flower_model.config import ModelConfig
     from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
-    from training.calibration.fit import calibrate, summary
+    from training.calibration.fit import calibrate, format_summary
     from training.data.decoded import resize_side
     from training.data.flowers102 import botanical_names
     from training.data.sampling import load_photos
@@ -108,7 +108,7 @@ def train(
     from training.engine.linear_probe import probe_head, save_features
     from training.engine.preflight import check_network
     from training.engine.pretrained import create_network
-    from training.reporting.provenance import may_know, provenance
+    from training.reporting.provenance import may_have_seen, provenance
 
     clock = Clock()
     keep_freed_memory()
@@ -131,7 +131,7 @@ def train(
         sides = {"train": photos.train, "val": photos.val}
         seen = {side: fingerprint(of_side.photos) for side, of_side in sides.items()}
         record_photos(run, seen, resume=resume)
-        if may_know(recipe, seen["val"]):
+        if may_have_seen(recipe, seen["val"]):
             print(
                 f"'{recipe.model.pretrained}' was trained on the same sources with other photos "
                 "held out: it may know some of those that measure it now.",
@@ -160,7 +160,7 @@ def train(
         return  # what is left takes seconds and writes files
 
     from training.reporting.figures import (
-        training_curve,  # a second's import that nothing waited for
+        plot_training_curve,  # a second's import that nothing waited for
     )
     from training.reporting.review import review
 
@@ -174,8 +174,8 @@ def train(
     runtime = fastest_runtime(network, device=accelerator.device, bf16=bf16)
     model = FlowerClassifier(network, config, runtime=runtime)
     answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
-    print(summary(model), flush=True)
-    model.pictures["training-curve.png"] = training_curve(run / "metrics.csv")
+    print(format_summary(model), flush=True)
+    model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
     review(run, photos, probabilities(answers[0].logits, model.config.temperature), recipe)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flower_model.confidence import calibration_error, fit_temperature, log_loss, probabilities
-from training.reporting.metrics import measure
+from training.reporting.metrics import compute_metrics
 
 
 def test_higher_temperature_lowers_the_confidence():
@@ -36,7 +36,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 def test_mean_per_class_weights_classes_equally():
     logits = np.eye(6)[[0] * 9 + [0]]  # always predicts class 0
     targets = np.array([0] * 9 + [1])
-    result = measure(logits, targets)
+    result = compute_metrics(logits, targets)
     assert result["top1"] == pytest.approx(0.9)
     assert result["mean_per_class"] == pytest.approx(0.5)
     assert result["top5"] >= result["top1"]

@@ -107,7 +107,7 @@ def test_too_few_held_out_photos_give_no_rule_and_it_says_so(tmp_path, capsys):
     data = draw_dataset(tmp_path / "discs", photos_per_class=15)
     words = ["--set", "finetune.epochs=1", "--data-root", str(tmp_path)]
     assert train.main(small_run(data, tmp_path / "run", *words)) == 0
-    assert "no rule for what is no flower" in capsys.readouterr().out
+    assert "no rejection rule fitted" in capsys.readouterr().out
     model = FlowerClassifier.from_pretrained(tmp_path / "run" / "model")
     assert model.predict(NEW[0]).is_flower is None
     assert not (tmp_path / "run" / "model" / REJECTION_FILE).exists()
@@ -228,7 +228,7 @@ def test_photos_that_are_not_those_of_the_run_are_refused(capsys, model_folder, 
 
 
 def test_a_model_that_training_did_not_make_is_refused(capsys, tiny_folder, data):
-    assert "only a model that training.train made" in refused(
+    assert "Only a model made by training.train" in refused(
         capsys, tiny_folder, "--data-root", data
     )
 

@@ -1,1 +1,1 @@
-"""Temperature and rejection rule, fitted on photos that trained nothing."""
+"""Temperature scaling and the rejection rule, fitted on held-out photos."""

@@ -1,1 +1,1 @@
-"""Metrics, figures, the provenance in config.json, and what a person should look at after a run."""
+"""Metrics, figures, the provenance in config.json, and photos to review after a run."""

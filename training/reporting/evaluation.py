@@ -15,7 +15,7 @@ from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import Photo, check_labels, source_photos
 from training.engine.inference import predict_photos
 from training.recipe import Data
-from training.reporting.metrics import measure
+from training.reporting.metrics import compute_metrics
 
 CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 2000
@@ -40,7 +40,7 @@ def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str,
             the current directory.
 
     Returns:
-        source; the metrics of `training.reporting.metrics.measure`; the numbers of photos, of
+        source; the metrics of `training.reporting.metrics.compute_metrics`; the numbers of photos, of
         classes among them and of the model's labels; intervals, the 95 % bootstrap interval
         (low, high) of top1, top5 and calibration_error; resampled, the unit of the bootstrap
         ("412 photos" or "9 groups"); and skipped, one sentence per photo that can't be opened.
@@ -60,7 +60,7 @@ def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str,
         "photos": len(targets),
         "classes": len(set(targets.tolist())),
         "labels": len(model.labels),
-        **measure(logits, targets, model.config.temperature),
+        **compute_metrics(logits, targets, model.config.temperature),
         "intervals": bootstrap_intervals(logits, targets, groups, model.config.temperature),
         "resampled": f"{len(set(groups))} {'groups' if grouped else 'photos'}",
         "skipped": decoded.skipped,

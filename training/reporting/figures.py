@@ -1,4 +1,4 @@
-"""The pictures of a model card: training curve, confusion matrix, reliability; as PNG bytes."""
+"""Figures of the model card as PNG: training curve, confusion matrix, reliability diagram."""
 
 import csv
 import io
@@ -9,47 +9,47 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-MOST_CLASSES = 20  # that a confusion matrix stays readable with
+SPLITS = {"train": "training photos (augmented)", "val": "held-out photos"}
+MAX_CLASSES = 20  # in a confusion matrix; more are not legible
 
 
-def training_curve(metrics: Path) -> bytes:
-    """Loss and accuracy by epoch, from a run's metrics.csv; epoch 0 is the linear probe."""
+def plot_training_curve(metrics: Path) -> bytes:
+    """Plot loss and accuracy per epoch from a run's metrics.csv; epoch 0 is the linear probe."""
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
-    for axes, figure_of in ((losses, "loss"), (accuracies, "accuracy")):
+    for axes, metric in ((losses, "loss"), (accuracies, "accuracy")):
         for split, style in (("train", "--"), ("val", "-")):
-            known = [row for row in rows if row[f"{split}_{figure_of}"]]
-            epochs = [int(row["epoch"]) for row in known]
-            values = [float(row[f"{split}_{figure_of}"]) for row in known]
-            axes.plot(epochs, values, style, marker=".", label=_SPLITS[split])
-        axes.set(xlabel="epoch", ylabel=figure_of)
+            logged = [row for row in rows if row[f"{split}_{metric}"]]
+            epochs = [int(row["epoch"]) for row in logged]
+            values = [float(row[f"{split}_{metric}"]) for row in logged]
+            axes.plot(epochs, values, style, marker=".", label=SPLITS[split])
+        axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     return _png(figure)
 
 
-_SPLITS = {"train": "training photos, augmented", "val": "held-out photos"}
-
-
-def confusion_picture(targets: np.ndarray, answers: np.ndarray, labels: Sequence[str]) -> bytes:
-    """Which class was taken for which; of many classes, those with the most mistakes.
+def plot_confusion_matrix(
+    targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
+) -> bytes:
+    """Plot the confusion matrix, reduced to the classes with the most errors if there are many.
 
     Args:
         targets: (photos,) int class indices.
-        answers: (photos,) int class indices that the model gave.
+        predicted: (photos,) int class indices from the model.
         labels: Class names by index.
     """
-    wrong = targets != answers
-    mistakes = np.bincount(np.concatenate([targets[wrong], answers[wrong]]), minlength=len(labels))
-    present = np.union1d(targets, answers)
+    wrong = targets != predicted
+    errors = np.bincount(np.concatenate([targets[wrong], predicted[wrong]]), minlength=len(labels))
+    present = np.union1d(targets, predicted)
     shown = present
-    if len(present) > MOST_CLASSES:
-        shown = present[np.argsort(-mistakes[present], kind="stable")][:MOST_CLASSES]
-        shown = np.sort(shown[mistakes[shown] > 0]) if wrong.any() else shown
-    counts = confusion_matrix(targets, answers, labels=shown)
+    if len(present) > MAX_CLASSES:
+        shown = present[np.argsort(-errors[present], kind="stable")][:MAX_CLASSES]
+        shown = np.sort(shown[errors[shown] > 0]) if wrong.any() else shown
+    counts = confusion_matrix(targets, predicted, labels=shown)
     side = 2.5 + 0.34 * len(shown)
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.subplots()
@@ -58,31 +58,34 @@ def confusion_picture(targets: np.ndarray, answers: np.ndarray, labels: Sequence
     for text in display.text_.flat:
         if text.get_text() == "0":
             text.set_text("")
-    axes.set(xlabel="answer", ylabel="label")
+    axes.set(xlabel="predicted", ylabel="label")
     if len(shown) < len(present):
-        axes.set_title(f"of {len(present)} classes, the {len(shown)} with the most mistakes")
+        axes.set_title(f"the {len(shown)} of {len(present)} classes with the most errors")
     return _png(figure)
 
 
-def reliability_picture(
+def plot_reliability(
     before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]
 ) -> bytes:
-    """How often answers were right against how sure they were, before and after the temperature.
+    """Plot a reliability diagram: accuracy against confidence, before and after temperature scaling.
 
     Args:
-        before, after: As `training.reporting.metrics.reliability` gives them.
+        before, after: Points from `training.reporting.metrics.reliability`.
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="exactly right")
-    for bins, name, style in ((before, "before", "--"), (after, "after the temperature", "-")):
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
+    for bins, name, style in (
+        (before, "before temperature scaling", "--"),
+        (after, "after temperature scaling", "-"),
+    ):
         confidence = [b["confidence"] for b in bins]
         accuracy = [b["accuracy"] for b in bins]
         (line,) = axes.plot(confidence, accuracy, style, label=name)
-        # A point's area is its number of photos: those of a few photos mean little.
+        # The area of a point shows its number of photos: points of few photos are unreliable.
         area = [max(4.0, 300 * b["photos"] / sum(c["photos"] for c in bins)) for b in bins]
         axes.scatter(confidence, accuracy, area, color=line.get_color(), alpha=0.6)
-    axes.set(xlabel="probability of the answer", ylabel="share of answers that were right")
+    axes.set(xlabel="confidence", ylabel="accuracy")
     axes.grid(alpha=0.3)
     axes.legend()
     return _png(figure)

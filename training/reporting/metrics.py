@@ -1,4 +1,4 @@
-"""The figures that describe a classifier on labelled photos."""
+"""Accuracy and calibration metrics of a classifier on labelled photos."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,10 @@ from flower_model.confidence import (
 )
 
 
-def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
-    """Accuracy and calibration.
+def compute_metrics(
+    logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0
+) -> dict[str, float]:
+    """Compute accuracy and calibration metrics.
 
     Args:
         logits: (photos, classes) float, before division by the temperature.
@@ -23,8 +25,8 @@ def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -
         temperature: > 0.
 
     Returns:
-        top1, top5 and mean_per_class (accuracy averaged over the classes that occur), all in
-        [0, 1]; log_loss in nats; calibration_error (15 bins) in [0, 1].
+        top1, top5 and mean_per_class (top-1 accuracy averaged over the classes that occur), all
+        in [0, 1]; log_loss in nats; calibration_error (15 bins) in [0, 1].
     """
     probs = probabilities(logits, temperature)
     best = np.argsort(-logits, axis=1)[:, :5]  # (photos, 5)
@@ -39,21 +41,21 @@ def measure(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -
 
 
 def per_class(
-    answers: np.ndarray, targets: np.ndarray, labels: Sequence[str]
+    predicted: np.ndarray, targets: np.ndarray, labels: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """How well each class is told, for the classes that occur.
+    """Compute recall and precision of each class that occurs.
 
     Args:
-        answers, targets: (photos,) int class indices.
+        predicted, targets: (photos,) int class indices.
         labels: Class names in the order of the classes.
 
     Returns:
-        Class name -> photos (their number), recall (the share of them that was named) and precision
-        (how often the name was right where it was given; 0 where it never was), in [0, 1].
+        Class name -> photos (their number), recall and precision in [0, 1]; the precision of a
+        class that is never predicted is 0.
     """
     classes = np.unique(targets)
     precision, recall, _, photos = precision_recall_fscore_support(
-        targets, answers, labels=classes, zero_division=0.0
+        targets, predicted, labels=classes, zero_division=0.0
     )
     rows = zip(classes, photos, recall, precision, strict=True)
     return {

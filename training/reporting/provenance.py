@@ -1,4 +1,4 @@
-"""What a model's config.json, and so its card, says about how the model came to be."""
+"""Provenance: the record of a run in config.json, from which the model card is written."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from training.recipe import Recipe
 
 
 def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> dict[str, Any]:
-    """The recipe, the photos and the machine, as plain JSON values; `calibrate` adds the figures.
+    """Return the recipe, photos and hardware of a run as JSON values; `calibrate` adds metrics.
 
     Args:
-        recipe: The run.
-        photos: What it was trained on and what was held out.
+        recipe: The recipe of the run.
+        photos: Its training and held-out photos.
         phases: Seconds of each phase so far.
     """
     earlier = _earlier(recipe.model.pretrained)
@@ -49,23 +49,23 @@ def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> d
     }
 
 
-def may_know(recipe: Recipe, held_out: str) -> bool:
-    """Whether the first weights may have been trained on photos that are held out now.
+def may_have_seen(recipe: Recipe, held_out: str) -> bool:
+    """Return whether the pretrained weights may have been trained on photos that are held out now.
 
     Args:
-        recipe: The run.
-        held_out: The fingerprint of what it holds out.
+        recipe: The recipe of the run.
+        held_out: The fingerprint of its held-out photos.
     """
     details = _details_of(recipe.model.pretrained)
     try:
         other = details["held_out"]["sha256"] != held_out
         return other and not set(details["train"]["sources"]).isdisjoint(_names(recipe.data.train))
-    except (KeyError, TypeError):  # no run's
+    except (KeyError, TypeError):  # not the weights of a run
         return False
 
 
 def _earlier(pretrained: str) -> list[dict[str, Any]]:
-    """The runs that made the first weights, if those were a run's: recipe, minutes and machine."""
+    """Return recipe, minutes and machine of the earlier runs that produced the pretrained weights."""
     details = _details_of(pretrained)
     try:
         run = {"recipe": details["recipe"]["name"]}
@@ -76,7 +76,7 @@ def _earlier(pretrained: str) -> list[dict[str, Any]]:
 
 
 def _details_of(pretrained: str) -> dict[str, Any]:
-    """What a weights folder says of the run that made it; nothing if none did."""
+    """Return the provenance in a weights folder, empty if it was not made by a run."""
     try:
         details = json.loads((Path(pretrained) / CONFIG_FILE).read_text("utf-8"))["flower_model"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -85,7 +85,7 @@ def _details_of(pretrained: str) -> dict[str, Any]:
 
 
 def _emissions(seconds: float) -> dict[str, Any]:
-    """An estimate for the card's co2_eq_emissions; what was not measured is said to be assumed."""
+    """Estimate the card's co2_eq_emissions from the duration and stated assumptions."""
     gpu = torch.cuda.is_available()
     watts = 400 if gpu else 15 * (os.cpu_count() or 1)
     grams = seconds / 3600 * watts / 1000 * 450
@@ -98,19 +98,19 @@ def _emissions(seconds: float) -> dict[str, Any]:
     }
 
 
-def published_name(source: str) -> str:
-    """A source of photos without the folders that it lies in; one of the Hub as it is."""
+def public_source_name(source: str) -> str:
+    """Return a source without the path of its folder; a Hub dataset is returned unchanged."""
     return source if source.startswith(PREFIX) else source.rstrip("/").rsplit("/", 1)[-1]
 
 
-def rounded(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The figures alone, to five digits."""
-    figures = (int, float)
-    return {key: round(value, 5) for key, value in metrics.items() if isinstance(value, figures)}
+def round_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the numeric values, rounded to five decimals."""
+    numbers = (int, float)
+    return {key: round(value, 5) for key, value in metrics.items() if isinstance(value, numbers)}
 
 
 def _published(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the paths of the machine that ran it."""
+    """Return the recipe without local paths."""
     content = recipe.model_dump(mode="json")
     for key in ("train", "val", "test", "calibrate"):
         content["data"][key] = _names(content["data"][key])
@@ -120,4 +120,4 @@ def _published(recipe: Recipe) -> dict[str, Any]:
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    return [published_name(source) for source in sources]
+    return [public_source_name(source) for source in sources]

@@ -1,6 +1,6 @@
-"""What a person should look at after a run: the worst photos, the most doubtful, suspected labels.
+"""Photos to review after a run: the largest errors, the least certain, and suspected label errors.
 
-All of it holds or names photos, so it stays in the run's folder and is never published.
+The files contain or name photos, so they stay in the run's folder and are never published.
 """
 
 import csv
@@ -19,58 +19,61 @@ from training.data.sampling import Photos
 from training.engine.linear_probe import fit_head, load_features
 from training.recipe import Recipe
 
-SHOWN = 48  # photos of a contact sheet
+SHOWN = 48  # photos on a contact sheet
 COLUMNS = 8
 TILE = 150  # pixels
 FOLDS = 5
-SUSPECTS = ["file", "filed_under", "rather", "probability", "probability_of_label"]
+SUSPECTS = ["file", "label", "suggested_label", "suggested_probability", "label_probability"]
 
 
 def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None:
-    """Writes worst.jpg, doubtful.jpg and suspects.csv into a run's folder, and says so.
+    """Write worst.jpg, doubtful.jpg and suspects.csv to a run's folder, and print their paths.
 
     Args:
         run: The run's folder.
-        photos: What it trained on and what it held out.
-        probs: (held-out photos, classes) of the finished model.
-        recipe: The run.
+        photos: Its training and held-out photos.
+        probs: (held-out photos, classes) probabilities of the finished model.
+        recipe: The recipe of the run.
     """
     write_contact_sheets(run, photos.val, probs, photos.labels)
     sets = [(photos.val, probs)]
     features = load_features(run)
-    divisible = np.count_nonzero(np.bincount(photos.train_targets) >= 2) >= 2  # classes, for folds
-    if recipe.probe and features is not None and divisible:
-        unseen = unseen_probabilities(
+    has_folds = np.count_nonzero(np.bincount(photos.train_targets) >= 2) >= 2
+    if recipe.probe and features is not None and has_folds:
+        train_probs = cross_validated_probabilities(
             features, photos.train_targets, l2=recipe.probe.l2, balance=recipe.data.balance
         )
-        sets.append((photos.train, unseen))
-    found = write_suspects(run, sets, photos.labels)
+        sets.append((photos.train, train_probs))
+    count = write_suspects(run, sets, photos.labels)
     print(
-        f"To look at: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
-        f"({found} photos that are perhaps filed under a wrong label)."
+        f"For review: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
+        f"({count} suspected label errors)."
     )
 
 
 def write_contact_sheets(
     run: Path, photos: DecodedPhotos, probs: np.ndarray, labels: Sequence[str]
 ) -> None:
-    """Writes worst.jpg, the photos whose label got least, and doubtful.jpg, the closest decisions.
+    """Write worst.jpg, the least probable labels, and doubtful.jpg, the closest decisions.
 
     Args:
         run: The run's folder.
-        photos: Labelled photos that trained nothing.
-        probs: (photos, classes) of the finished model.
+        photos: Labelled held-out photos.
+        probs: (photos, classes) probabilities of the finished model.
         labels: Class names in the order of the classes.
     """
     targets = photos.targets(labels)
-    given = probs[np.arange(len(probs)), targets]
+    label_probs = probs[np.arange(len(probs)), targets]
     second, first = np.sort(probs, axis=1)[:, -2:].T
-    for name, order in (("worst", np.argsort(given)), ("doubtful", np.argsort(first - second))):
+    for name, order in (
+        ("worst", np.argsort(label_probs)),
+        ("doubtful", np.argsort(first - second)),
+    ):
         tiles = [
             (
                 photos.image(index),
                 f"{labels[probs[index].argmax()]} {100 * first[index]:.0f} %",
-                f"filed: {labels[targets[index]]} {100 * given[index]:.0f} %",
+                f"label: {labels[targets[index]]} {100 * label_probs[index]:.0f} %",
             )
             for index in order[:SHOWN]
         ]
@@ -81,19 +84,19 @@ def write_contact_sheets(
 def write_suspects(
     run: Path, sets: Iterable[tuple[DecodedPhotos, np.ndarray]], labels: Sequence[str]
 ) -> int:
-    """Writes suspects.csv: photos probably filed under the wrong label, likeliest first.
+    """Write suspects.csv: photos that probably have a wrong label, the most suspect first.
 
-    Confident learning (Northcutt et al. 2021): a photo is suspected where the probability of
-    another class is as high as it usually is for photos of that class.
+    Confident learning (Northcutt et al. 2021): a photo is suspected if the probability of another
+    class is as high as the average over the photos of that class.
 
     Args:
         run: The run's folder.
-        sets: Photos, with the probabilities (photos, classes) of a model that did not learn from
-            them: see `unseen_probabilities`.
+        sets: Photos with probabilities (photos, classes) from a model that was not trained on
+            them; see `cross_validated_probabilities`.
         labels: Class names in the order of the classes.
 
     Returns:
-        How many there are.
+        The number of suspected photos.
     """
     rows = []
     for photos, probs in sets:
@@ -102,29 +105,29 @@ def write_suspects(
             targets, probs, return_indices_ranked_by="self_confidence", n_jobs=1
         ):
             best, label = probs[index].argmax(), targets[index]
-            chances = (probs[index, best], probs[index, label])
-            rows.append([photos.photos[index].path, labels[label], labels[best], *chances])
+            values = (probs[index, best], probs[index, label])
+            rows.append([photos.photos[index].path, labels[label], labels[best], *values])
     rows.sort(key=lambda row: row[-1])
     path = run / "suspects.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(SUSPECTS)
-        writer.writerows([*row[:3], *(f"{chance:.3f}" for chance in row[3:])] for row in rows)
+        writer.writerows([*row[:3], *(f"{value:.3f}" for value in row[3:])] for row in rows)
     return len(rows)
 
 
-def unseen_probabilities(
+def cross_validated_probabilities(
     features: np.ndarray, targets: np.ndarray, *, l2: float, balance: float
 ) -> np.ndarray:
-    """Each photo's class probabilities by a linear probe that was fitted without it.
+    """Return class probabilities from linear probes, each photo's from one fitted without it.
 
     Args:
-        features: (photos, channels) of a network that did not learn from these photos.
-        targets: (photos,) int class indices, at least two classes with two photos.
+        features: (photos, channels) from a network that was not trained on these photos.
+        targets: (photos,) int class indices; at least two classes have two photos.
         l2, balance: As for `training.engine.linear_probe.fit_head`.
 
     Returns:
-        (photos, classes) float64; where a class has fewer than five photos, a fold may lack it.
+        (photos, classes) float64; 0 for a class that is missing from the other folds.
     """
     probs = np.zeros((len(targets), targets.max() + 1))
     folds = min(FOLDS, max(2, int(np.bincount(targets).min())))
