@@ -42,7 +42,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command and prints its FlowerModelError, if any, as one line on stderr.
+    """Run a command and print its FlowerModelError, if any, as one line on stderr.
 
     Returns:
         The exit code: the one that `command` returned, 2 after an error, or 130 after Ctrl-C.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and returns its exit code, 2 if any photo could not be opened."""
+    """Run the command and return its exit code, 2 if any photo could not be opened."""
     parser = argparse.ArgumentParser(
         prog="flower-model", description="Identify the flower in each photo."
     )

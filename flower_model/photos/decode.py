@@ -107,7 +107,7 @@ def _read(path: Path) -> bytes:
 
 
 def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
-    """Check the header and opens the file; its pixels are not decoded yet."""
+    """Check the header and open the file; its pixels are not decoded yet."""
     if not data:
         raise ImageError(f"{_capitalized(name)} is empty: copy or download it again.")
     if len(data) > MAX_BYTES:
@@ -148,7 +148,7 @@ def _check_scans(data: bytes, picture: Image.Image, name: str) -> None:
 
 
 def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Image:
-    """Check the size of a picture, decodes it unless it is decoded already, and converts it."""
+    """Check the size of a picture, decode it if necessary, and convert it."""
     width, height = picture.size
     limit = MAX_DECODED.get(picture.format, MAX_DECODED_DEFAULT) if picture.format else MAX_PIXELS
     if width * height > limit:

@@ -26,7 +26,7 @@ def predict_batches(
     *,
     batch_size: int,
 ) -> Generator[Answer | ImageError]:
-    """Decode photos in threads and predicts them in batches, in order and in constant memory.
+    """Decode photos in threads and predict them in batches, in order and in constant memory.
 
     The generator reads ahead by fewer than three batches. Closing or dropping it ends its threads.
 

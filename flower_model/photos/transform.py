@@ -17,7 +17,7 @@ LARGE = 4_000_000  # pixels; a 1 x 10,000 photo would be resized to 224 x 2,240,
 
 @dataclass(frozen=True)
 class PhotoTransform:
-    """Resize and crops a photo as `timm.data.create_transform(..., is_training=False)` does.
+    """Resize and crop a photo as `timm.data.create_transform(..., is_training=False)` does.
 
     Attributes:
         size: (height, width) of the network's input, in pixels.
@@ -62,7 +62,7 @@ class PhotoTransform:
         )
 
     def to_pixels(self, picture: Image.Image) -> np.ndarray:
-        """Resize and crops a photo to the network's input size.
+        """Resize and crop a photo to the network's input size.
 
         Args:
             picture: In mode "RGB".

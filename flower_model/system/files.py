@@ -95,7 +95,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flushe a file or folder to disk."""
+    """Flush a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows can't open folders
     descriptor = os.open(path, os.O_RDONLY)
