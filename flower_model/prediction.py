@@ -1,6 +1,7 @@
 """Predictions for single photos, and their computation from a network's outputs."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -9,6 +10,23 @@ from flower_model.config import ModelConfig
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs
+
+
+class LabelProbability(TypedDict):
+    """A label and its calibrated probability, in [0, 1]."""
+
+    label: str
+    probability: float
+
+
+class PredictionDict(TypedDict):
+    """A `Prediction` as JSON; see its attributes."""
+
+    label: str
+    probability: float
+    is_flower: bool | None
+    flower_probability: float | None
+    top: list[LabelProbability]
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,25 @@ class Prediction:
     def probability(self) -> float:
         """Calibrated probability of `label`, in [0, 1]."""
         return self.top[0][1]
+
+    def to_dict(self, *, digits: int = 17) -> PredictionDict:
+        """Return the prediction as a JSON-serializable dict.
+
+        Args:
+            digits: Significant digits of the probabilities; 17 keep them exact.
+
+        Example:
+            >>> Prediction((("rose", 0.7512), ("tulip", 0.2488))).to_dict(digits=2)["top"]
+            [{'label': 'rose', 'probability': 0.75}, {'label': 'tulip', 'probability': 0.25}]
+        """
+        flower = self.flower_probability
+        return {
+            "label": self.label,
+            "probability": _round(self.probability, digits),
+            "is_flower": self.is_flower,
+            "flower_probability": None if flower is None else _round(flower, digits),
+            "top": [{"label": label, "probability": _round(p, digits)} for label, p in self.top],
+        }
 
 
 def make_predictions(
@@ -74,6 +111,10 @@ def require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise FlowerModelError(f"{name} must be at least 1, not {number}.")
+
+
+def _round(number: float, digits: int) -> float:
+    return float(f"{number:.{digits}g}")
 
 
 def _check_finite(values: np.ndarray) -> None:

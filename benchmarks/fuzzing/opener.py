@@ -81,7 +81,7 @@ def _zip(folder: Path) -> Callable[[], object]:
 
 
 def _answers(folder: Path) -> Callable[[], object]:
-    from flower_model.results.results_file import AnswerFile
+    from flower_model.results.results_file import ResultsFile
 
     def go_on() -> None:
         content = (folder / "file").read_bytes()
@@ -91,8 +91,8 @@ def _answers(folder: Path) -> Callable[[], object]:
         path = folder / f"answers{suffix}"
         path.write_bytes(content)
         try:
-            with AnswerFile(path, model="resnet50-0123", top_k=2) as answers:
-                answers.holds("a.jpg")
+            with ResultsFile(path, model="resnet50-0123", top_k=2) as results:
+                results.is_done("a.jpg")
         finally:
             for path in folder.glob("answers.*"):
                 path.unlink()

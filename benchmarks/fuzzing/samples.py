@@ -40,16 +40,16 @@ def unpack_weights(folder: Path, file: bytes = b"") -> Path:
 
 def _answers() -> dict[str, bytes]:
     from flower_model.prediction import Prediction
-    from flower_model.results.results_file import AnswerFile
+    from flower_model.results.results_file import ResultsFile
 
     made = {}
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".csv", ".jsonl", ".parquet"):
             path = Path(folder) / f"answers{suffix}"
-            with AnswerFile(path, model="resnet50-0123", top_k=2) as answers:
+            with ResultsFile(path, model="resnet50-0123", top_k=2) as results:
                 for number in range(5):
-                    answers.write(f"{number}.jpg", Prediction((("rose", 0.9), ("tulip", 0.1))))
-                answers.finish()
+                    results.write(f"{number}.jpg", Prediction((("rose", 0.9), ("tulip", 0.1))))
+                results.finish()
             made[f"answers{suffix}"] = path.read_bytes()
     return made
 

@@ -13,7 +13,7 @@ from flower_model.cli.common import print_error, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.photos.discovery import find_photos
 from flower_model.rejection import REJECTION_FILE
-from flower_model.results.results_file import AnswerFile
+from flower_model.results.results_file import ResultsFile
 
 
 def write_results(
@@ -38,30 +38,30 @@ def write_results(
     top_k = min(top_k, len(model.labels))
     with (
         stop_signals() as received,
-        AnswerFile(output, model=_model_version(model), top_k=top_k) as answers,
-        tqdm(total=total, initial=answers.rows, unit=" photos", disable=None) as bar,
+        ResultsFile(output, model=_model_version(model), top_k=top_k) as results,
+        tqdm(total=total, initial=results.rows, unit=" photos", disable=None) as bar,
     ):
-        todo, photos = tee(photo for photo in find_photos(names) if not answers.holds(photo))
+        todo, photos = tee(photo for photo in find_photos(names) if not results.is_done(photo))
         with closing(model.predict_stream(todo, top_k=top_k)) as stream:
             for photo, answer in zip(photos, stream, strict=False):  # photos ends first
-                answers.write(photo, answer)
+                results.write(photo, answer)
                 bar.update()
                 if received:
                     break
         if not received:
-            answers.finish()
+            results.finish()
     if received:
         print_error(
-            f"Stopped after {answers.rows} of {total} photos. Run the same command again to resume."
+            f"Stopped after {results.rows} of {total} photos. Run the same command again to resume."
         )
         return 128 + received[0]
-    for error in answers.errors:
+    for error in results.errors:
         print_error(error)
-    if answers.failures > len(answers.errors):
+    if results.failures > len(results.errors):
         print_error(
-            f"{answers.failures} photos could not be opened: see column 'error' of '{output}'."
+            f"{results.failures} photos could not be opened: see column 'error' of '{output}'."
         )
-    return 2 if answers.failures else 0
+    return 2 if results.failures else 0
 
 
 def _model_version(model: FlowerClassifier) -> str:

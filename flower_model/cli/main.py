@@ -85,23 +85,14 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
             if isinstance(answer, ImageError):
                 failed = True
                 print_error(answer)
-            elif not options.json:
+                entries.append({"photo": photo, "error": str(answer)})
+            elif options.json:
+                entries.append({"photo": photo, **answer.to_dict()})
+            else:
                 _print(_table(photo, answer))
-            if options.json:
-                entries.append({"photo": photo} | _entry(answer))
     if options.json:
         _print(json.dumps(entries, indent=2))
     return 2 if failed else 0
-
-
-def _entry(answer: "Prediction | ImageError") -> dict[str, Any]:
-    if isinstance(answer, ImageError):
-        return {"error": str(answer)}
-    return {
-        "is_flower": answer.is_flower,
-        "flower_probability": answer.flower_probability,
-        "top": [{"label": label, "probability": p} for label, p in answer.top],
-    }
 
 
 def _table(photo: str, answer: "Prediction") -> str:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,14 +16,14 @@ from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
 from flower_model.prediction import Prediction
+from flower_model.results.rows import flatten, make_row
 
 THUMBNAIL_SIDE = 240  # pixels
-# The command line's, and the botanical name.
+# The columns of the command's CSV, and the botanical name.
 COLUMNS = (
-    *("photo", "error", "label", "botanical_name", "probability"),
-    *("is_flower", "flower_probability"),
+    *("photo", "error", "label", "botanical_name", "probability", "is_flower"),
+    *("flower_probability", "label_2", "probability_2", "label_3", "probability_3"),
 )
-MORE_COLUMNS = ("label_2", "probability_2", "label_3", "probability_3")
 
 
 @dataclass(frozen=True)
@@ -71,35 +72,19 @@ def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
         descriptions: Label -> botanical name.
     """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS + MORE_COLUMNS, restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        cells = _cells(row, descriptions)
-        writer.writerow({column: _harmless(str(cell)) for column, cell in cells.items()})
+        cells = flatten(make_row(row.name, row.answer), top_k=3)
+        cells["botanical_name"] = descriptions.get(cells["label"])
+        writer.writerow({column: _harmless(cell) for column, cell in cells.items()})
     return buffer.getvalue()
 
 
-def _cells(row: Row, descriptions: Mapping[str, str]) -> dict[str, str | float]:
-    answer = row.answer
-    if isinstance(answer, ImageError):
-        return {"photo": row.name, "error": str(answer)}
-    cells: dict[str, str | float] = {
-        "photo": row.name,
-        "label": answer.label,
-        "botanical_name": descriptions.get(answer.label, ""),
-        "probability": round(answer.probability, 6),
-    }
-    if answer.flower_probability is not None:
-        cells["is_flower"] = bool(answer.is_flower)
-        cells["flower_probability"] = round(answer.flower_probability, 6)
-    for place, (label, probability) in enumerate(answer.top[1:3], start=2):
-        cells |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}
-    return cells
-
-
-def _harmless(cell: str) -> str:
-    # A spreadsheet would run such a cell, a file's name for instance, as a formula.
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+def _harmless(cell: Any) -> Any:
+    # Spreadsheets would run such a cell, for example a file name, as a formula.
+    is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if is_formula else cell
 
 
 def _thumbnail(data: bytes) -> Image.Image:

@@ -11,25 +11,13 @@ from flower_model.demo.inference import Finder
 from flower_model.demo.server.request_log import answering
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.prediction import Prediction
+from flower_model.prediction import Prediction, PredictionDict
 
 
-class Guess(TypedDict):
-    """One name and its calibrated probability, in [0, 1]."""
+class Answer(PredictionDict):
+    """The model's prediction for a photo, and the botanical name of its label."""
 
-    label: str
-    probability: float
-
-
-class Answer(TypedDict):
-    """What the model says about one photo; flower_probability and is_flower are null if it can't tell."""
-
-    label: str
     botanical_name: str
-    probability: float
-    flower_probability: float | None
-    is_flower: bool | None
-    top: list[Guess]
 
 
 class PhotoAnswer(TypedDict):
@@ -76,14 +64,8 @@ def add_endpoints(find: Finder) -> None:
             ]
 
     def as_answer(prediction: Prediction) -> Answer:
-        return {
-            "label": prediction.label,
-            "botanical_name": model.config.descriptions.get(prediction.label, ""),
-            "probability": prediction.probability,
-            "flower_probability": prediction.flower_probability,
-            "is_flower": prediction.is_flower,
-            "top": [{"label": name, "probability": p} for name, p in prediction.top],
-        }
+        botanical_name = model.config.descriptions.get(prediction.label, "")
+        return {**prediction.to_dict(), "botanical_name": botanical_name}
 
     gr.api(identify, api_name="identify", **AT_ONCE)
     gr.api(identify_many, api_name="identify_many", **MANY_AT_ONCE)

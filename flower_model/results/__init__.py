@@ -1,1 +1,1 @@
-"""Results files: one row a photo, as CSV, JSON Lines or Parquet."""
+"""Results files: one row per photo, as CSV, JSON Lines or Parquet."""

@@ -1,205 +1,228 @@
-"""A file of answers, one row a photo, with which a run that was stopped or killed can go on."""
+"""Results file: one row per photo, resumable after any interruption."""
 
-import csv
+import json
+import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, Self
 
-from flower_model.errors import FlowerModelError, ImageError
-from flower_model.results.text_rows import (
-    COLUMNS,
-    CommaSeparated,
-    JsonLines,
-    Row,
-    to_bytes,
-    to_row,
-    whole_records,
-)
+from flower_model.errors import FlowerModelError, ImageError, shorten
+from flower_model.results.rows import Row, flatten, make_row, utf8
+from flower_model.results.tables import read_table, write_table
 from flower_model.system.files import atomic_path, sync
 
 if TYPE_CHECKING:
     from flower_model.prediction import Prediction
 
+START = b'{"photo": "'  # of every journal
+
 
 def check_output(path: Path) -> None:
-    """Refuses what can't become a file of answers, before anything is computed for it.
+    """Reject an output path of an unknown format or in a missing folder.
 
     Raises:
-        FlowerModelError: If the suffix tells no format or there is no such folder.
+        FlowerModelError: If no results file can be written to `path`.
     """
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
         raise FlowerModelError(f"'{path}' must end in .csv, .jsonl or .parquet.")
     if not path.parent.is_dir():
-        raise FlowerModelError(f"There is no folder '{path.parent}' to write '{path.name}' into.")
+        raise FlowerModelError(f"The folder '{path.parent}' does not exist: create it first.")
 
 
-class AnswerFile:
-    """Rows of answers, each with the system as soon as it is written.
+class ResultsFile:
+    """A results file that is being written.
 
-    A .csv or .jsonl file grows by whole rows; what a kill cut short is removed when the file is
-    opened again. A .parquet file can't grow: its rows are kept beside it, in a .parquet.jsonl,
-    until `finish` makes one of the other in one step.
+    Rows are appended to a journal in JSON Lines. For a .jsonl file the journal is the file itself;
+    for a .csv or .parquet file it is named answers.csv.jsonl, and `finish` converts it atomically
+    and deletes it. A process that starts later resumes from the journal or the finished file.
 
     Attributes:
-        rows: How many rows it holds.
-        failures: How many of them tell of a photo that can't be opened.
-        errors: What the first of these tell, at most LISTED.
+        rows: Number of rows.
+        failures: Number of rows with an error.
+        errors: The first `MAX_ERRORS` errors.
 
     Example:
-        >>> with AnswerFile(Path("answers.csv"), model="resnet50-0123", top_k=5) as answers:
+        >>> with ResultsFile(Path("answers.csv"), model="resnet50-0123", top_k=5) as results:
         ...     for photo in photos:
-        ...         if not answers.holds(photo):
-        ...             answers.write(photo, model.predict(photo))
-        ...     answers.finish()
+        ...         if not results.is_done(photo):
+        ...             results.write(photo, model.predict(photo))
+        ...     results.finish()
     """
 
-    LISTED = 20
+    MAX_ERRORS = 20
 
     def __init__(self, path: Path, *, model: str, top_k: int) -> None:
-        """Begins a file or goes on with one.
+        """Create or resume a results file.
 
         Args:
-            path: Ends in .csv, .jsonl or .parquet.
-            model: What tells the model from others; it stands in every row.
-            top_k: Labels in a row, at least 1.
+            path: A .csv, .jsonl or .parquet file.
+            model: Identifies the model; stored in every row.
+            top_k: Labels per row, at least 1.
 
         Raises:
-            FlowerModelError: If the file can't be read or written, another process is writing
-                it, it holds something else, or it was begun with another model or top_k.
+            FlowerModelError: If the file can't be read or written, another process is writing it,
+                or it holds other data or the results of another model or top_k.
         """
         self.path = path
         self.model = model
+        self.top_k = top_k
         self.rows = 0
         self.failures = 0
         self.errors: list[str] = []
-        self._found: Counter[str] = Counter()
-        self._form = CommaSeparated(top_k) if path.suffix == ".csv" else JsonLines(top_k)
-        self._is_parquet = path.suffix == ".parquet"
-        self._journal = path.with_name(f"{path.name}.jsonl") if self._is_parquet else path
+        self._done: Counter[str] = Counter()
+        self._journal = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
         try:
-            if self._is_parquet and path.exists() and not self._journal.exists():
-                self._restore_journal()
-            self._file = self._journal.open("ab", buffering=0)
-            _lock(self._file.fileno(), path)
-            self._go_on()
+            self._file = self._open_journal()
+            try:
+                if self._journal != path and path.exists() and path.stat().st_size:
+                    self._restore_journal()
+                self._resume()
+            except BaseException:
+                self._close()
+                raise
         except OSError as error:
-            self._fail(error)
+            self._raise(error)
 
-    def holds(self, photo: str) -> bool:
-        """Whether the file held a row of `photo` when opened; each such row answers once."""
-        name = to_bytes(photo).decode()
-        if not self._found[name]:
+    def is_done(self, photo: str) -> bool:
+        """Return whether the file had a row for `photo` when opened; each row counts once."""
+        name = utf8(photo)
+        if not self._done[name]:
             return False
-        self._found[name] -= 1
+        self._done[name] -= 1
         return True
 
     def write(self, photo: str, answer: "Prediction | ImageError") -> None:
-        """Adds a row.
+        """Append a row.
 
         Raises:
-            FlowerModelError: If it can't be written, as on a full disk.
+            FlowerModelError: If it can't be written, for example on a full disk.
         """
-        self._count(str(answer) if isinstance(answer, ImageError) else "")
-        self._append(self._form.encode(to_row(photo, answer, self.model)))
+        row = make_row(photo, answer) | {"model": self.model}
+        self._count(row)
+        line = _encode(row)
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            self._raise(error)
+        if written != len(line):
+            raise FlowerModelError(f"'{self.path}' can't be written: the disk is full.")
 
     def finish(self) -> None:
-        """Says that all rows are there."""
+        """Complete the file; no rows may be written afterwards.
+
+        Raises:
+            FlowerModelError: If the journal can't be converted; it is kept.
+        """
         try:
             sync(self._journal)
-            if self._is_parquet:
-                from flower_model.results.parquet import (
-                    write_parquet,  # with pyarrow, once it is needed
-                )
-
+            if self._journal != self.path:
                 with self._journal.open("rb") as lines:
-                    write_parquet(self.path, map(self._form.decode, lines), self._form.top_k)
+                    write_table(self.path, map(json.loads, lines), self.top_k)
+                if os.name == "nt":  # which can't delete open files
+                    self._file.close()
                 self._journal.unlink()
         except OSError as error:
-            self._fail(error)
+            self._raise(error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._close()
 
-    def _go_on(self) -> None:
-        with self._journal.open("rb") as lines:
-            if not self._form.start.startswith(lines.read(len(self._form.start))):
-                self._refuse("holds something else")
-            lines.seek(0)
-            records = whole_records(lines, self._form)
-            end = self._check_header(next(records, b"")) if self._form.header else 0
-            for record in records:
-                self._take(record)
-                end += len(record)
-        self._file.truncate(end)
-        if end == 0:
-            self._append(self._form.header)
-
-    def _check_header(self, header: bytes) -> int:
-        if header not in (b"", self._form.header):
-            top_k = (header.count(b",") + 1 - len(COLUMNS)) // 2 + 1
-            if header == CommaSeparated(top_k).header:
-                self._refuse(f"was begun with --top-k {top_k}")
-            self._refuse("holds something else")
-        return len(header)
+    def _open_journal(self) -> BinaryIO:
+        file = self._journal.open("ab", buffering=0)
+        if not _lock(file) or not _is_at(file, self._journal):
+            file.close()
+            raise FlowerModelError(f"'{self.path}' is being written by another process.")
+        return file
 
     def _restore_journal(self) -> None:
-        from flower_model.results.parquet import read_parquet
-
+        """Fill an empty journal from the finished file, or check that the file is a results file."""
+        finished = read_table(self.path)
+        if self._journal.stat().st_size:
+            next(finished, None)
+            return
         with atomic_path(self._journal) as temporary, temporary.open("wb") as lines:
-            for row in read_parquet(self.path):
+            for row in finished:
                 self._check(row)
-                lines.write(self._form.encode(row))
+                lines.write(_encode(row))
+        self._file.close()
+        self._file = self._open_journal()
 
-    def _take(self, record: bytes) -> None:
+    def _resume(self) -> None:
+        """Read the journal's rows and cut off an incomplete last line."""
+        end = 0
+        with self._journal.open("rb") as lines:
+            if not START.startswith(lines.read(len(START))):
+                self._reject("holds other data")
+            lines.seek(0)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self._read_row(line)
+                    end += len(line)
+        self._file.truncate(end)
+
+    def _read_row(self, line: bytes) -> None:
         try:
-            row = self._form.decode(record)
+            row = json.loads(line)
             self._check(row)
-            photo, error = to_bytes(row["photo"]).decode(), row["error"]
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
-            self._refuse("holds something else")
-        self._count(error)
-        self._found[photo] += 1
+            flatten(row, self.top_k)
+            self._done[utf8(row["photo"])] += 1
+            self._count(row)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            self._reject("holds other data")
 
     def _check(self, row: Row) -> None:
         if row["model"] != self.model:
-            self._refuse(
-                f"was begun with another model, {' '.join(str(row['model']).split())[:80]}"
-            )
-        if not row["error"] and len(row["top"]) != self._form.top_k:
-            self._refuse(f"was begun with --top-k {len(row['top'])}")
+            self._reject(f"has results of another model, {shorten(row['model'])}")
+        if not row["error"] and len(row["top"]) != self.top_k:
+            self._reject(f"was started with --top-k {len(row['top'])}")
 
-    def _count(self, error: str | None) -> None:
+    def _count(self, row: Row) -> None:
         self.rows += 1
-        if error:
+        if row["error"]:
             self.failures += 1
-            self.errors += [error] if self.failures <= self.LISTED else []
+            self.errors += [row["error"]] if self.failures <= self.MAX_ERRORS else []
 
-    def _append(self, record: bytes) -> None:
-        try:
-            written = self._file.write(record)
-        except OSError as error:
-            self._fail(error)
-        if written != len(record):
-            raise FlowerModelError(f"'{self.path}' can't be written any further: is the disk full?")
+    def _close(self) -> None:
+        if (
+            not self._file.closed
+            and _is_at(self._file, self._journal)
+            and not self._journal.stat().st_size
+        ):
+            self._journal.unlink()
+        self._file.close()
 
-    def _refuse(self, why: str) -> NoReturn:
-        raise FlowerModelError(f"'{self.path}' {why}: choose another --output.")
+    def _reject(self, reason: str) -> NoReturn:
+        raise FlowerModelError(f"'{self.path}' {reason}: choose another --output.")
 
-    def _fail(self, error: OSError) -> NoReturn:
+    def _raise(self, error: OSError) -> NoReturn:
         raise FlowerModelError(f"'{self.path}' can't be written ({error.strerror}).") from None
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _encode(row: Row) -> bytes:
+    # Surrogates are escaped the way JSON does, other characters stay readable.
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _lock(file: BinaryIO) -> bool:
     try:
         import fcntl
     except ImportError:  # Windows
-        return
+        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise FlowerModelError(f"'{path}' is being written by another run: wait for it.") from None
-    except OSError:  # a file system that has no locks
+        return False
+    except OSError:  # a file system without locks
         pass
+    return True
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether the open file is still at `path`, and not deleted or replaced."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

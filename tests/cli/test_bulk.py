@@ -1,4 +1,4 @@
-"""python -m flower_model FOLDER --output FILE: every photo once, whatever happens on the way."""
+"""python -m flower_model FOLDER --output FILE: each photo once, after any interruption."""
 
 import csv
 import json
@@ -16,12 +16,12 @@ from flower_model import FlowerClassifier
 from tests.support.commands import ROOT, assert_one_sentence
 
 COUNT = 600
-BAD = {"0003.jpg": b"", "0100.jpg": b"not a photo", "0599.jpg": None}  # None: cut short
+BAD = {"0003.jpg": b"", "0100.jpg": b"not a photo", "0599.jpg": None}  # None: truncated
 
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory, flower_photo):
-    """A folder of COUNT photos in two levels; three can't be opened, some have odd names."""
+    """COUNT photos on two levels of folders; three are unreadable, and some have odd names."""
     folder = tmp_path_factory.mktemp("album")
     (folder / "inner").mkdir()
     for number in range(COUNT):
@@ -39,7 +39,7 @@ def album(tmp_path_factory, flower_photo):
 
 @pytest.fixture(scope="module")
 def names(album):
-    """What stands in the rows of CSV and Parquet, sorted."""
+    """The sorted file names as in CSV and Parquet."""
     paths = [path for path in album.rglob("*") if path.is_file()]
     return sorted(os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths)
 
@@ -66,7 +66,7 @@ def rows_of(path):
     return pq.read_table(path).to_pylist()
 
 
-def assert_all_answered_once(path, names):
+def assert_each_photo_has_one_row(path, names):
     rows = rows_of(path)
     photos = [row["photo"].encode("utf-8", "backslashreplace").decode() for row in rows]
     assert sorted(photos) == [name.replace("\\xff", "\\udcff") for name in names]
@@ -76,43 +76,44 @@ def assert_all_answered_once(path, names):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_killed_run_is_gone_on_with_and_loses_and_repeats_nothing(
+def test_killed_run_resumes_without_losing_or_repeating_photos(
     suffix, album, names, tiny_folder, tmp_path
 ):
     output = tmp_path / f"answers{suffix}"
-    growing = tmp_path / "answers.parquet.jsonl" if suffix == ".parquet" else output
+    journal = output if suffix == ".jsonl" else tmp_path / f"answers{suffix}.jsonl"
     for kills in (1, 2):
         with subprocess.Popen(command(album, output, tiny_folder), cwd=ROOT) as process:
-            size = growing.stat().st_size if growing.exists() else 0
-            while not growing.exists() or growing.stat().st_size <= size + 1000:
-                assert process.poll() is None, "it ended before it could be killed"
+            size = journal.stat().st_size if journal.exists() else 0
+            while not journal.exists() or journal.stat().st_size <= size + 1000:
+                assert process.poll() is None, "it finished before it could be killed"
                 time.sleep(0.001)
             process.kill()
-        assert growing.read_bytes().count(b"\n") < COUNT, f"too late for kill {kills}"
+        assert journal.read_bytes().count(b"\n") < COUNT, f"finished before kill {kills}"
     result = run(album, output, tiny_folder)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == len(BAD), result.stderr
-    assert_all_answered_once(output, names)
+    assert_each_photo_has_one_row(output, names)
     assert list(tmp_path.iterdir()) == [output]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_far_it_came_and_is_gone_on_with(
+def test_stopped_run_reports_its_progress_and_can_be_resumed(
     number, album, names, tiny_folder, tmp_path
 ):
     output = tmp_path / "answers.csv"
     process = subprocess.Popen(
         command(album, output, tiny_folder), cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    while not output.exists() or output.stat().st_size < 1000:
+    journal = tmp_path / "answers.csv.jsonl"
+    while not journal.exists() or journal.stat().st_size < 1000:
         assert process.poll() is None
         time.sleep(0.001)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert errors.startswith("Stopped after ") and len(errors.splitlines()) == 1
-    assert int(errors.split()[2]) == len(rows_of(output)) < COUNT
+    assert int(errors.split()[2]) == len(rows_of(journal)) < COUNT
     run(album, output, tiny_folder)
-    assert_all_answered_once(output, names)
+    assert_each_photo_has_one_row(output, names)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def small_album(flower_photo, tmp_path):
     return folder
 
 
-def test_the_rows_hold_what_the_model_predicts(small_album, tiny_folder, flower_photo, tmp_path):
+def test_rows_equal_the_models_predictions(small_album, tiny_folder, flower_photo, tmp_path):
     output = tmp_path / "answers.csv"
     result = run(small_album, output, tiny_folder, "--top-k", "2")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -141,7 +142,7 @@ def test_the_rows_hold_what_the_model_predicts(small_album, tiny_folder, flower_
         assert float(row["probability"]) == pytest.approx(expected.probability, abs=0.02)
 
 
-def test_what_it_can_not_go_on_with_is_refused(small_album, tiny_folder, tmp_path):
+def test_results_of_other_options_are_rejected(small_album, tiny_folder, tmp_path):
     output = tmp_path / "answers.csv"
     run(small_album, output, tiny_folder)
     assert_one_sentence(run(small_album, output, tiny_folder, "--top-k", "2"), "--top-k 5")
@@ -152,7 +153,7 @@ def test_what_it_can_not_go_on_with_is_refused(small_album, tiny_folder, tmp_pat
     assert_one_sentence(run(small_album, output, other), "another model", output)
 
 
-def test_of_many_bad_photos_some_are_listed_and_all_are_counted(tiny_folder, tmp_path):
+def test_many_errors_are_listed_in_part_and_counted(tiny_folder, tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()
     for number in range(30):
@@ -164,7 +165,7 @@ def test_of_many_bad_photos_some_are_listed_and_all_are_counted(tiny_folder, tmp
     assert counted.startswith("30 photos could not be opened") and "answers.csv" in counted
 
 
-def test_an_unknown_suffix_is_refused_before_the_model_is_loaded(small_album, tmp_path):
+def test_unknown_suffix_is_rejected_before_the_model_is_loaded(small_album, tmp_path):
     result = run(small_album, tmp_path / "answers.xlsx", tmp_path / "nowhere")
     assert_one_sentence(result, "must end in .csv, .jsonl or .parquet")
 

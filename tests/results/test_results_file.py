@@ -1,4 +1,4 @@
-"""AnswerFile: whole rows only, none lost, none twice, and no file harmed that is another's."""
+"""ResultsFile: complete rows, each photo once after any interruption, other files untouched."""
 
 import csv
 import json
@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flower_model import FlowerModelError, ImageError, Prediction
-from flower_model.results.results_file import AnswerFile, check_output
+from flower_model.results.rows import make_row
+from flower_model.results.results_file import ResultsFile, check_output
 
 ROSE = Prediction(
     (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9, is_flower=True
@@ -26,26 +27,26 @@ PHOTOS = {
     "Blüte.jpg": TULIP,
 }
 SUFFIXES = [".csv", ".jsonl", ".parquet"]
-AS_TEXT = {"blume\udcff.jpg": r"blume\udcff.jpg"}  # how CSV and Parquet, which are UTF-8, say it
+ESCAPED = {"blume\udcff.jpg": r"blume\udcff.jpg"}  # in CSV and Parquet, which are valid UTF-8
 
 
 def opened(path, model="resnet50-0123", top_k=3):
-    return AnswerFile(path, model=model, top_k=top_k)
+    return ResultsFile(path, model=model, top_k=top_k)
 
 
-def write_missing(path, photos=PHOTOS, finish=True, **begun_with):
-    """What a run does; gives the photos that it had to answer for."""
-    with opened(path, **begun_with) as answers:
-        missing = [photo for photo in photos if not answers.holds(photo)]
+def write_missing(path, photos=PHOTOS, finish=True, **options):
+    """Write the rows that are missing, as the command does, and return their photos."""
+    with opened(path, **options) as results:
+        missing = [photo for photo in photos if not results.is_done(photo)]
         for photo in missing:
-            answers.write(photo, photos[photo])
+            results.write(photo, photos[photo])
         if finish:
-            answers.finish()
+            results.finish()
     return missing
 
 
 def photos_in(path):
-    """Names in the file's rows, as a reader of the format gets them."""
+    """Return the file names in a results file as a reader of the format sees them."""
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
             return [row["photo"] for row in csv.DictReader(file)]
@@ -55,7 +56,11 @@ def photos_in(path):
 
 
 def expected_photos(path, photos=PHOTOS):
-    return [p if path.suffix == ".jsonl" else AS_TEXT.get(p, p) for p in photos]
+    return [p if path.suffix == ".jsonl" else ESCAPED.get(p, p) for p in photos]
+
+
+def journal_of(path):
+    return path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
 
 
 @pytest.fixture(params=SUFFIXES)
@@ -63,10 +68,10 @@ def path(request, tmp_path):
     return tmp_path / f"answers{request.param}"
 
 
-# What it holds
+# Content
 
 
-def test_csv_has_a_column_for_each_of_the_top_labels(tmp_path):
+def test_csv_has_columns_for_each_of_the_top_labels(tmp_path):
     path = tmp_path / "answers.csv"
     write_missing(path)
     with path.open(newline="", encoding="utf-8") as file:
@@ -115,10 +120,10 @@ def test_any_file_name_is_kept(path):
     assert photos_in(path) == expected_photos(path)
 
 
-# How it goes on
+# Resuming
 
 
-def test_nothing_is_missing_from_a_finished_file(path):
+def test_finished_file_is_complete(path):
     write_missing(path)
     whole = photos_in(path)
     assert write_missing(path) == []
@@ -132,7 +137,7 @@ def test_new_photos_are_added_to_a_finished_file(path):
     assert sorted(photos_in(path)) == sorted(expected_photos(path))
 
 
-def test_what_a_stopped_run_wrote_is_kept(path):
+def test_rows_of_an_interrupted_run_are_kept(path):
     first = dict(list(PHOTOS.items())[:4])
     write_missing(path, first, finish=False)
     assert write_missing(path) == list(PHOTOS)[4:]
@@ -140,63 +145,83 @@ def test_what_a_stopped_run_wrote_is_kept(path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_row_cut_short_anywhere_is_made_anew(tmp_path, suffix):
+def test_row_truncated_at_any_byte_is_rewritten(tmp_path, suffix):
     path = tmp_path / f"answers{suffix}"
-    growing = tmp_path / "answers.parquet.jsonl" if suffix == ".parquet" else path
+    journal = journal_of(path)
     write_missing(path, finish=False)
-    whole = growing.read_bytes()
+    whole = journal.read_bytes()
     for length in range(len(whole)):
-        growing.write_bytes(whole[:length])
+        journal.write_bytes(whole[:length])
         write_missing(path, finish=False)
-        assert growing.read_bytes() == whole
+        assert journal.read_bytes() == whole
     write_missing(path)
     assert photos_in(path) == expected_photos(path)
 
 
-def test_a_photo_named_twice_has_two_rows(path):
-    with opened(path) as answers:
-        answers.write("a.jpg", ROSE)
-    with opened(path) as answers:
-        assert [answers.holds("a.jpg") for _ in range(2)] == [True, False]
+def test_each_row_counts_for_one_occurrence_of_a_photo(path):
+    with opened(path) as results:
+        results.write("a.jpg", ROSE)
+    with opened(path) as results:
+        assert [results.is_done("a.jpg") for _ in range(2)] == [True, False]
 
 
-def test_rows_and_failures_of_earlier_runs_count(path):
+def test_rows_and_failures_of_earlier_runs_are_counted(path):
     write_missing(path, finish=False)
-    with opened(path) as answers:
-        assert (answers.rows, answers.failures) == (len(PHOTOS), 1)
-        assert answers.errors == [str(BAD)]
+    with opened(path) as results:
+        assert (results.rows, results.failures) == (len(PHOTOS), 1)
+        assert results.errors == [str(BAD)]
 
 
-def test_a_kill_between_parquet_and_its_journal_repeats_nothing(tmp_path):
-    path, journal = tmp_path / "answers.parquet", tmp_path / "answers.parquet.jsonl"
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_kill_before_the_journal_is_deleted_repeats_nothing(tmp_path, suffix):
+    path = tmp_path / f"answers{suffix}"
     write_missing(path, finish=False)
-    kept = journal.read_bytes()
+    kept = journal_of(path).read_bytes()
     write_missing(path)
-    journal.write_bytes(kept)  # as if it had not come to removing it
+    journal_of(path).write_bytes(kept)
     assert write_missing(path) == []
     assert photos_in(path) == expected_photos(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
-# What it refuses
-
-
-def test_another_model_is_refused(path):
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_kill_while_a_finished_file_is_reopened_loses_nothing(tmp_path, suffix):
+    path = tmp_path / f"answers{suffix}"
     write_missing(path)
-    with pytest.raises(FlowerModelError, match="begun with another model, resnet50-0123"):
+    journal_of(path).touch()
+    assert write_missing(path, {"new.jpg": ROSE}) == ["new.jpg"]
+    assert photos_in(path) == [*expected_photos(path), "new.jpg"]
+
+
+def test_values_survive_the_conversion_and_back(path):
+    write_missing(path)
+    with opened(path):
+        rows = [json.loads(line) for line in journal_of(path).read_text("utf-8").splitlines()]
+    for row, (photo, answer) in zip(rows, PHOTOS.items(), strict=True):
+        expected = make_row(photo, answer) | {"model": "resnet50-0123"}
+        assert row == expected | {"photo": row["photo"]}
+
+
+# Errors
+
+
+def test_results_of_another_model_are_rejected(path):
+    write_missing(path)
+    with pytest.raises(FlowerModelError, match="of another model, resnet50-0123"):
         opened(path, model="resnet50-4567")
     assert photos_in(path) == expected_photos(path)
 
 
-def test_a_model_named_in_several_lines_is_refused_in_one(path):
+def test_line_breaks_in_a_model_name_are_removed_from_the_message(path):
     write_missing(path, model="resnet50\nTraceback: no\r\nmodel")
     with pytest.raises(FlowerModelError) as caught:
         opened(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_another_top_k_is_refused(path):
+def test_results_with_another_top_k_are_rejected(path):
     write_missing(path)
-    with pytest.raises(FlowerModelError, match="begun with --top-k 3"):
+    with pytest.raises(FlowerModelError, match="started with --top-k 3"):
         opened(path, top_k=2)
     assert photos_in(path) == expected_photos(path)
 
@@ -205,32 +230,58 @@ def test_another_top_k_is_refused(path):
     "content",
     [b"my diary", b"photo,error,note\n", b'{"photo": "a.jpg"}\n', b"\xff\xd8\xff", b"photo\n"],
 )
-def test_a_file_of_something_else_is_left_alone(path, content):
+def test_other_files_are_rejected_and_unchanged(path, content):
     path.write_bytes(content)
-    with pytest.raises(FlowerModelError, match="holds something else"):
+    with pytest.raises(FlowerModelError, match="holds other data"):
         opened(path)
     assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_empty_file_is_begun(tmp_path):
-    path = tmp_path / "answers.csv"
+@pytest.mark.parametrize("content", [b"my diary", b'{"photo": 3}\n', b'{"photo": "a.jpg"}\n', b"[]\n"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_other_files_in_the_journals_place_are_rejected_and_unchanged(tmp_path, suffix, content):
+    path = tmp_path / f"answers{suffix}"
+    journal_of(path).write_bytes(content)
+    with pytest.raises(FlowerModelError, match="holds other data"):
+        opened(path)
+    assert journal_of(path).read_bytes() == content and not path.exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_other_file_beside_a_journal_is_rejected_and_unchanged(tmp_path, suffix):
+    path = tmp_path / f"answers{suffix}"
+    write_missing(path, finish=False)
+    path.write_bytes(b"photo,error\n")
+    with pytest.raises(FlowerModelError, match="holds other data"):
+        opened(path)
+    assert path.read_bytes() == b"photo,error\n"
+
+
+def test_empty_file_is_replaced(path):
     path.touch()
     assert write_missing(path) == list(PHOTOS)
 
 
-def test_two_runs_do_not_write_one_file(path):
-    with opened(path), pytest.raises(FlowerModelError, match="by another run"):
+def test_second_process_is_rejected(path):
+    with opened(path), pytest.raises(FlowerModelError, match="by another process"):
         opened(path)
 
 
-def test_a_folder_is_no_file(tmp_path):
-    (tmp_path / "answers.csv").mkdir()
+def test_folder_as_output_is_rejected(path):
+    path.mkdir()
     with pytest.raises(FlowerModelError, match="can't be written"):
-        opened(tmp_path / "answers.csv")
+        opened(path)
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_disk_that_becomes_full_is_told_and_later_gone_on_with(tmp_path):
-    path = tmp_path / "answers.jsonl"
+def test_nothing_is_left_of_a_run_without_rows(path):
+    with opened(path):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_full_disk_is_reported_and_the_run_can_be_resumed(path):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
@@ -242,11 +293,11 @@ def test_a_disk_that_becomes_full_is_told_and_later_gone_on_with(tmp_path):
     assert photos_in(path) == expected_photos(path)
 
 
-def test_a_suffix_that_tells_no_format_is_refused(tmp_path):
+def test_unknown_suffix_is_rejected(tmp_path):
     with pytest.raises(FlowerModelError, match="must end in"):
         check_output(tmp_path / "answers.xlsx")
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(FlowerModelError, match="There is no folder"):
+def test_missing_folder_is_rejected(tmp_path):
+    with pytest.raises(FlowerModelError, match="does not exist"):
         check_output(tmp_path / "nowhere" / "answers.csv")
