@@ -119,4 +119,4 @@ def _round(number: float, digits: int) -> float:
 
 def _check_finite(values: np.ndarray) -> None:
     if not np.isfinite(values).all():
-        raise ModelError("The network's output is not finite: download the model again.")
+        raise ModelError("The network's output is not finite. Download the model again.")

@@ -142,7 +142,7 @@ def test_missing_model_folder_is_named(run_module, flower_photo, tmp_path):
 def test_missing_model_file_is_named(run_here, tiny_copy, name):
     (tiny_copy / name).unlink()
     result = run_here(tiny_copy)
-    assert_one_sentence(result, "holds no", name)
+    assert_one_sentence(result, f"no {name}")
 
 
 def test_config_with_invalid_json_is_rejected(run_here, tiny_copy):

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flower_model import FlowerModelError, ImageError, Prediction
-from flower_model.results.rows import make_row
 from flower_model.results.results_file import ResultsFile, check_output
+from flower_model.results.rows import make_row
 
 ROSE = Prediction(
     (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9, is_flower=True
@@ -238,7 +238,9 @@ def test_other_files_are_rejected_and_unchanged(path, content):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content", [b"my diary", b'{"photo": 3}\n', b'{"photo": "a.jpg"}\n', b"[]\n"])
+@pytest.mark.parametrize(
+    "content", [b"my diary", b'{"photo": 3}\n', b'{"photo": "a.jpg"}\n', b"[]\n"]
+)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_other_files_in_the_journals_place_are_rejected_and_unchanged(tmp_path, suffix, content):
     path = tmp_path / f"answers{suffix}"
