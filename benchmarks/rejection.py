@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.machine import RESULTS, ROOT, machine
 from flower_model import FlowerClassifier
 from flower_model.rejection import l2_normalise, power_normalise
+from flower_model.runtimes.base import Compute
 from training.calibration.recalibrate import load_run_photos
 from training.calibration.rejection_fit import (
     auroc,
@@ -200,7 +200,7 @@ def see_with_pretrained(data_root: Path, pretrained: str) -> list[tuple[np.ndarr
     """Features and class indices of Oxford's train and val splits, before any training on flowers."""
     recipe = load_recipe("flowers103", {"model": {"pretrained": pretrained}})
     network = create_network(recipe.model, num_classes=102)
-    runtime = fastest_runtime(network, device=torch.device("cpu"), bf16=True)
+    runtime = fastest_runtime(network, Compute("cpu", "bf16"))
     seen = []
     for split in ("train", "val"):
         photos = source_photos(f"flowers102:{split}", data_root, recipe.data)

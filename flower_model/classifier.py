@@ -18,7 +18,7 @@ from flower_model.photos.prefetch import predict_batches
 from flower_model.photos.transform import PhotoTransform
 from flower_model.prediction import Prediction, make_predictions, require_positive
 from flower_model.rejection import Rejection, load_rejection
-from flower_model.runtimes.base import Outputs, Runtime
+from flower_model.runtimes.base import Compute, Outputs, Precision, Runtime
 from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
 from flower_model.serialization.weights_folder import FOLDER_FILES, find_folder, write_folder
 
@@ -73,7 +73,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         if runtime is None:
             from flower_model.runtimes.pytorch import TorchRuntime
 
-            runtime = TorchRuntime(self.network, device)
+            runtime = TorchRuntime(self.network, Compute(str(device) if device else None))
         self.runtime = runtime
         self.photo_transform = PhotoTransform.from_data_config(runtime.data_config)
         self.image_size = self.photo_transform.size[1]  # side of the network's input, pixels
@@ -113,6 +113,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         local_files_only: bool = False,
         runtime: Literal["auto", "torch", "openvino"] = "auto",
         device: "str | torch.device | None" = None,
+        precision: Precision = "auto",
     ) -> "FlowerClassifier":
         """Load a weights folder, or a Hugging Face Hub repository in timm's layout.
 
@@ -124,13 +125,15 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             local_files_only: Use only cached files.
             runtime: "torch", "openvino" (CPU only) or "auto" for the faster of the two.
             device: "cpu", "cuda", "mps", …; by default the fastest available.
+            precision: "bf16", "fp32" or "auto" for the fastest that the device supports.
 
         Raises:
-            FlowerModelError: If the runtime or device is not available.
+            FlowerModelError: If the runtime, device or precision is not available.
             ModelError: If the folder is missing, damaged or inconsistent.
             HubError: If the repository does not exist or can't be reached.
         """
-        resolved = resolve_runtime(runtime, device)
+        compute = Compute(str(device) if device else None, precision)
+        resolved = resolve_runtime(runtime, compute.device)
         folder = find_folder(
             model, revision=revision, token=token, cache_dir=cache_dir, offline=local_files_only
         )
@@ -147,10 +150,13 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             return load_network(folder, config)
 
         if resolved == "openvino":
-            loaded = try_load_openvino(folder, config, required=runtime == "openvino")
+            loaded = try_load_openvino(folder, config, precision, required=runtime == "openvino")
             if loaded:
                 return cls(load, config, runtime=loaded, **parts)
-        return cls(load(), config, device, **parts)
+        from flower_model.runtimes.pytorch import TorchRuntime
+
+        network = load()
+        return cls(network, config, runtime=TorchRuntime(network, compute), **parts)
 
     @overload
     def predict(self, photos: PhotoSource, *, top_k: int = 5) -> Prediction: ...

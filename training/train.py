@@ -58,11 +58,11 @@ def explain(recipe: Recipe, data_root: Path) -> str:
     from training.engine.preflight import explain_out_of_memory
 
     keep_freed_memory()
-    accelerator, bf16 = processes_of(recipe)
+    accelerator = prepare_accelerator(recipe)
     if accelerator.num_processes > 1:
         raise RecipeError("--explain tries a run on one process: ask for it without a launcher.")
     with explain_out_of_memory():
-        return forecast(recipe, data_root, accelerator=accelerator, bf16=bf16)
+        return forecast(recipe, data_root, accelerator)
 
 
 def train(
@@ -104,7 +104,7 @@ def train(
     from training.data.sources import fingerprint
     from training.engine.clock import Clock
     from training.engine.finetune import finetune
-    from training.engine.inference import fastest_runtime
+    from training.engine.inference import compute_of, fastest_runtime
     from training.engine.linear_probe import probe_head, save_features
     from training.engine.preflight import check_network
     from training.engine.pretrained import create_network
@@ -112,7 +112,7 @@ def train(
 
     clock = Clock()
     keep_freed_memory()
-    accelerator, bf16 = processes_of(recipe, track, run)
+    accelerator = prepare_accelerator(recipe, track, run)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
     # On each machine one process decodes, and says so; the others then find its pictures on disk.
     with accelerator.local_main_process_first(), only_main_speaks(accelerator):
@@ -141,7 +141,7 @@ def train(
     accelerator.init_trackers(recipe.name)  # that `track` names, if any
     clock.lap("start")
     if recipe.probe and not resume:
-        features = probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
+        features = probe_head(network, photos, recipe, compute_of(accelerator))
         if accelerator.is_main_process:
             save_features(run, features)
         clock.lap("probe")
@@ -151,7 +151,6 @@ def train(
         recipe,
         run,
         accelerator=accelerator,
-        bf16=bf16,
         clock=clock,
         resume=resume,
     )
@@ -171,7 +170,7 @@ def train(
         descriptions={label: botanical[label] for label in photos.labels if label in botanical},
         details=provenance(recipe, photos, clock.phases),
     )
-    runtime = fastest_runtime(network, device=accelerator.device, bf16=bf16)
+    runtime = fastest_runtime(network, compute_of(accelerator))
     model = FlowerClassifier(network, config, runtime=runtime)
     answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
     print(format_summary(model), flush=True)
@@ -184,10 +183,10 @@ def train(
     lock.release()
 
 
-def processes_of(
+def prepare_accelerator(
     recipe: Recipe, track: str | None = None, run: Path | None = None
-) -> tuple["Accelerator", bool]:
-    """Accelerate's view of device and processes, and whether the network runs in bf16."""
+) -> "Accelerator":
+    """Return Accelerate's object for the device, the precision and the processes of a run."""
     import torch
     from accelerate import Accelerator, DataLoaderConfiguration, PartialState
     from accelerate.utils import parse_flag_from_env
@@ -216,7 +215,7 @@ def processes_of(
         project_dir=run,
     )
     check_settings(recipe, accelerator)
-    return accelerator, bf16
+    return accelerator
 
 
 @contextmanager

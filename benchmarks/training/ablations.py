@@ -32,10 +32,11 @@ from training.data.decoded import resize_side
 from training.data.sampling import Photos, load_photos
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
+from training.engine.inference import compute_of
 from training.engine.linear_probe import probe_head
 from training.engine.pretrained import create_network
 from training.recipe import Recipe, load_recipe, merge, parse_change
-from training.train import processes_of
+from training.train import prepare_accelerator
 
 KEPT = RESULTS / "ablations.csv"
 SEEDS = (0, 1, 2)
@@ -196,16 +197,15 @@ def run(recipe_name: str, changes: tuple[str, ...], seed: int) -> list[dict[str,
             deeper = deepened(recipe.model.pretrained, Path(folder) / "deeper")
             model = recipe.model.model_copy(update={"pretrained": str(deeper)})
             recipe = recipe.model_copy(update={"model": model})
-        accelerator, bf16, photos, network = prepared(recipe)
+        accelerator, photos, network = prepared(recipe)
         if recipe.probe:
-            probe_head(network, photos, recipe, device=accelerator.device, bf16=bf16)
+            probe_head(network, photos, recipe, compute_of(accelerator))
         finetune(
             network,
             photos,
             recipe,
             Path(folder),
             accelerator=accelerator,
-            bf16=bf16,
             clock=Clock(),
             resume=False,
         )
@@ -220,16 +220,16 @@ def changed_recipe(name: str, changes: tuple[str, ...], seed: int) -> Recipe:
     return load_recipe(name, wanted)
 
 
-def prepared(recipe: Recipe) -> tuple[Accelerator, bool, Photos, nn.Module]:
+def prepared(recipe: Recipe) -> tuple[Accelerator, Photos, nn.Module]:
     """All that `finetune` takes, as `training.train` makes it."""
     AcceleratorState._reset_state()  # a process has one precision, and here one after the other
-    accelerator, bf16 = processes_of(recipe)
+    accelerator = prepare_accelerator(recipe)
     side = resize_side(recipe.model.test_size, recipe.model.crop)
     photos = load_photos(recipe.data, Path(os.environ["FLOWER_DATA"]), side)
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(photos.labels))
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
-    return accelerator, bf16, photos, network
+    return accelerator, photos, network
 
 
 def deepened(pretrained: str, folder: Path) -> Path:

@@ -32,7 +32,7 @@ from training.data.sampling import Photos
 from training.data.sources import gather
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
-from training.engine.inference import fastest_runtime, predict_photos, torch_runtime
+from training.engine.inference import compute_of, fastest_runtime, predict_photos, torch_runtime
 
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
@@ -85,7 +85,7 @@ def last_epoch(
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if workers is not None:
             stack.enter_context(mock.patch.object(loader, "worker_count", lambda _: workers))
-        accelerator, bf16, photos, network = prepared(recipe)
+        accelerator, photos, network = prepared(recipe)
         if not channels_last:
             network = network.to(memory_format=torch.contiguous_format)
         some = photos.train.sample(trained or len(photos.train))
@@ -98,7 +98,6 @@ def last_epoch(
             recipe,
             folder,
             accelerator=accelerator,
-            bf16=bf16,
             clock=Clock(),
             resume=False,
         )
@@ -128,12 +127,10 @@ def probing(*, openvino: bool) -> float:
     """Seconds until the features of all training photos are there."""
     recipe = changed_recipe("flowers5", (), seed=0)
     assert recipe.probe
-    _, bf16, photos, network = prepared(recipe)
+    accelerator, photos, network = prepared(recipe)
     started = time.monotonic()
     runtime_of = fastest_runtime if openvino else torch_runtime
-    runtime = runtime_of(
-        network, device=torch.device("cpu"), bf16=bf16, size=recipe.probe.image_size
-    )
+    runtime = runtime_of(network, compute_of(accelerator), recipe.probe.image_size)
     predict_photos(runtime, photos.train, title="probing")
     return time.monotonic() - started
 

@@ -1,9 +1,37 @@
 """Interface of a runtime: a batch of pixels in; logits, features and class activation maps out."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
+
+from flower_model.errors import FlowerModelError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device and precision of forward passes.
+
+    Attributes:
+        device: "cpu", "cuda", "mps", …; None selects the fastest available.
+        precision: Precision of matrix products; "auto" selects the fastest that the device supports.
+
+    Raises:
+        FlowerModelError: If there is no such precision.
+    """
+
+    device: str | None = None
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise FlowerModelError(
+                f"Unknown precision '{self.precision!s:.40}': "
+                f"choose {', '.join(get_args(Precision)[:-1])} or {get_args(Precision)[-1]}."
+            )
 
 
 class Outputs(NamedTuple):
@@ -27,11 +55,13 @@ class Runtime(Protocol):
     """A network that is loaded and ready for inference.
 
     Attributes:
-        name: Library, device and precision for display, such as "OpenVINO, bf16".
+        name: Library, device and precision for display, such as "OpenVINO on cpu, bf16".
+        compute: The device and precision in use; never None or "auto".
         data_config: Input size and normalisation in the format of `timm.data.resolve_data_config`.
     """
 
     name: str
+    compute: Compute
     data_config: Mapping[str, Any]
 
     def __call__(self, pixels: np.ndarray) -> Outputs:

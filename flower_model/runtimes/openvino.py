@@ -6,11 +6,11 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from flower_model.runtimes.base import Outputs
+from flower_model.runtimes.base import Compute, Outputs, Precision
 from flower_model.system.cores import usable_cores
 
 
@@ -31,9 +31,14 @@ def _without_telemetry() -> Iterator[None]:
 with _without_telemetry():
     import openvino as ov
 
-__all__ = ["OpenVINORuntime", "Precision", "compile_options", "ov", "shared_core"]
-
-Precision = Literal["auto", "f32", "bf16"]
+__all__ = [
+    "OpenVINORuntime",
+    "compile_model",
+    "compile_options",
+    "ov",
+    "resolve_precision",
+    "shared_core",
+]
 
 
 class OpenVINORuntime:
@@ -47,12 +52,14 @@ class OpenVINORuntime:
     def __init__(
         self,
         compiled: ov.CompiledModel,
+        precision: Precision,
         data_config: Mapping[str, Any],
         memory: np.ndarray | None = None,
     ) -> None:
         self.data_config = data_config
         self._memory = memory  # backs the compiled network, so it must stay alive
-        self.name = f"OpenVINO, {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}"
+        self.compute = Compute("cpu", precision)
+        self.name = f"OpenVINO on cpu, {precision}"
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
@@ -78,16 +85,32 @@ def shared_core() -> ov.Core:
     return ov.Core()
 
 
-def compile_options(precision: Precision = "auto") -> dict[str, str]:
+def resolve_precision(precision: Precision) -> Precision:
+    """Replace "auto" by the fastest precision that this CPU supports."""
+    if precision != "auto":
+        return precision
+    has_bf16 = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if has_bf16 else "fp32"
+
+
+def compile_model(model: ov.Model, precision: Precision) -> ov.CompiledModel:
+    """Compile a model for this CPU.
+
+    Args:
+        model: The model.
+        precision: Not "auto".
+    """
+    return shared_core().compile_model(model, "CPU", compile_options(precision))
+
+
+def compile_options(precision: Precision) -> dict[str, str]:
     """Return the options for compiling a network on this CPU.
 
     Args:
-        precision: "auto" selects bf16 where the CPU supports it.
+        precision: Not "auto".
     """
-    if precision == "auto":
-        has_bf16 = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = "bf16" if has_bf16 else "f32"
-    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if usable_cores() < (
         os.cpu_count() or 1
     ):  # otherwise its default, all physical cores, is right

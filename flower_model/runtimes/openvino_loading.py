@@ -4,12 +4,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from flower_model.config import ModelConfig
+from flower_model.runtimes.base import Precision
 from flower_model.runtimes.compiled_cache import cache_key, read_entry, write_entry
 from flower_model.runtimes.openvino import (
     OpenVINORuntime,
-    Precision,
+    compile_model,
     compile_options,
     ov,
+    resolve_precision,
     shared_core,
 )
 
@@ -31,20 +33,21 @@ def load_openvino(
         ModelError: If the folder is damaged or inconsistent.
     """
     core = shared_core()
+    precision = resolve_precision(precision)
     options = compile_options(precision)
-    settings = options["INFERENCE_PRECISION_HINT"], core.get_property("CPU", "FULL_DEVICE_NAME")
+    settings = precision, core.get_property("CPU", "FULL_DEVICE_NAME")
     key = cache_key(folder, *settings)
     if key and (entry := read_entry(key)):
         blob, data_config = entry
         with suppress(RuntimeError):  # compiled by another build of OpenVINO
             compiled = core.import_model(ov.Tensor(blob, shared_memory=True), "CPU", options)
-            return OpenVINORuntime(compiled, data_config, blob)
+            return OpenVINORuntime(compiled, precision, data_config, blob)
 
     from flower_model.runtimes.openvino_conversion import convert
     from flower_model.serialization.network import load_network  # slow: imports torch
 
     model, data_config = convert(load_network(folder, config))
-    compiled = core.compile_model(model, "CPU", options)
+    compiled = compile_model(model, precision)
     if key and key == cache_key(folder, *settings):  # the files have not changed since
         write_entry(key, compiled.export_model().getvalue(), data_config)
-    return OpenVINORuntime(compiled, data_config)
+    return OpenVINORuntime(compiled, precision, data_config)

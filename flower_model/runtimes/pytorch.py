@@ -2,18 +2,16 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from flower_model.errors import FlowerModelError
-from flower_model.runtimes.base import Outputs
+from flower_model.runtimes.base import Compute, Outputs
 from flower_model.runtimes.devices import has_gpu
 from flower_model.runtimes.pixel_network import PixelNetwork
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class TorchRuntime:
@@ -21,9 +19,7 @@ class TorchRuntime:
 
     Args:
         network: A timm network. It is moved to the device and set to evaluation mode in place.
-        device: "cpu", "cuda", "mps", …; by default the fastest available.
-        precision: Precision of matrix products. "float32" on the CPU is the reference for all
-            other runtimes; "auto" selects bfloat16 where it is faster.
+        compute: Device and precision. fp32 on the CPU is the reference for all other runtimes.
         data_config: timm's data config; by default the network's own, at its test size.
 
     Raises:
@@ -37,20 +33,22 @@ class TorchRuntime:
     def __init__(
         self,
         network: nn.Module,
-        device: str | torch.device | None = None,
-        precision: Precision = "auto",
+        compute: Compute = Compute(),  # noqa: B008  # immutable
         data_config: Mapping[str, Any] | None = None,
     ) -> None:
         try:
-            self.device = torch.device(device) if device else fastest_device()
+            self.device = torch.device(compute.device) if compute.device else fastest_device()
             network = network.to(memory_format=torch.channels_last).to(self.device)
         except (RuntimeError, AssertionError):  # raised by torch for a device it lacks
             raise FlowerModelError(
-                f"PyTorch has no device '{device!s:.40}' on this machine."
+                f"PyTorch has no device '{compute.device!s:.40}' on this machine."
             ) from None
         self.network: nn.Module = network.eval()
-        self.bf16 = precision == "bfloat16" or (precision == "auto" and supports_bf16(self.device))
-        self.name = f"PyTorch on {self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
+        precision = compute.precision
+        if precision == "auto":
+            precision = "bf16" if supports_bf16(self.device) else "fp32"
+        self.compute = Compute(str(self.device), precision)
+        self.name = f"PyTorch on {self.device.type}, {precision}"
         self._pixel_network = PixelNetwork(network, data_config).to(self.device)
         self.data_config = self._pixel_network.data_config
 
@@ -67,7 +65,7 @@ class TorchRuntime:
         return Outputs(logits, features, maps[0] if maps else None)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if not self.bf16:
+        if self.compute.precision != "bf16":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 

@@ -2,15 +2,15 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flower_model.config import ModelConfig
 from flower_model.errors import ConversionError, FlowerModelError
-from flower_model.runtimes.base import Runtime
+from flower_model.runtimes.base import Precision, Runtime
 from flower_model.runtimes.devices import has_gpu
 
 
-def resolve_runtime(name: str = "auto", device: Any = None) -> Literal["torch", "openvino"]:
+def resolve_runtime(name: str = "auto", device: str | None = None) -> Literal["torch", "openvino"]:
     """Return the runtime to use.
 
     Args:
@@ -22,7 +22,7 @@ def resolve_runtime(name: str = "auto", device: Any = None) -> Literal["torch", 
     """
     if name not in ("auto", "torch", "openvino"):
         raise FlowerModelError(f"Unknown runtime '{name!s:.40}': choose auto, torch or openvino.")
-    on_cpu = device is None or str(device).partition(":")[0] == "cpu"
+    on_cpu = device is None or device.partition(":")[0] == "cpu"
     if name == "openvino":
         if not on_cpu:
             raise FlowerModelError(
@@ -36,12 +36,15 @@ def resolve_runtime(name: str = "auto", device: Any = None) -> Literal["torch", 
     return "torch" if device is None and has_gpu() else "openvino"
 
 
-def try_load_openvino(folder: Path, config: ModelConfig, *, required: bool) -> Runtime | None:
+def try_load_openvino(
+    folder: Path, config: ModelConfig, precision: Precision, *, required: bool
+) -> Runtime | None:
     """Load a weights folder with OpenVINO, or return None if OpenVINO can't convert the network.
 
     Args:
         folder: The weights folder.
         config: The model's configuration.
+        precision: "auto" selects the fastest that the CPU supports.
         required: Raise an error instead of returning None.
 
     Raises:
@@ -50,7 +53,7 @@ def try_load_openvino(folder: Path, config: ModelConfig, *, required: bool) -> R
     from flower_model.runtimes.openvino_loading import load_openvino
 
     try:
-        return load_openvino(folder, config)
+        return load_openvino(folder, config, precision=precision)
     except ConversionError:
         if required:
             raise

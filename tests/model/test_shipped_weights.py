@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_image
 
 from flower_model import FlowerClassifier
 from flower_model.photos.decode import open_image
+from flower_model.runtimes.base import Compute
 from flower_model.runtimes.pytorch import TorchRuntime
 from tests.support.commands import ROOT
 from tests.support.hub.cards import card_errors
@@ -44,7 +45,7 @@ def test_it_stores_16_bit_matrices_and_32_bit_batch_norm():
 def test_timm_computes_the_same_logits(shipped, flower_photo):
     network = timm.create_model(f"local-dir:{WEIGHTS}", pretrained=True).eval()
     picture = open_image(flower_photo)
-    reference = TorchRuntime(shipped.network, "cpu", "float32")
+    reference = TorchRuntime(shipped.network, Compute("cpu", "fp32"))
     logits = reference(shipped.photo_transform.to_pixels(picture)[None]).logits
     with torch.inference_mode():
         expected = network(shipped.transform(picture)[None]).numpy()

@@ -14,7 +14,7 @@ from torch import nn
 from flower_model import FlowerClassifier, FlowerModelError, ModelError
 from flower_model.config import ModelConfig, read_config
 from flower_model.photos.decode import open_image
-from flower_model.runtimes.base import Outputs
+from flower_model.runtimes.base import Compute, Outputs
 from flower_model.runtimes.openvino import OpenVINORuntime
 from flower_model.runtimes.openvino_loading import load_openvino
 from flower_model.runtimes.pytorch import TorchRuntime
@@ -32,12 +32,12 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def reference(tiny_model, pixels) -> Outputs:
-    return TorchRuntime(tiny_model.network, "cpu", "float32")(pixels)
+    return TorchRuntime(tiny_model.network, Compute("cpu", "fp32"))(pixels)
 
 
 @pytest.fixture(scope="module")
 def openvino(tiny_folder) -> OpenVINORuntime:
-    return load_openvino(tiny_folder, read_config(tiny_folder / "config.json"), precision="f32")
+    return load_openvino(tiny_folder, read_config(tiny_folder / "config.json"), precision="fp32")
 
 
 def untrained_folder(architecture: str, folder):
@@ -74,7 +74,7 @@ def test_openvino_in_fp32_matches_the_reference(openvino, pixels, reference):
 @pytest.mark.parametrize("name", ["openvino", "torch"])
 def test_bf16_is_close_to_the_reference(name, tiny_folder, tiny_model, pixels, reference):
     if name == "torch":
-        outputs = TorchRuntime(tiny_model.network, "cpu", "bfloat16")(pixels)
+        outputs = TorchRuntime(tiny_model.network, Compute("cpu", "bf16"))(pixels)
     else:
         config = read_config(tiny_folder / "config.json")
         outputs = load_openvino(tiny_folder, config, precision="bf16")(pixels)
@@ -94,7 +94,7 @@ def test_network_without_global_average_pooling_has_no_maps(tmp_path, pixels):
     folder = untrained_folder("test_vit", tmp_path)
     model = FlowerClassifier.from_pretrained(folder, runtime="openvino")
     outputs = model.runtime(pixels)
-    expected = TorchRuntime(model.network, "cpu", "float32")(pixels)
+    expected = TorchRuntime(model.network, Compute("cpu", "fp32"))(pixels)
     assert outputs.maps is None and expected.maps is None
     assert np.abs(outputs.logits - expected.logits).max() <= 5e-2 * np.abs(expected.logits).max()
 
@@ -108,7 +108,7 @@ def test_network_with_an_unusual_head_matches_timm(architecture):
     network = timm.create_model(architecture, num_classes=5).eval()
     noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     expected = timm_logits(network, noise)
-    outputs = TorchRuntime(network, "cpu", "float32")(noise)
+    outputs = TorchRuntime(network, Compute("cpu", "fp32"))(noise)
     assert np.abs(outputs.logits - expected).max() <= 1e-4 * np.abs(expected).max()
     assert outputs.features.ndim == 2 and outputs.maps is None
 
@@ -159,12 +159,25 @@ def test_cpu_uses_openvino_unless_torch_is_requested(tiny_folder):
         ({"runtime": "onnx"}, "Unknown runtime 'onnx'"),
         ({"runtime": "openvino", "device": "cuda:0"}, "not 'cuda:0'"),
         ({"device": "toaster"}, "no device 'toaster'"),
+        ({"precision": "fp16"}, "Unknown precision 'fp16'"),
     ],
 )
 def test_unavailable_runtime_or_device_is_rejected_in_one_sentence(tiny_folder, options, message):
     with pytest.raises(FlowerModelError, match=message) as caught:
         FlowerClassifier.from_pretrained(tiny_folder, **options)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_runtime_states_its_device_and_precision(tiny_folder, runtime):
+    for precision in ("bf16", "fp32"):
+        model = FlowerClassifier.from_pretrained(
+            tiny_folder, runtime=runtime, device="cpu", precision=precision
+        )
+        assert model.runtime.compute == Compute("cpu", precision)
+        assert model.runtime.name.endswith(f"on cpu, {precision}")
+    model = FlowerClassifier.from_pretrained(tiny_folder, runtime=runtime, device="cpu")
+    assert model.runtime.compute.precision != "auto"
 
 
 def test_network_that_openvino_can_not_convert_runs_on_torch(tmp_path, flower_photo):

@@ -26,7 +26,7 @@ def recipe_with(**finetune):
 
 @pytest.fixture(scope="module")
 def accelerator():
-    return train.processes_of(load_recipe("flowers5"))[0]
+    return train.prepare_accelerator(load_recipe("flowers5"))
 
 
 @pytest.mark.parametrize(

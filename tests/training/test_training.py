@@ -294,7 +294,7 @@ def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     torch.set_num_threads(2)
     try:
-        train.processes_of(load_recipe("flowers5"))
+        train.prepare_accelerator(load_recipe("flowers5"))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)

@@ -32,7 +32,7 @@ from training.engine.checkpoint import (
 )
 from training.engine.clock import Clock
 from training.engine.freeze import freeze, train_mode
-from training.engine.inference import predict_distributed, torch_runtime
+from training.engine.inference import compute_of, predict_distributed, torch_runtime
 from training.recipe import Recipe
 
 
@@ -43,7 +43,6 @@ class _Session:
     photos: Photos
     recipe: Recipe
     accelerator: Accelerator
-    bf16: bool
     clock: Clock
 
 
@@ -54,7 +53,6 @@ def finetune(
     run: Path,
     *,
     accelerator: Accelerator,
-    bf16: bool,
     clock: Clock,
     resume: bool,
 ) -> nn.Module:
@@ -69,14 +67,13 @@ def finetune(
         recipe: The recipe of the run.
         run: The run's folder.
         accelerator: Hugging Face Accelerate's object for the device and the processes.
-        bf16: Whether validation runs in bf16.
         clock: The run's clock.
         resume: Whether to resume from last.safetensors.
 
     Returns:
         The network with the weights of the epoch that `recipe.finetune.keep` selects.
     """
-    session = _Session(photos, recipe, accelerator, bf16, clock)
+    session = _Session(photos, recipe, accelerator, clock)
     settings = recipe.finetune
     if settings.sync_batch_norm and accelerator.num_processes > 1:
         network = convert_sync_batchnorm(network)
@@ -209,7 +206,7 @@ def _validate(
 ) -> Progress:
     """Evaluate on the held-out photos, print the epoch's metrics and add them to the progress."""
     photos, accelerator, clock = session.photos, session.accelerator, session.clock
-    make_runtime = partial(torch_runtime, network, device=accelerator.device, bf16=session.bf16)
+    make_runtime = partial(torch_runtime, network, compute_of(accelerator))
     logits, _ = predict_distributed(network, make_runtime, photos.val, title="validating")
     accuracy = float((logits.argmax(1) == photos.val_targets).mean())
     loss = log_loss(logits, photos.val_targets)

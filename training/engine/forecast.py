@@ -22,7 +22,7 @@ from training.data.sources import Photo, gather
 from training.data.streaming import open_stream
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
-from training.engine.inference import fastest_runtime, predict_photos, torch_runtime
+from training.engine.inference import compute_of, fastest_runtime, predict_photos, torch_runtime
 from training.engine.preflight import check_network
 from training.engine.pretrained import create_network
 from training.recipe import Recipe
@@ -48,14 +48,13 @@ class Trial:
     validate: float
 
 
-def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16: bool) -> str:
+def forecast(recipe: Recipe, data_root: Path, accelerator: Accelerator) -> str:
     """Describe a run in a few lines, with the estimated duration of each phase.
 
     Args:
         recipe: The recipe of the run.
         data_root: Folder that the recipe's sources are resolved against.
         accelerator: The accelerator that the run would use.
-        bf16: Whether the run would use bf16.
 
     Raises:
         FlowerModelError: If the recipe, the data or the weights would make the run fail.
@@ -66,7 +65,7 @@ def forecast(recipe: Recipe, data_root: Path, *, accelerator: Accelerator, bf16:
     labels = sorted(counts)
     network: Any = create_network(recipe.model, len(labels)).to(accelerator.device)
     check_network(network, recipe)
-    trial = _run_trial(network, recipe, train, val, labels, accelerator, bf16)
+    trial = _run_trial(network, recipe, train, val, labels, accelerator)
     return "\n".join(_lines(recipe, counts, len(train), len(val), network, trial))
 
 
@@ -77,7 +76,6 @@ def _run_trial(
     val: list[Photo],
     labels: list[str],
     accelerator: Accelerator,
-    bf16: bool,
 ) -> Trial:
     settings = recipe.finetune
     sizes = tuple(dict.fromkeys(settings.image_sizes))
@@ -101,11 +99,11 @@ def _run_trial(
         predict_photos(runtime, few, title="measuring")
         return (time.monotonic() - started) / len(few)
 
-    options = {"device": accelerator.device, "bf16": bf16}
+    compute = compute_of(accelerator)
     probe = 0.0
     if recipe.probe:
-        probe = seconds(fastest_runtime(network, size=recipe.probe.image_size, **options))
-    validate = seconds(torch_runtime(network, **options))
+        probe = seconds(fastest_runtime(network, compute, recipe.probe.image_size))
+    validate = seconds(torch_runtime(network, compute))
     if not settings.epochs:
         return Trial(decode, probe, {}, validate)
     short = settings.model_copy(update={"epochs": len(sizes), "image_sizes": sizes})
@@ -116,7 +114,6 @@ def _run_trial(
             recipe.model_copy(update={"finetune": short, "probe": False}),
             Path(folder),
             accelerator=accelerator,
-            bf16=bf16,
             clock=Clock(),
             resume=False,
         )

@@ -6,15 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast, gather_object, tqdm
 from timm.data import resolve_data_config
 from torch import nn
 
 from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
-from flower_model.runtimes.base import Runtime
+from flower_model.runtimes.base import Compute, Runtime
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import resolve_runtime
 from flower_model.system.cores import usable_cores
@@ -87,37 +86,37 @@ def predict_distributed(
     return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])
 
 
-def torch_runtime(
-    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
-) -> TorchRuntime:
+def compute_of(accelerator: Accelerator) -> Compute:
+    """Return the device and precision of a run."""
+    bf16 = accelerator.mixed_precision == "bf16"
+    return Compute(str(accelerator.device), "bf16" if bf16 else "fp32")
+
+
+def torch_runtime(network: nn.Module, compute: Compute, size: int | None = None) -> TorchRuntime:
     """Return a runtime that shares the weights of a network in training.
 
     Args:
         network: A timm network; calling the runtime leaves it in evaluation mode.
-        device: The network's device.
-        bf16: Whether to run in bf16.
+        compute: The network's device, and the precision.
         size: Input size in pixels; None is the network's test size.
     """
-    return TorchRuntime(network, device, "bfloat16" if bf16 else "float32", _data(network, size))
+    return TorchRuntime(network, compute, _data(network, size))
 
 
-def fastest_runtime(
-    network: nn.Module, *, device: torch.device, bf16: bool, size: int | None = None
-) -> Runtime:
+def fastest_runtime(network: nn.Module, compute: Compute, size: int | None = None) -> Runtime:
     """Return a runtime with a copy of the current weights, compiled where that is faster.
 
     The arguments are those of `torch_runtime`.
     """
-    if resolve_runtime("auto", device) == "openvino":
-        from flower_model.runtimes.openvino import OpenVINORuntime, compile_options, shared_core
+    if resolve_runtime("auto", compute.device) == "openvino":
+        from flower_model.runtimes.openvino import OpenVINORuntime, compile_model
         from flower_model.runtimes.openvino_conversion import convert
 
-        options = compile_options("bf16" if bf16 else "f32")
         with suppress(ConversionError):
             model, data_config = convert(network, _data(network, size))
-            compiled = shared_core().compile_model(model, "CPU", options)
-            return OpenVINORuntime(compiled, data_config)
-    return torch_runtime(network, device=device, bf16=bf16, size=size)
+            compiled = compile_model(model, compute.precision)
+            return OpenVINORuntime(compiled, compute.precision, data_config)
+    return torch_runtime(network, compute, size)
 
 
 def _data(network: nn.Module, size: int | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from flower_model.runtimes.base import Compute
 from flower_model.system.files import atomic_path
 from training.data.sampling import Photos, class_weights
 from training.engine.inference import fastest_runtime, predict_distributed
@@ -20,24 +21,20 @@ from training.recipe import Recipe
 FEATURES_FILE = "probe.npy"  # in the run's folder: features of the training photos
 
 
-def probe_head(
-    network: nn.Module, photos: Photos, recipe: Recipe, *, device: torch.device, bf16: bool
-) -> np.ndarray:
+def probe_head(network: nn.Module, photos: Photos, recipe: Recipe, compute: Compute) -> np.ndarray:
     """Fit the head of `network` to the features of the training photos.
 
     Args:
         network: A timm network with pretrained features.
         photos: Decoded photos with their class indices.
         recipe: A recipe with a `probe` section.
-        device: The network's device.
-        bf16: Whether to run in bf16.
+        compute: The network's device, and the precision.
 
     Returns:
         The features (photos, channels) float32.
     """
     assert recipe.probe
-    size = recipe.probe.image_size
-    make_runtime = partial(fastest_runtime, network, device=device, bf16=bf16, size=size)
+    make_runtime = partial(fastest_runtime, network, compute, recipe.probe.image_size)
     _, features = predict_distributed(network, make_runtime, photos.train, title="probing")
     weight, bias = fit_head(
         features, photos.train_targets, l2=recipe.probe.l2, balance=recipe.data.balance
