@@ -102,7 +102,7 @@ def test_half_of_the_negatives_are_trained_on_and_the_other_half_is_kept_for_the
 
 def test_sampling_is_balanced_by_class_and_source(tmp_path):
     draw_dataset(tmp_path / "studio", photos_per_class=4)
-    draw_dataset(tmp_path / "garden", photos_per_class=16)
+    draw_dataset(tmp_path / "garden", photos_per_class=16, offset=500)
     data = Data(train=("studio:train", "garden:train"), val=("studio:val",), balance=1.0)
     photos = load_photos(data, tmp_path, 32)
     drawn = list(BalancedSampler(photos.train_groups, 1.0, seed=0, epoch=0))
