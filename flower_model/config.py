@@ -32,6 +32,8 @@ class ModelConfig:
         architecture: The timm model name, such as "resnet50".
         labels: Class names in the order of the model's outputs.
         descriptions: Label -> longer description, here the botanical name; may be empty.
+        taxonomy: Label -> (genus, family); the genus is "" where a class mixes several. May be empty.
+        aliases: Other name -> label, such as the name of the class in its data set; may be empty.
         temperature: Divisor of the logits before the softmax, > 0; 1.0 leaves them unchanged.
         details: Other entries under the file's `flower_model` key: recipe, metrics, data.
     """
@@ -39,6 +41,8 @@ class ModelConfig:
     architecture: str
     labels: tuple[str, ...]
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    taxonomy: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     temperature: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,7 +51,16 @@ class ModelConfig:
         return {
             "label_names": list(self.labels),
             "label_descriptions": dict(self.descriptions),
-            "flower_model": {"temperature": self.temperature, **self.details},
+            "flower_model": {
+                "temperature": self.temperature,
+                **(
+                    {"taxonomy": {k: list(v) for k, v in self.taxonomy.items()}}
+                    if self.taxonomy
+                    else {}
+                ),
+                **({"aliases": dict(self.aliases)} if self.aliases else {}),
+                **self.details,
+            },
         }
 
 
@@ -83,6 +96,8 @@ def read_config(path: Path | str) -> ModelConfig:
         architecture=_architecture(content, path),
         labels=labels,
         descriptions=dict(descriptions),
+        taxonomy=_taxonomy(details.pop("taxonomy", {}), path),
+        aliases=_aliases(details.pop("aliases", {}), path),
         temperature=float(temperature),
         details=details,
     )
@@ -168,6 +183,21 @@ def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
             "The two must agree."
         )
     return tuple(names)
+
+
+def _taxonomy(taxa: Any, path: Path) -> dict[str, tuple[str, str]]:
+    if not isinstance(taxa, dict) or not all(
+        isinstance(taxon, list) and len(taxon) == 2 and all(map(_is_description, taxon))
+        for taxon in taxa.values()
+    ):
+        raise ModelError(f"flower_model.taxonomy in '{path}' must map labels to [genus, family].")
+    return {label: (genus, family) for label, (genus, family) in taxa.items()}
+
+
+def _aliases(aliases: Any, path: Path) -> dict[str, str]:
+    if not isinstance(aliases, dict) or not all(map(_is_description, aliases.values())):
+        raise ModelError(f"flower_model.aliases in '{path}' must map names to labels.")
+    return aliases
 
 
 def _is_description(text: Any) -> bool:

@@ -1,6 +1,7 @@
 """Predictions for single photos, and their computation from a network's outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TypedDict
 
 import numpy as np
@@ -39,11 +40,16 @@ class Prediction:
             that half of all photos do; None if the model has no rejection rule.
         is_flower: Whether `flower_probability` reaches the model's threshold, which is chosen to
             keep most flowers and need not be 0.5; None if the model has no rejection rule.
+        genus: (name, probability) of the most probable genus, summed over its labels; None if the model
+            has no taxonomy.
+        family: The same for the botanical family.
     """
 
     top: tuple[tuple[str, float], ...]
     flower_probability: float | None = None
     is_flower: bool | None = None
+    genus: tuple[str, float] | None = None
+    family: tuple[str, float] | None = None
 
     @property
     def label(self) -> str:
@@ -92,18 +98,41 @@ def make_predictions(
     _check_finite(outputs.logits)
     probs = probabilities(outputs.logits, config.temperature)
     best = (-probs).argsort(axis=1)[:, :top_k]
-    tops = [
-        tuple((config.labels[i], float(row[i])) for i in order)
-        for row, order in zip(probs, best, strict=True)
-    ]
-    if rejection is None:
-        return [Prediction(top) for top in tops]
-    flower = rejection.flower_probability(outputs.features)  # (photos,)
-    _check_finite(flower)
-    return [
-        Prediction(top, p, p >= rejection.threshold)
-        for top, p in zip(tops, flower.tolist(), strict=True)
-    ]
+    flower = (
+        None if rejection is None else rejection.flower_probability(outputs.features)
+    )  # (photos,)
+    if flower is not None:
+        _check_finite(flower)
+    predictions = []
+    for photo, (row, order) in enumerate(zip(probs, best, strict=True)):
+        genus, family = _most_probable_taxa(row, config)
+        prediction = Prediction(
+            tuple((config.labels[i], float(row[i])) for i in order), genus=genus, family=family
+        )
+        if flower is not None and rejection is not None:
+            probability = float(flower[photo])
+            prediction = replace(
+                prediction,
+                flower_probability=probability,
+                is_flower=probability >= rejection.threshold,
+            )
+        predictions.append(prediction)
+    return predictions
+
+
+def _most_probable_taxa(
+    probs: np.ndarray, config: ModelConfig
+) -> tuple[tuple[str, float] | None, tuple[str, float] | None]:
+    """Return the genus and the family with the largest sum of `probs` (classes,)."""
+    best: list[tuple[str, float] | None] = []
+    for rank in range(2):  # genus, family
+        sums: dict[str, float] = {}
+        for label, probability in zip(config.labels, probs.tolist(), strict=True):
+            taxon = config.taxonomy.get(label, ("", ""))[rank]
+            if taxon:
+                sums[taxon] = sums.get(taxon, 0.0) + probability
+        best.append(max(sums.items(), key=itemgetter(1)) if sums else None)
+    return best[0], best[1]
 
 
 def require_positive(**numbers: int) -> None:

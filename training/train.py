@@ -99,7 +99,7 @@ def train(
     from flower_model.system.memory import keep_freed_memory
     from training.calibration.fit import calibrate, format_summary
     from training.data.decoded import resize_side
-    from training.data.flowers102 import botanical_names
+    from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
     from training.data.sources import fingerprint
     from training.engine.clock import Clock
@@ -163,11 +163,10 @@ def train(
     )
     from training.reporting.review import review
 
-    botanical = botanical_names()
     config = ModelConfig(
         architecture=recipe.model.architecture,
         labels=tuple(photos.labels),
-        descriptions={label: botanical[label] for label in photos.labels if label in botanical},
+        **names_of(photos.labels),
         details=provenance(recipe, photos, clock.phases),
     )
     runtime = fastest_runtime(network, compute_of(accelerator))

@@ -1,18 +1,38 @@
-"""Oxford 102 Flowers (Nilsback & Zisserman, ICVGIP 2008) with class names."""
+"""Oxford 102 Flowers (Nilsback & Zisserman, ICVGIP 2008) with corrected class names.
 
-import json
+Eight classes of the data set carry the name of another plant ("fire lily" shows Gloriosa, "watercress"
+Tropaeolum); others have rare or misspelt names. flowers102.csv has a common name for each class, checked against
+its photos, with the botanical name, genus and family. The genus is empty where a class mixes several.
+"""
+
+import csv
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torchvision.datasets import Flowers102
 
 from flower_model.errors import DataError, shorten
 
-NAMES_FILE = Path(__file__).with_suffix(".json")  # [English name, botanical name] by class number
+NAMES_FILE = Path(__file__).with_suffix(".csv")
+
+
+class Flower(NamedTuple):
+    """The names of a class: the data set's, then ours."""
+
+    oxford: str
+    label: str
+    botanical: str
+    genus: str
+    family: str
+
+
+TULIP = Flower("", "tulip", "Tulipa", "Tulipa", "Liliaceae")  # the shipped model's additional class
 
 
 def photos(root: Path, split: str) -> list[tuple[Path, str]]:
-    """Return (file, English name) pairs of a split ("train", "val" or "test"); download missing files.
+    """Return (file, label) pairs of a split ("train", "val" or "test"); download missing files.
 
     Raises:
         DataError: If the photos are missing and can't be downloaded.
@@ -31,16 +51,23 @@ def photos(root: Path, split: str) -> list[tuple[Path, str]]:
             f"{missing} of the {len(files)} photos of flowers102:{split} are missing: move "
             f"'{shorten(data._base_folder)}' away to download all of them again."
         )
-    names = [name for name, _ in class_names()]
-    return [(file, names[number]) for file, number in zip(files, data._labels, strict=True)]
+    labels = [flower.label for flower in flowers()]
+    return [(file, labels[number]) for file, number in zip(files, data._labels, strict=True)]
 
 
 @cache
-def class_names() -> list[tuple[str, str]]:
-    """Return (English name, botanical name) of the 102 classes in class number order."""
-    return [(name, botanical) for name, botanical in json.loads(NAMES_FILE.read_text("utf-8"))]
+def flowers() -> tuple[Flower, ...]:
+    """Return the names of the 102 classes in the order of their class numbers."""
+    with NAMES_FILE.open(encoding="utf-8", newline="") as file:
+        return tuple(Flower(**row) for row in csv.DictReader(file))
 
 
-def botanical_names() -> dict[str, str]:
-    """Return English -> botanical names, including the shipped model's additional class, tulip."""
-    return dict(class_names()) | {"tulip": "Tulipa"}
+def names_of(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of `ModelConfig` that describe labels: descriptions, taxonomy and aliases."""
+    known = {flower.label: flower for flower in (*flowers(), TULIP)}
+    found = [known[label] for label in labels if label in known]
+    return {
+        "descriptions": {flower.label: flower.botanical for flower in found},
+        "taxonomy": {flower.label: (flower.genus, flower.family) for flower in found},
+        "aliases": {f.oxford: f.label for f in found if f.oxford and f.oxford not in labels},
+    }

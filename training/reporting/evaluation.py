@@ -12,6 +12,7 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import BINS, confidence_bins, probabilities
 from flower_model.errors import DataError
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.labels import match_labels
 from training.data.sources import Photo, check_labels, source_photos
 from training.engine.inference import predict_photos
 from training.recipe import Data
@@ -182,7 +183,7 @@ def decode_source(model: FlowerClassifier, source: str, data_root: Path) -> Deco
         if key in ("rename", "val_fraction", "split_seed")
     }
     data = Data(train=(source,), val=(source,), **settings)
-    photos = source_photos(source, data_root, data)
+    photos = match_labels(source_photos(source, data_root, data), model.config)
     check_labels(photos, source, model.labels)
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
     if not len(decoded):

@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset
 from training.data import flowers102, loader
+from training.data.labels import match_labels
 from training.data.sampling import BalancedSampler, EpochPhotos
-from training.data.sources import class_folders, gather, source_photos
+from training.data.sources import Photo, class_folders, gather, source_photos
 from training.engine.linear_probe import fit_head
 from training.recipe import Data, load_recipe
 
@@ -140,11 +143,32 @@ def test_probe_has_two_outputs_for_two_classes():
     assert ((features @ weight.T + bias).argmax(1) == [0, 0, 1, 1]).all()
 
 
-def test_102_names_are_distinct():
-    names = flowers102.class_names()
-    assert len({english for english, _ in names}) == len(names) == 102
-    assert names[0] == ("pink primrose", "Oenothera speciosa")
-    assert names[73] == ("rose", "Rosa")
+def test_102_labels_are_distinct_and_no_alias_is_another_class_label():
+    labels = [flower.label for flower in flowers102.flowers()]
+    assert len(set(labels)) == len(labels) == 102
+    for flower in flowers102.flowers():
+        assert flower.oxford == flower.label or flower.oxford not in labels
+        assert flower.family.endswith("aceae")
+        assert flower.genus or flower.label == "bromeliad"
+        assert flower.botanical.startswith(flower.genus or flower.family)
+
+
+def test_misnamed_classes_have_the_name_of_the_plant_in_their_photos():
+    botanical = {flower.oxford: flower.botanical for flower in flowers102.flowers()}
+    assert botanical["fire lily"] == "Gloriosa superba"
+    assert botanical["watercress"] == "Tropaeolum majus"
+    assert botanical["geranium"].startswith("Pelargonium")
+
+
+def test_photos_get_the_labels_of_models_with_former_or_other_names():
+    photos = [Photo(Path("a.jpg"), label) for label in ("nasturtium", "geranium", "rose", "oak")]
+    former = ModelConfig("resnet50", ("watercress", "rose"))
+    assert [p.label for p in match_labels(photos, former)][::2] == ["watercress", "rose"]
+    renamed = ModelConfig(
+        "resnet50", ("nasturtium", "zonal geranium"), aliases={"geranium": "zonal geranium"}
+    )
+    labels = [p.label for p in match_labels(photos, renamed)]
+    assert labels == ["nasturtium", "zonal geranium", "rose", "oak"]
 
 
 @pytest.mark.parametrize("name", ["default", "flowers5", "flowers103", "report"])
@@ -152,10 +176,10 @@ def test_recipe_is_valid(name):
     assert load_recipe(name).finetune.epochs > 0
 
 
-def test_oxford_photos_have_english_names(flower_data):
+def test_oxford_photos_have_the_corrected_labels(flower_data):
     photos = source_photos("flowers102:val", flower_data, Data(train=("x",), val=("x",)))
     assert Counter(photo.label for photo in photos) == dict.fromkeys(
-        (english for english, _ in flowers102.class_names()), 10
+        (flower.label for flower in flowers102.flowers()), 10
     )
 
 
@@ -163,7 +187,7 @@ def test_names_equal_the_official_list(flower_data):
     import json
 
     listed = json.loads((flower_data / "flowers-102" / "cat_to_name.json").read_text())
-    assert [english for english, _ in flowers102.class_names()] == [
+    assert [flower.oxford for flower in flowers102.flowers()] == [
         listed[str(number)] for number in range(1, 103)
     ]
 
