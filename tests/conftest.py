@@ -32,7 +32,9 @@ from tests.support.hub import HubServer
 
 expect.set_options(timeout=20_000)  # a busy machine is no failure
 
-SERVERS_AND_PROCESSES = {
+# Fixtures that start a server or a process, and modules that train, compile networks or decode for long.
+SLOW_FIXTURES = {
+    "flower_data",
     "hub",
     "launch",
     "open_page_under",
@@ -40,17 +42,36 @@ SERVERS_AND_PROCESSES = {
     "run_script",
     "serve_app",
 }
+SLOW_MODULES = [
+    "cli/test_bulk",
+    "cli/test_results_file",
+    "model/test_shipped_weights",
+    "photos/test_untrusted_photos",
+    "runtimes/test_compiled_cache",
+    "test_packaging",
+    "training/test_average",
+    "training/test_calibrate",
+    "training/test_evaluation",
+    "training/test_freeze",
+    "training/test_processes",
+    "training/test_review",
+    "training/test_survival",
+    "training/test_training",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures they use; a module that trains marks itself slow."""
+    """Mark tests as slow, browser or photos by their module and fixtures."""
+    slow = {ROOT / "tests" / f"{name}.py" for name in SLOW_MODULES}
+    if missing := [path for path in slow if not path.is_file()]:
+        raise pytest.UsageError(f"SLOW_MODULES names modules that do not exist: {missing}")
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "browser" in fixtures:
             item.add_marker("browser")
         if "flower_data" in fixtures:
             item.add_marker("photos")
-        if fixtures & SERVERS_AND_PROCESSES:
+        if fixtures & SLOW_FIXTURES or item.path in slow:
             item.add_marker("slow")
 
 
