@@ -1,1 +1,1 @@
-"""What the figures in README and docs were measured by; each module is run with `python -m`."""
+"""Benchmarks behind the figures in the documentation; each runs with `python -m benchmarks.NAME`."""

@@ -1,1 +1,1 @@
-"""How fast flowers are named, beside what people would use instead."""
+"""Inference speed, compared with other ways to run the same weights."""

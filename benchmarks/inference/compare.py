@@ -1,8 +1,10 @@
-"""python -m benchmarks.inference.compare: how fast flowers are named here, beside what else people would use.
+"""Inference speed of this package and of its alternatives, with the same weights and photos.
 
-Same weights, same photos, same machine, every figure from a fresh process, contenders in turn for
-several rounds; medians. Writes benchmarks/results/inference.md and .png. Nothing else should run
-meanwhile. Needs benchmarks/requirements.txt.
+    python -m benchmarks.inference.compare
+
+Every measurement is made in a new process. The contenders take turns for several rounds, and the
+table has the medians. Writes benchmarks/results/inference.md and inference.png. Requires
+benchmarks/requirements.txt and an otherwise idle machine.
 """
 
 import argparse
@@ -24,25 +26,26 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from benchmarks.inference.contenders import CONTENDERS, export_onnx
-from benchmarks.machine import RESULTS, ROOT, machine
+from benchmarks.machine import RESULTS, ROOT, describe_machine
 
-GFLOP = 8.2  # of a ResNet-50 at 224 pixels: 4.1 billion multiplications and as many additions
+GFLOP = 8.2  # of a ResNet-50 at 224 pixels: 4.1 billion multiply-adds
 FIELDS = ("first", "one", "p95", "folder", "peak")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the benchmark and write its results page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default=str(ROOT / "weights"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=256, help="in the folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        photos = draw_folder(Path(temporary), options.photos)
+        photos = save_photos(Path(temporary), options.photos)
         os.environ["ONNX_FILE"] = str(Path(temporary) / "network.onnx")
         export_onnx(options.weights, Path(os.environ["ONNX_FILE"]))
         peaks, bare, figures = [], [], defaultdict(list)
         labels: dict[str, list[str]] = {}
-        for number in range(options.rounds + 1):  # the first round fills caches and is not counted
+        for number in range(options.rounds + 1):  # round 0 fills the caches and is discarded
             peak, network = matrix_peak(), bare_openvino(options.weights)
             if number:
                 peaks.append(peak)
@@ -61,8 +64,8 @@ def main() -> None:
     report(rows, labels, profile, statistics.median(peaks), statistics.median(bare), options)
 
 
-def draw_folder(folder: Path, count: int) -> list[str]:
-    """JPEGs of 500 x 667 pixels: parts of scikit-learn's two sample photos."""
+def save_photos(folder: Path, count: int) -> list[str]:
+    """Save JPEGs of 500 x 667 pixels: crops of scikit-learn's two sample photos."""
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(load_sample_image(name)) for name in ("flower.jpg", "china.jpg")]
     paths = []
@@ -81,15 +84,15 @@ def draw_folder(folder: Path, count: int) -> list[str]:
 
 
 def measure(name: str, weights: str, photos: list[str]) -> tuple[dict[str, float], list[str]]:
-    """A contender's figures, seconds and MB, and the labels it gave."""
+    """Return a contender's times in seconds, its peak memory in MB, and its labels."""
     command = [sys.executable, "-m", "benchmarks.inference.contenders", name, weights]
-    if name == "ours, OpenVINO":  # the command that people type
-        started = [sys.executable, "-m", "flower_model", photos[0], "--model", weights]
+    if name == "ours, OpenVINO":  # the command of the package
+        first_command = [sys.executable, "-m", "flower_model", photos[0], "--model", weights]
     else:
-        started = [*command, "first", photos[0]]
+        first_command = [*command, "first", photos[0]]
     start = time.perf_counter()
     process = subprocess.Popen(
-        started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        first_command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout
     process.stdout.readline()
@@ -107,7 +110,7 @@ def measure(name: str, weights: str, photos: list[str]) -> tuple[dict[str, float
 
 
 def matrix_peak() -> float:
-    """TFLOP/s of a bf16 matrix product here, and so what a network could reach at most."""
+    """Return the TFLOP/s of a bf16 matrix product, an upper bound for a network's."""
     program = """
 import time, torch
 a, b = torch.randn(2, 2048, 2048).bfloat16()
@@ -120,9 +123,10 @@ print(2 * 2048**3 / best / 1e12)
 
 
 def bare_openvino(weights: str) -> float:
-    """Seconds of a pass of one photo through OpenVINO alone, as its own documentation would do it."""
+    """Return the seconds per forward pass of one photo in plain OpenVINO, set up as documented."""
     program = """
-import statistics, sys, time, numpy as np, openvino as ov, timm, torch
+import sys, numpy as np, openvino as ov, timm, torch
+from benchmarks.machine import median_seconds
 network = timm.create_model(f"local-dir:{sys.argv[1]}", pretrained=True).eval()
 size = network.pretrained_cfg["input_size"][-1]
 graph = ov.convert_model(network, example_input=torch.zeros(1, 3, size, size), input=[1, 3, size, size])
@@ -130,22 +134,21 @@ core = ov.Core()
 bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
 request = core.compile_model(graph, "CPU", hints).create_infer_request()
-pixels, seconds = np.zeros((1, 3, size, size), np.float32), []
-for _ in range(80):
-    start = time.perf_counter(); request.infer([pixels]); seconds.append(time.perf_counter() - start)
-print(statistics.median(seconds[20:]))
+pixels = np.zeros((1, 3, size, size), np.float32)
+print(median_seconds(lambda: request.infer([pixels]), 60))
 """
     return float(_output([sys.executable, "-c", program, weights]))
 
 
 def our_profile(weights: str, photo: str) -> dict[str, float]:
-    """Where the seconds of one photo go, and of a batch's pass for each of its photos."""
+    """Return the seconds of each step for one photo, and of the forward pass per photo of a batch."""
     program = """
-import json, statistics, sys, time, numpy as np
+import json, sys, numpy as np
+from benchmarks.machine import median_seconds
 from flower_model import FlowerClassifier
 from flower_model.photos.decode import open_image
 model = FlowerClassifier.from_pretrained(sys.argv[1], runtime="openvino")
-side, seconds = model.photo_transform.short_side, {}
+side = model.photo_transform.short_side
 picture = open_image(sys.argv[2], short_side=side)
 pixels = model.to_pixels(sys.argv[2])[None]
 outputs, batch = model.runtime(pixels), np.repeat(pixels, 32, axis=0)
@@ -156,11 +159,7 @@ steps = {
     "read": lambda: model.to_predictions(outputs),
     "batch": lambda: model.runtime(batch),
 }
-for name, step in steps.items():
-    times = []
-    for _ in range(20 if name == "batch" else 80):
-        start = time.perf_counter(); step(); times.append(time.perf_counter() - start)
-    seconds[name] = statistics.median(times[len(times) // 4:])
+seconds = {n: median_seconds(step, 15 if n == "batch" else 60) for n, step in steps.items()}
 seconds["batch"] /= 32
 print(json.dumps(seconds))
 """
@@ -168,14 +167,14 @@ print(json.dumps(seconds))
 
 
 def profile_table(profile: dict[str, float], peak: float) -> str:
-    """Markdown; what a pass would take at the matrix product's peak stands beside it."""
+    """Return a Markdown table of the profile, with the duration of a forward pass at peak speed."""
     floor = GFLOP / peak / 1000
-    return f"""| where a photo's time goes | ms |
+    return f"""| step for one photo | ms |
 | --- | --- |
-| open the file, at the nearest larger scale | {1000 * profile["open"]:.2f} |
+| open the file, decoded at the nearest larger scale | {1000 * profile["open"]:.2f} |
 | resize and crop | {1000 * profile["resize"]:.2f} |
-| the network, one photo | {1000 * profile["pass"]:.2f} |
-| the network, a photo of a batch of 32 | {1000 * profile["batch"]:.2f} |
+| forward pass, one photo | {1000 * profile["pass"]:.2f} |
+| forward pass, per photo in a batch of 32 | {1000 * profile["batch"]:.2f} |
 | {GFLOP} GFLOP at the peak of the matrix product | {1000 * floor:.2f} |
 | probabilities and labels | {1000 * profile["read"]:.2f} |"""
 
@@ -201,10 +200,10 @@ def report(
     bare: float,
     options: argparse.Namespace,
 ) -> None:
-    """Prints the table and writes it, with its ratios and its plot, to benchmarks/results/."""
+    """Print the results page and write it, with its plot, to benchmarks/results/."""
     ours = rows["ours, OpenVINO"]
     lines = [
-        "| | first answer | one photo | 95 % within | a folder | peak memory | of the peak |",
+        "| | first prediction | one photo | 95th percentile | folder | peak memory | of the peak |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
@@ -221,29 +220,30 @@ def report(
         for name in rows
         if name != "timm eager"
     ]
-    text = f"""# Speed of answers
+    text = f"""# Inference speed
 
-Made by `python -m benchmarks.inference.compare`: {options.rounds} rounds, the contenders in turn, each figure
-from a fresh process, medians. {machine()}; {_versions()}.
-Photos: {options.photos} JPEGs of 500 x 667 pixels. "First answer" counts from the start of the process;
-"of the peak" is the folder's share of this machine's bf16 matrix product, {peak:.2f} TFLOP/s.
+Made by `python -m benchmarks.inference.compare`: medians of {options.rounds} rounds in which the contenders take
+turns, each measurement in a new process. {describe_machine()}; {_versions()}.
+Photos: {options.photos} JPEGs of 500 x 667 pixels. The time of the first prediction
+includes the start of the process. "Of the peak" compares the folder's speed with that of a bf16 matrix
+product on this machine, {peak:.2f} TFLOP/s.
 
 {chr(10).join(lines)}
 
 | ratio | |
 | --- | --- |
 | one photo, transformers pipeline / ours | {pipeline["one"] / ours["one"]:.2f} |
-| a folder, transformers pipeline / ours | {pipeline["folder"] / ours["folder"]:.2f} |
-| a folder, timm eager / ours | {eager["folder"] / ours["folder"]:.2f} |
-| first answer, ours / transformers pipeline | {ours["first"] / pipeline["first"]:.2f} |
-| a pass of one photo, ours / bare OpenVINO | {1000 * pass_:.2f} ms / {1000 * bare:.2f} ms = {pass_ / bare:.2f} |
+| folder, transformers pipeline / ours | {pipeline["folder"] / ours["folder"]:.2f} |
+| folder, timm eager / ours | {eager["folder"] / ours["folder"]:.2f} |
+| first prediction, ours / transformers pipeline | {ours["first"] / pipeline["first"]:.2f} |
+| forward pass of one photo, ours / plain OpenVINO | {1000 * pass_:.2f} ms / {1000 * bare:.2f} ms = {pass_ / bare:.2f} |
 
 {profile_table(profile, peak)}
 
-The same label as timm eager: {"; ".join(same)}. Photos whose short side is at least twice what the
-network sees are decoded at a smaller scale, which now and then decides a doubtful answer otherwise.
+Same label as timm eager: {"; ".join(same)}. Photos whose short side is at least twice the
+network's input are decoded at a smaller scale, which occasionally changes the label of an ambiguous photo.
 
-![Photos a second and milliseconds a photo of each contender](inference.png)
+![Photos/s and milliseconds per photo of each contender](inference.png)
 """
     print(text)
     (RESULTS / "inference.md").write_text(text, encoding="utf-8")
@@ -256,9 +256,9 @@ def _plot(rows: dict[str, dict[str, float]]) -> Figure:
     colours = ["tab:pink" if name.startswith("ours") else "tab:gray" for name in names]
     folder, one = figure.subplots(1, 2, sharey=True)
     folder.barh(names, [1 / rows[name]["folder"] for name in names], color=colours)
-    folder.set_xlabel("photos a second, in a folder")
+    folder.set_xlabel("photos/s, folder")
     one.barh(names, [1000 * rows[name]["one"] for name in names], color=colours)
-    one.set_xlabel("milliseconds, one photo")
+    one.set_xlabel("ms, one photo")
     return figure
 
 

@@ -1,9 +1,10 @@
-"""What people would use to name flowers with one ResNet-50: each loads the same weights folder.
+"""Ways to classify flowers with a ResNet-50, all of which load the same weights folder.
 
-    python -m benchmarks.inference.contenders NAME WEIGHTS one|folder PHOTOS…
+    python -m benchmarks.inference.contenders NAME WEIGHTS first|one|folder PHOTO…
 
-answers in this process and prints a line of JSON: seconds of each answer (one) or of all (folder),
-the labels, and the peak of memory in MB. The first answer comes before anything is timed.
+classifies the photos in this process and prints a line of JSON: the seconds of each photo (one) or
+of all photos (folder), the labels, and the peak memory in MB. A first prediction is made before
+anything is timed.
 """
 
 import json
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 BATCH = 32
-Answer = Callable[[Sequence[str]], list[str]]
-"""Paths in, labels out."""
+Classify = Callable[[Sequence[str]], list[str]]
+"""Maps paths of photos to labels."""
 
 
-def ours(folder: str, runtime: Literal["auto", "torch", "openvino"]) -> Answer:
+def ours(folder: str, runtime: Literal["auto", "torch", "openvino"]) -> Classify:
     """This project."""
     from flower_model import FlowerClassifier
 
@@ -28,20 +29,20 @@ def ours(folder: str, runtime: Literal["auto", "torch", "openvino"]) -> Answer:
     return lambda paths: (
         [model.predict(paths[0]).label]
         if len(paths) == 1
-        else [answer.label for answer in model.predict(list(paths))]
+        else [prediction.label for prediction in model.predict(list(paths))]
     )
 
 
-def transformers_pipeline(folder: str) -> Answer:
-    """As transformers' documentation shows it."""
+def transformers_pipeline(folder: str) -> Classify:
+    """The pipeline in the documentation of transformers."""
     from transformers import pipeline
 
     classifier = pipeline("image-classification", model=folder)
-    return lambda paths: [answer[0]["label"] for answer in classifier(list(paths))]
+    return lambda paths: [result[0]["label"] for result in classifier(list(paths))]
 
 
-def timm_eager(folder: str) -> Answer:
-    """As a timm model's card shows it."""
+def timm_eager(folder: str) -> Classify:
+    """The code on the cards of timm's models."""
     import timm
     import torch
     from PIL import Image
@@ -52,7 +53,7 @@ def timm_eager(folder: str) -> Answer:
     )
     labels = network.pretrained_cfg["label_names"]
 
-    def answer(paths: Sequence[str]) -> list[str]:
+    def classify(paths: Sequence[str]) -> list[str]:
         found = []
         for path in paths:
             with torch.inference_mode():
@@ -60,11 +61,11 @@ def timm_eager(folder: str) -> Answer:
             found.append(labels[int(logits.argmax())])
         return found
 
-    return answer
+    return classify
 
 
-def torchvision_script(folder: str) -> Answer:
-    """As a course teaches it: torchvision's network and transforms, photos stacked to batches."""
+def torchvision_script(folder: str) -> Classify:
+    """A course's script: torchvision's network and transforms, photos stacked into batches."""
     import torch
     from PIL import Image
     from safetensors.torch import load_file
@@ -87,7 +88,7 @@ def torchvision_script(folder: str) -> Answer:
         ]
     )
 
-    def answer(paths: Sequence[str]) -> list[str]:
+    def classify(paths: Sequence[str]) -> list[str]:
         found = []
         for start in range(0, len(paths), BATCH):
             batch = [transform(Image.open(p).convert("RGB")) for p in paths[start : start + BATCH]]
@@ -95,11 +96,11 @@ def torchvision_script(folder: str) -> Answer:
                 found += network(torch.stack(batch)).argmax(1).tolist()
         return [labels[index] for index in found]
 
-    return answer
+    return classify
 
 
-def onnx_runtime(folder: str) -> Answer:
-    """ONNX Runtime on the graph that torch exports, with timm's transform; exported before."""
+def onnx_runtime(folder: str) -> Classify:
+    """ONNX Runtime on a graph exported by torch (see `export_onnx`), with timm's transform."""
     import numpy as np
     import onnxruntime
     import timm
@@ -112,7 +113,7 @@ def onnx_runtime(folder: str) -> Answer:
     labels = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["label_names"]
     session = onnxruntime.InferenceSession(os.environ["ONNX_FILE"])
 
-    def answer(paths: Sequence[str]) -> list[str]:
+    def classify(paths: Sequence[str]) -> list[str]:
         found: list[int] = []
         for start in range(0, len(paths), BATCH):
             batch = [
@@ -122,10 +123,10 @@ def onnx_runtime(folder: str) -> Answer:
             found += session.run(None, {"pixels": np.stack(batch)})[0].argmax(1).tolist()
         return [labels[index] for index in found]
 
-    return answer
+    return classify
 
 
-CONTENDERS: dict[str, Callable[[str], Answer]] = {
+CONTENDERS: dict[str, Callable[[str], Classify]] = {
     "ours, OpenVINO": lambda folder: ours(folder, "openvino"),
     "ours, PyTorch": lambda folder: ours(folder, "torch"),
     "transformers pipeline": transformers_pipeline,
@@ -136,7 +137,7 @@ CONTENDERS: dict[str, Callable[[str], Answer]] = {
 
 
 def export_onnx(folder: str, file: Path) -> None:
-    """Writes the graph for `onnx_runtime`, with a free batch size."""
+    """Export the graph for `onnx_runtime`, with a dynamic batch size."""
     import timm
     import torch
 
@@ -154,28 +155,29 @@ def export_onnx(folder: str, file: Path) -> None:
 
 
 def main() -> None:
+    """Run the command; see the module's docstring."""
     name, folder, task, *paths = sys.argv[1:]
-    answer = CONTENDERS[name](folder)
-    labels = answer(paths[:1])
-    if task == "first":  # timed from outside, from the start of the process
+    classify = CONTENDERS[name](folder)
+    labels = classify(paths[:1])
+    if task == "first":  # timed by the parent, from the start of the process
         print(labels[0], flush=True)
         return
     if task == "folder":
-        answer(paths[:BATCH])  # batches may need a warm-up of their own
+        classify(paths[:BATCH])  # warm-up of batches
         start = time.perf_counter()
-        labels = answer(paths)
+        labels = classify(paths)
         seconds = [time.perf_counter() - start]
     else:
         seconds, labels = [], []
         for path in paths:
             start = time.perf_counter()
-            labels += answer([path])
+            labels += classify([path])
             seconds.append(time.perf_counter() - start)
     print(json.dumps({"seconds": seconds, "labels": labels, "peak_mb": peak_mb()}))
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had; Linux's rusage counts its parent's in."""
+    """Return the peak memory of this process; Linux's rusage would include the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))

@@ -1,1 +1,1 @@
-"""The page under load and under faults."""
+"""Latency, throughput and fault tolerance of the demo page."""

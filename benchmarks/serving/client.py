@@ -1,71 +1,125 @@
-"""Asks a page about a photo in the three steps of its API, and tells a polite refusal from another."""
+"""HTTP client of the page's API, the server process, and synthetic photos with distinct predictions."""
 
 import asyncio
+import io
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
+import numpy as np
+from PIL import Image
 
-FORM = "Content-Type: multipart/form-data; boundary=photo"
+from benchmarks.machine import ROOT
+
+MULTIPART = "Content-Type: multipart/form-data; boundary=photo"
 PART = b'--photo\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
 END = b"\r\n--photo--\r\n"
+TOLERANCE = 0.02  # of a probability: in 16 bits, the rounding depends on the rest of the batch
+
+Scores = dict[str, float]  # label -> probability, of the most probable labels
 
 
-class Asker:
-    """One who asks, over connections that are kept."""
+class RequestRefused(Exception):
+    """The server answered with an error status.
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
+    Attributes:
+        retryable: Whether the status is 429 or 503 and the response says when to retry.
+    """
 
-    async def result(self, photo: bytes, pause: float = 0) -> tuple[str, object]:
-        return await self.fetch(await self.ask(photo, pause))
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(f"{response.status_code}: {response.text[:200]}")
+        self.retryable = response.status_code in (429, 503) and "try again" in response.text
 
-    async def ask(self, photo: bytes, pause: float = 0) -> str:
-        return await self.call(await self.upload(photo, pause))
+
+class ApiClient:
+    """The three requests of a prediction (upload, call, result) over a pool of connections.
+
+    Each method raises `RequestRefused` for an error status and httpx.HTTPError if the server can't
+    be reached. With `pause`, an upload is sent in 20 pieces, each after so many seconds.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def predict(self, photo: bytes, pause: float = 0) -> Scores | str:
+        """Return the scores, or the error message of a failed prediction."""
+        return await self.result(await self.call(await self.upload(photo, pause)))
 
     async def upload(self, photo: bytes, pause: float = 0) -> str:
+        """Upload a photo; return its path on the server."""
         body = PART + photo + END
-        headers = dict([FORM.split(": ", 1)])
-        sent = await self.client.post(
-            "gradio_api/upload", content=_slowly(body, pause) if pause else body, headers=headers
-        )
-        return str(_checked(sent).json()[0])
+        headers = dict([MULTIPART.split(": ", 1)])
+        content = _in_pieces(body, pause) if pause else body
+        response = await self.http.post("gradio_api/upload", content=content, headers=headers)
+        return str(_check(response).json()[0])
 
     async def call(self, path: str) -> str:
+        """Start the prediction for an uploaded photo; return the id of its event."""
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-        called = await self.client.post("gradio_api/call/identify", json={"data": data})
-        return str(_checked(called).json()["event_id"])
+        response = await self.http.post("gradio_api/call/identify", json={"data": data})
+        return str(_check(response).json()["event_id"])
 
-    async def fetch(self, event: str) -> tuple[str, object]:
-        got = _checked(await self.client.get(f"gradio_api/call/identify/{event}"))
-        return _read_events(got.text)
-
-
-class Refused(Exception):
-    """The server did not take a request."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        super().__init__(f"{answer.status_code}: {answer.text[:200]}")
-        self.polite = answer.status_code in (429, 503) and "try again" in answer.text
+    async def result(self, event: str) -> Scores | str:
+        """Wait for the result of an event; see `predict`."""
+        response = _check(await self.http.get(f"gradio_api/call/identify/{event}"))
+        lines = [line for line in response.text.splitlines() if line]  # heartbeats come first
+        data = json.loads(lines[-1].removeprefix("data: "))
+        if lines[-2] != "event: complete":
+            return str(data)
+        return {guess["label"]: guess["probability"] for guess in data[0]["top"]}
 
 
-async def _slowly(body: bytes, pause: float) -> AsyncIterator[bytes]:
+async def _in_pieces(body: bytes, pause: float) -> AsyncIterator[bytes]:
     size = len(body) // 20 + 1
     for start in range(0, len(body), size):
         await asyncio.sleep(pause)
         yield body[start : start + size]
 
 
-def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code != 200:
-        raise Refused(answer)
-    return answer
+def _check(response: httpx.Response) -> httpx.Response:
+    if response.status_code != 200:
+        raise RequestRefused(response)
+    return response
 
 
-def _read_events(text: str) -> tuple[str, object]:
-    """The last event of a stream: ("complete", name -> probability) or ("error", what was said)."""
-    lines = [line for line in text.splitlines() if line]
-    kind, said = lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
-    if kind == "complete":
-        return kind, {guess["label"]: guess["probability"] for guess in said[0]["top"]}
-    return kind, said
+def start_app(model: str, port: int | None = None) -> tuple[subprocess.Popen[str], str]:
+    """Start the app and wait until it is listening; return its process and URL."""
+    if port is None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+    command = [sys.executable, "app.py", "--model", model, "--port", str(port)]
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout
+    server.stdout.readline()
+    return server, f"http://127.0.0.1:{port}/"
+
+
+def draw_photo(seed: int) -> bytes:
+    """Draw a JPEG of 500 x 667 pixels: coloured petals on a coloured background."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:667j, -0.75:0.75:500j]
+    centre, petals = rng.uniform(-0.3, 0.3, 2), rng.integers(3, 12)
+    angle, radius = np.arctan2(y - centre[0], x - centre[1]), np.hypot(y - centre[0], x - centre[1])
+    flower = radius < rng.uniform(0.3, 0.7) * (1 + 0.5 * np.cos(petals * angle))
+    background, petal = rng.integers(0, 256, (2, 3))
+    pixels = np.where(flower[..., None], petal, background) + rng.normal(0, 12, (667, 500, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def same_scores(one: Scores | str, other: Scores | str) -> bool:
+    """Return whether two predictions are of the same photo: no probability differs much."""
+    if isinstance(one, str) or isinstance(other, str):
+        return False
+    # The labels on ranks 5 and 6 may be swapped, so one of them may be missing.
+    least = max(min(one.values()), min(other.values()))
+    return all(
+        abs(one.get(name, least) - other.get(name, least)) <= TOLERANCE for name in {*one, *other}
+    )
