@@ -1,1 +1,1 @@
-"""Damaged and hostile files against what opens them."""
+"""Fuzzing with damaged and malicious files: photos, zips, results files and weights folders."""

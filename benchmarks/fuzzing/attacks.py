@@ -1,4 +1,4 @@
-"""Files made to do harm: bombs, floods of empty parts, lies about sizes, other things named .jpg."""
+"""Malicious files: decompression bombs, floods of empty parts, false sizes, non-images named .jpg."""
 
 import io
 import struct
@@ -8,46 +8,49 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from benchmarks.fuzzing.seeds import chunk, draw, encoded, png_of, run_length_bmp
+from benchmarks.fuzzing.seeds import chunk, draw_picture, encoded, png_of, run_length_bmp
 
-LARGE = 90_000_000  # bytes, within what the page lets in
+LARGE = 90_000_000  # bytes; below the upload limit of the page
 
 
 def photo_attacks() -> Iterator[tuple[str, bytes]]:
-    """What it is, its file; made one at a time, since some are as large as a file may be."""
-    for name, make in _PHOTOS.items():
+    """Yield names and contents, one at a time because some are close to the upload limit."""
+    for name, make in PHOTO_ATTACKS.items():
         yield name, make()
-    jpeg = encoded(draw(), "JPEG")
+    jpeg = encoded(draw_picture(), "JPEG")
     for orientation in (0, 9, 65535, "six", (1, 2, 3), 6.5, b"\xff"):
         exif = Image.Exif()
         exif.get_ifd(0x8769)[0x829A] = 0.01
-        tiff = _tags([(0x0112, *_value(orientation))])
+        tiff = tiff_with([(0x0112, *tag_value(orientation))])
         yield (
             f"JPEG whose orientation is {orientation!r}",
-            _with_segment(jpeg, 0xE1, b"Exif\0\0" + tiff),
+            jpeg_with(jpeg, 0xE1, b"Exif\0\0" + tiff),
         )
-    for name, content in _OTHERS.items():
-        yield f"{name} under a .jpg name", content
+    for name, content in NON_IMAGES.items():
+        yield f"{name} named .jpg", content
 
 
 def zip_attacks() -> Iterator[tuple[str, bytes]]:
-    """Zips of photos as a visitor would send them."""
-    photo = encoded(draw(), "JPEG")
+    """Yield names and contents of zips that a visitor could upload."""
+    photo = encoded(draw_picture(), "JPEG")
     for name in ("../../out.jpg", "/out.jpg", "C:\\out.jpg", "a\0b.jpg", "CON.jpg", "x" * 60_000):
-        yield f"zip with the name {name[:20]!r}", _zip({name: photo})
-    yield "zip in a zip in a zip", _zip({"a.zip": _zip({"b.zip": _zip({"c.jpg": photo})})})
-    yield "zip bomb of zeros", _zip({f"{i}.jpg": bytes(30_000_000) for i in range(4)})
+        yield f"zip with the name {name[:20]!r}", make_zip({name: photo})
+    yield (
+        "zip in a zip in a zip",
+        make_zip({"a.zip": make_zip({"b.zip": make_zip({"c.jpg": photo})})}),
+    )
+    yield "zip bomb of zeros", make_zip({f"{i}.jpg": bytes(30_000_000) for i in range(4)})
     yield (
         "zip of 60,000 empty files",
-        _zip({f"{i}": b"" for i in range(60_000)}, zipfile.ZIP_STORED),
+        make_zip({f"{i}": b"" for i in range(60_000)}, zipfile.ZIP_STORED),
     )
     yield "zip that overlaps itself", _overlapping(photo, 300)
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = 0o120777 << 16
-    yield "zip with a link", _zip({link: b"/etc/passwd"})
+    yield "zip with a link", make_zip({link: b"/etc/passwd"})
     for kind in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        yield f"zip bomb, compression {kind}", _zip({"a.jpg": bytes(30_000_000)}, kind)
-    small = _zip({"a.jpg": photo})
+        yield f"zip bomb, compression {kind}", make_zip({"a.jpg": bytes(30_000_000)}, kind)
+    small = make_zip({"a.jpg": photo})
     for size in (0, 1, 2**31, 2**32 - 1):
         true, lie = struct.pack("<I", len(photo)), struct.pack("<I", size)
         yield f"zip whose photo claims {size} bytes", small.replace(true, lie)
@@ -60,11 +63,11 @@ def _png_header(width: int, height: int, kind: int = 2, bits: int = 8) -> bytes:
 
 
 def _png(width: int, height: int, kind: int = 2, bits: int = 8, between: bytes = b"") -> bytes:
-    """All pixels are 0."""
+    """Return a PNG whose pixels are all 0."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     packer = zlib.compressobj(1)
     row = bytes(1 + -(-width * channels * bits // 8))
-    at_once = max(1, 2**20 // len(row))  # a call for each of millions of rows would take its time
+    at_once = max(1, 2**20 // len(row))  # one call per row would be slow
     blocks = (row * min(at_once, height - done) for done in range(0, height, at_once))
     pixels = b"".join(map(packer.compress, blocks)) + packer.flush()
     header = _png_header(width, height, kind, bits)
@@ -76,19 +79,19 @@ def _png_with(between: bytes) -> bytes:
     return png_of(_png_header(4, 4), bytes(4 * 13), between)
 
 
-def _with_segment(jpeg: bytes, marker: int, content: bytes, times: int = 1) -> bytes:
+def jpeg_with(jpeg: bytes, marker: int, content: bytes, times: int = 1) -> bytes:
     segment = struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
     return jpeg[:2] + segment * times + jpeg[2:]
 
 
-def _tags(entries: list[tuple[int, int, int, bytes]], length: int = 0) -> bytes:
-    """A TIFF header and a directory of (tag, type, count, four bytes of value or offset)."""
+def tiff_with(entries: list[tuple[int, int, int, bytes]], length: int = 0) -> bytes:
+    """Return a TIFF header with a directory of (tag, type, count, four bytes of value or offset)."""
     directory = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
     tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + bytes(4)
     return tiff.ljust(length, b"\0")
 
 
-def _value(value: object) -> tuple[int, int, bytes]:
+def tag_value(value: object) -> tuple[int, int, bytes]:
     if isinstance(value, int):
         return 3, 1, struct.pack("<HH", value, 0)
     if isinstance(value, float):
@@ -99,14 +102,14 @@ def _value(value: object) -> tuple[int, int, bytes]:
 
 
 def _overlapping_tags(length: int, tags: int, share: float = 0.9) -> bytes:
-    """Every tag claims the same bytes of the file."""
+    """Return a TIFF directory whose tags all refer to the same bytes of the file."""
     claimed = int(share * (length - 12 * tags - 14))
     start = struct.pack("<I", 12 * tags + 14)
-    return _tags([(i, 7, claimed, start) for i in range(tags)], length)
+    return tiff_with([(i, 7, claimed, start) for i in range(tags)], length)
 
 
 def _tiff(width: int, height: int, strips: int, *, compression: int = 1, length: int = 0) -> bytes:
-    """A grey TIFF of many strips, all in the same place."""
+    """Return a grey TIFF of many strips, all at the same offset."""
     entries = [
         (256, 4, 1, struct.pack("<I", width)),
         (257, 4, 1, struct.pack("<I", height)),
@@ -117,7 +120,7 @@ def _tiff(width: int, height: int, strips: int, *, compression: int = 1, length:
         (278, 4, 1, struct.pack("<I", 1)),
         (279, 4, strips, struct.pack("<I", 200)),
     ]
-    return _tags(entries, length)
+    return tiff_with(entries, length)
 
 
 def _scans(times: int) -> bytes:
@@ -131,20 +134,24 @@ def _resized(data: bytes, old: tuple[int, int], new: tuple[int, int], form: str)
 
 
 def _jpeg() -> bytes:
-    return encoded(draw(), "JPEG")
+    return encoded(draw_picture(), "JPEG")
 
 
 def _mpf(content: bytes) -> bytes:
-    return _with_segment(_jpeg(), 0xE2, b"MPF\0" + content)
+    return jpeg_with(_jpeg(), 0xE2, b"MPF\0" + content)
 
 
 def _vp8x(side: int) -> bytes:
-    data = bytearray(encoded(draw(), "WEBP", save_all=True, append_images=[draw()], lossless=True))
+    data = bytearray(
+        encoded(
+            draw_picture(), "WEBP", save_all=True, append_images=[draw_picture()], lossless=True
+        )
+    )
     data[24:30] = struct.pack("<I", side - 1)[:3] * 2
     return bytes(data)
 
 
-_PHOTOS: dict[str, Callable[[], bytes]] = {
+PHOTO_ATTACKS: dict[str, Callable[[], bytes]] = {
     "PNG of 900 megapixels": lambda: _png(30_000, 30_000, 0, 1),
     "PNG of 170 megapixels": lambda: _png(13_000, 13_000, 0, 1),
     "PNG of 50 megapixels, RGBA": lambda: _png(7_000, 7_100, 6),
@@ -175,18 +182,18 @@ _PHOTOS: dict[str, Callable[[], bytes]] = {
             + zlib.compress(b"\n\nexif\n" + _overlapping_tags(400_000, 20_000).hex().encode()),
         )
     ),
-    "JPEG with overlapping EXIF": lambda: _with_segment(
+    "JPEG with overlapping EXIF": lambda: jpeg_with(
         _jpeg(), 0xE1, b"Exif\0\0" + _overlapping_tags(65_000, 5_000)
     ),
-    "JPEG with overlapping EXIF in 1,000 parts": lambda: _with_segment(
-        _with_segment(_jpeg(), 0xE1, b"Exif\0\0" + bytes(65_000), 1_000),
+    "JPEG with overlapping EXIF in 1,000 parts": lambda: jpeg_with(
+        jpeg_with(_jpeg(), 0xE1, b"Exif\0\0" + bytes(65_000), 1_000),
         *(0xE1, b"Exif\0\0" + _overlapping_tags(65_000, 5_000, 100)),
     ),
     "JPEG with an overlapping index of pictures": lambda: _mpf(_overlapping_tags(65_000, 5_000)),
-    "JPEG of 90 MB of Photoshop resources": lambda: _with_segment(
+    "JPEG of 90 MB of Photoshop resources": lambda: jpeg_with(
         _jpeg(), 0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5_400, LARGE // 64_814
     ),
-    "JPEG of 22 million empty comments": lambda: _with_segment(_jpeg(), 0xFE, b"", LARGE // 4),
+    "JPEG of 22 million empty comments": lambda: jpeg_with(_jpeg(), 0xFE, b"", LARGE // 4),
     "JPEG of 90 MB of fill bytes": lambda: b"\xff\xd8" + b"\xff" * LARGE + _jpeg()[2:],
     "JPEG of 90 MB between segments": lambda: b"\xff\xd8\xff\xfe\0\2" + bytes(LARGE) + _jpeg()[2:],
     "JPEG of 45 million restart markers": lambda: b"\xff\xd8" + b"\xff\xd0" * (LARGE // 2),
@@ -223,7 +230,7 @@ _PHOTOS: dict[str, Callable[[], bytes]] = {
     "PPM of 16 bits": lambda: b"P6 3000 3000 65535 " + bytes(54_000_000),
     "PPM of 1,000 levels": lambda: b"P6 4000 4000 999 " + bytes(LARGE),
     "GIF of 65,535 x 65,535": lambda: _resized(
-        encoded(draw().quantize(16), "GIF"), (96, 72), (65_535, 65_535), "<HH"
+        encoded(draw_picture().quantize(16), "GIF"), (96, 72), (65_535, 65_535), "<HH"
     ),
     "GIF of 49 megapixels": lambda: encoded(Image.new("P", (7_000, 7_000)), "GIF"),
     "GIF of 90 MB of comments": lambda: (
@@ -246,7 +253,7 @@ _PHOTOS: dict[str, Callable[[], bytes]] = {
     ),
 }
 
-_OTHERS = {
+NON_IMAGES = {
     "nothing": b"",
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><image href='/etc/passwd'/></svg>",
     "HTML": b"<!doctype html><script>alert(1)</script>",
@@ -262,20 +269,20 @@ _OTHERS = {
 }
 
 
-def _zip(members: dict[object, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def make_zip(members: dict[object, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members.items():
             info = name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo("n")
             if isinstance(name, str):
-                info.filename = name  # as it is: the constructor would clean it
+                info.filename = name  # unchanged: the constructor would normalise it
             archive.writestr(info, content, compression)
     return buffer.getvalue()
 
 
 def _overlapping(photo: bytes, times: int) -> bytes:
-    """Many names of the same bytes (Fifield 2019)."""
-    one = _zip({"a.jpg": photo})
+    """Return a zip with many names of the same bytes (Fifield 2019)."""
+    one = make_zip({"a.jpg": photo})
     start = struct.unpack_from("<I", one, len(one) - 6)[0]
     entry = one[start:-22]
     end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, times, times, len(entry) * times, start, 0)

@@ -1,4 +1,4 @@
-"""Damage as accidents and strangers do it: bits, lengths, cuts, files glued together."""
+"""Random damage to files: flipped bits, changed numbers, cuts, spliced and repeated parts."""
 
 import random
 import struct
@@ -8,12 +8,12 @@ NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFF
 
 
 def mutate(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
-    """A damaged copy, of about the same length.
+    """Return a damaged copy of a file.
 
     Args:
-        data: A file.
-        rng: What chance decides.
-        others: Files to take parts from.
+        data: The content of the file.
+        rng: Random generator.
+        others: Files from which parts are spliced in.
     """
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         damage = rng.choice((flip, flip, number, number, number, cut, fill, splice, repeat))
@@ -22,33 +22,35 @@ def mutate(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
 
 
 def flip(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
+    """Flip one or several bits."""
     damaged = bytearray(data)
     for _ in range(rng.choice((1, 2, 10))):
-        damaged[_place(data, rng)] ^= 1 << rng.randrange(8)
+        damaged[_position(data, rng)] ^= 1 << rng.randrange(8)
     return bytes(damaged)
 
 
 def number(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
-    """A length, a size or an offset becomes another."""
-    at, form = _place(data, rng), rng.choice((">B", ">H", "<H", ">I", "<I"))
+    """Overwrite an integer, which may be a length, a size or an offset."""
+    at, form = _position(data, rng), rng.choice((">B", ">H", "<H", ">I", "<I"))
     value = rng.choice((*NUMBERS, rng.randrange(2**32))) % 256 ** struct.calcsize(form)
     return data[:at] + struct.pack(form, value) + data[at + struct.calcsize(form) :]
 
 
 def cut(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
-    """The end is missing, or a part of the middle."""
-    start, end = sorted((_place(data, rng), rng.randrange(len(data))))
+    """Remove the end, or a part of the middle."""
+    start, end = sorted((_position(data, rng), rng.randrange(len(data))))
     return data[:start] + (data[end:] if rng.random() < 0.5 else b"")
 
 
 def fill(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
-    at, length = _place(data, rng), rng.choice((1, 4, 16, 64))
+    """Overwrite a part with one byte."""
+    at, length = _position(data, rng), rng.choice((1, 4, 16, 64))
     return data[:at] + rng.choice((b"\0", b"\xff", rng.randbytes(1))) * length + data[at + length :]
 
 
 def splice(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
-    """The beginning of one file and the end of another, or a part of it in between."""
-    other, at = rng.choice(others), _place(data, rng)
+    """Join the beginning of one file and the end of another, or insert a part of it."""
+    other, at = rng.choice(others), _position(data, rng)
     start, end = sorted((rng.randrange(len(other)), rng.randrange(len(other))))
     return data[:at] + other[start : start + len(data)] if rng.random() < 0.5 else (
         data[:at] + other[start : min(end, start + 500)] + data[at:]
@@ -56,10 +58,11 @@ def splice(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
 
 
 def repeat(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
-    at, length = _place(data, rng), rng.choice((4, 12, 64, 256))
+    """Repeat a part."""
+    at, length = _position(data, rng), rng.choice((4, 12, 64, 256))
     return data[:at] + data[at : at + length] * rng.choice((2, 5, 30)) + data[at + length :]
 
 
-def _place(data: bytes, rng: random.Random) -> int:
-    # Half of the damage goes to the first bytes, where a file says what the rest is.
+def _position(data: bytes, rng: random.Random) -> int:
+    # Half of the damage hits the first bytes, the header of most formats.
     return rng.randrange(min(len(data), 512) if rng.random() < 0.5 else len(data))

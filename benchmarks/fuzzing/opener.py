@@ -1,4 +1,4 @@
-"""The process in which `fuzz.py` has files opened: `python -m benchmarks.fuzzing.opener KIND FOLDER`."""
+"""Subprocess of the fuzzer that opens files: python -m benchmarks.fuzzing.opener KIND FOLDER."""
 
 import json
 import resource
@@ -9,27 +9,27 @@ from pathlib import Path
 
 from flower_model.errors import FlowerModelError
 
-ADDRESS_SPACE = 12_000_000_000  # bytes; more than that is a crash, and not the end of the machine
+ADDRESS_SPACE = 12_000_000_000  # bytes; a larger allocation fails here before the machine swaps
 
 
 def main(kind: str, folder: Path) -> None:
-    """Opens FOLDER/file whenever a line comes, and writes what it came to as a line of JSON."""
+    """For every line on stdin, open FOLDER/file and print the outcome as a line of JSON."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     open_file = OPENERS[kind](folder)
     here = _files(folder)
     print("ready", flush=True)
     for _ in sys.stdin:
         before = _megabytes("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
         cpu, wall = time.process_time(), time.monotonic()
         try:
             open_file()
-            outcome = "answer"
+            outcome = "opened"
         except FlowerModelError as error:
             lines = len(str(error).splitlines())
-            outcome = "refused" if lines == 1 and len(str(error)) < 1_000 else "no one sentence"
-        # A panic in Rust code, as of safetensors, is no Exception; whatever it is, it is a finding.
-        except BaseException as error:  # noqa: BLE001  # else the panic would end the fuzzing
+            outcome = "refused" if lines == 1 and len(str(error)) <= 300 else "bad message"
+        # A panic in Rust code, such as that of safetensors, is not an Exception.
+        except BaseException as error:  # noqa: BLE001  # every other exception is a finding
             outcome = f"{type(error).__name__}: {error}"[:300]
         seen = {
             "outcome": outcome,
@@ -48,7 +48,7 @@ def _photo(folder: Path) -> Callable[[], object]:
     from flower_model.photos.decode import open_image
     from flower_model.photos.transform import PhotoTransform
 
-    register_heif_opener()  # once, or the first HEIC would be charged for it
+    register_heif_opener()  # now, so that its time isn't counted for the first HEIC
     transform = PhotoTransform((224, 224), 0.95, "center", Image.Resampling.BICUBIC, (0, 0, 0))
     photo = folder / "file"
     return lambda: transform.to_pixels(
@@ -66,7 +66,7 @@ def _zip(folder: Path) -> Callable[[], object]:
         "meta": {"_type": "gradio.FileData"},
     }
 
-    def name_all() -> None:
+    def open_all() -> None:
         errors = []
         with open_uploads([sent]) as uploads:
             for upload in uploads:
@@ -77,27 +77,27 @@ def _zip(folder: Path) -> Callable[[], object]:
         if errors:
             raise errors[0]
 
-    return name_all
+    return open_all
 
 
-def _answers(folder: Path) -> Callable[[], object]:
+def _results(folder: Path) -> Callable[[], object]:
     from flower_model.results.results_file import ResultsFile
 
-    def go_on() -> None:
+    def resume() -> None:
         content = (folder / "file").read_bytes()
         suffix = {b"PAR1": ".parquet", b'{"ph': ".jsonl"}.get(content[:4], ".csv")
-        for path in folder.glob("answers.*"):
+        for path in folder.glob("results.*"):
             path.unlink()
-        path = folder / f"answers{suffix}"
+        path = folder / f"results{suffix}"
         path.write_bytes(content)
         try:
             with ResultsFile(path, model="resnet50-0123", top_k=2) as results:
                 results.is_done("a.jpg")
         finally:
-            for path in folder.glob("answers.*"):
+            for path in folder.glob("results.*"):
                 path.unlink()
 
-    return go_on
+    return resume
 
 
 def _weights(folder: Path) -> Callable[[], object]:
@@ -114,7 +114,7 @@ def _weights(folder: Path) -> Callable[[], object]:
     return load
 
 
-OPENERS = {"photo": _photo, "zip": _zip, "answers": _answers, "weights": _weights}
+OPENERS = {"photo": _photo, "zip": _zip, "results": _results, "weights": _weights}
 
 
 def _files(folder: Path) -> set[str]:

@@ -1,10 +1,10 @@
-"""What damaged and hostile files do to what opens them: time, memory, crashes, files left behind.
+"""Fuzzer: time, memory, crashes and leftover files when damaged and malicious files are opened.
 
     python -m benchmarks.fuzzing.run --minutes 12 --seed 0 --markdown benchmarks/results/fuzzing.md
 
-Files are opened in a process of their own, as the page opens them. One that crashes, or does not
-answer within `HANG` seconds, is counted and another process goes on. Any file that breaks a promise is
-kept in the folder that is named at the end.
+Files are opened in a subprocess, in the same way as the page opens them. If it crashes, or doesn't
+respond within `HANG` seconds, the fuzzer counts the file and starts another one. Files that exceed
+a limit are kept in the folder whose path is printed at the end.
 """
 
 import argparse
@@ -17,33 +17,38 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fuzzing.attacks import photo_attacks, zip_attacks
 from benchmarks.fuzzing.mutations import mutate
+from benchmarks.fuzzing.samples import samples
 
-SECONDS, MEGABYTES = 2.0, 500  # what is promised of one file
-HANG = 20.0  # seconds; longer than promised, because other programs may keep the machine busy
+SECONDS, MEGABYTES = 2.0, 500  # limits for one file, see SECURITY.md
+HANG = 20.0  # seconds; above the limit, because other programs may keep the machine busy
 HEADINGS = (
-    "| files | hostile | damaged | of kinds | minutes | answered | worst CPU s | worst s | worst MB "
-    "| promises broken |"
+    "| files | malicious | damaged | seeds | minutes | opened | max CPU s | max s | max MB "
+    "| over the limits |"
 )
-KINDS = ("photo", "zip", "answers", "weights")
+KINDS = ("photo", "zip", "results", "weights")
 
 
 def main() -> int:
-    """Runs the command; returns 1 if a file broke a promise."""
+    """Run the fuzzer; return 1 if a file exceeded a limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--minutes", type=float, default=1.0, help="of damaged files, per kind's share"
+        "--minutes",
+        type=float,
+        default=1.0,
+        help="for damaged files: 70 %% for photos, 10 %% for each other kind",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--markdown", type=Path, help="write the figures there")
+    parser.add_argument("--markdown", type=Path, help="write the table to this file")
     options = parser.parse_args()
     kept = Path(tempfile.mkdtemp(prefix="fuzz-"))
     tallies = []
@@ -65,12 +70,12 @@ def main() -> int:
     if options.markdown:
         options.markdown.write_text(f"{text}\n\n" + "\n".join(slowest) + "\n", encoding="utf-8")
     print(text, *slowest, f"kept in {kept}", sep="\n")
-    return int(any(tally.broken for tally in tallies))
+    return int(any(tally.exceeded for tally in tallies))
 
 
 @dataclass
 class Tally:
-    """What became of the files of one kind."""
+    """Counts and maxima over the files of one kind."""
 
     kind: str
     attacks: int = 0
@@ -83,39 +88,39 @@ class Tally:
     megabytes: float = 0.0
     slowest: str = ""
     largest: str = ""
-    broken: list[str] = field(default_factory=list)
+    exceeded: list[str] = field(default_factory=list)
 
-    def add(self, name: str, seen: dict[str, Any]) -> bool:
-        """Counts a file; returns whether it broke a promise."""
+    def add(self, name: str, outcome: dict[str, Any]) -> bool:
+        """Count a file; return whether it exceeded a limit."""
         attack = name.startswith("attack: ")
         self.attacks, self.mutants = self.attacks + attack, self.mutants + (not attack)
         self.seeds.add(name)
-        self.outcomes[seen["outcome"]] += 1
-        if seen["cpu"] > self.cpu:
-            self.slowest = f"slowest {name} ({seen['cpu']:.2f} s)"
-        if seen["megabytes"] > self.megabytes:
-            self.largest = f"largest {name} ({seen['megabytes']:.0f} MB)"
-        self.cpu, self.wall = max(self.cpu, seen["cpu"]), max(self.wall, seen["wall"])
-        self.megabytes = max(self.megabytes, seen["megabytes"])
-        bad = seen["outcome"] not in ("answer", "refused") or bool(seen["left"])
-        bad |= seen["cpu"] > SECONDS or seen["megabytes"] > MEGABYTES
+        self.outcomes[outcome["outcome"]] += 1
+        if outcome["cpu"] > self.cpu:
+            self.slowest = f"slowest {name} ({outcome['cpu']:.2f} s)"
+        if outcome["megabytes"] > self.megabytes:
+            self.largest = f"largest {name} ({outcome['megabytes']:.0f} MB)"
+        self.cpu, self.wall = max(self.cpu, outcome["cpu"]), max(self.wall, outcome["wall"])
+        self.megabytes = max(self.megabytes, outcome["megabytes"])
+        bad = outcome["outcome"] not in ("opened", "refused") or bool(outcome["left"])
+        bad |= outcome["cpu"] > SECONDS or outcome["megabytes"] > MEGABYTES
         if bad:
-            self.broken.append(name)
-            print(f"BROKEN {self.kind} {name}: {seen}", flush=True)
+            self.exceeded.append(name)
+            print(f"EXCEEDED {self.kind} {name}: {outcome}", flush=True)
         return bad
 
     def line(self) -> str:
-        answers = self.outcomes["answer"] / max(self.outcomes.total(), 1)
+        opened = self.outcomes["opened"] / max(self.outcomes.total(), 1)
         kinds = len([name for name in self.seeds if not name.startswith("attack: ")])
         return (
             f"| {self.kind} | {self.attacks} | {self.mutants:,} | {kinds} | {self.seconds / 60:.1f} "
-            f"| {100 * answers:.0f} % | {self.cpu:.2f} | {self.wall:.2f} | {self.megabytes:.0f} "
-            f"| {len(self.broken)} |"
+            f"| {100 * opened:.0f} % | {self.cpu:.2f} | {self.wall:.2f} | {self.megabytes:.0f} "
+            f"| {len(self.exceeded)} |"
         )
 
 
 def run(kind: str, source: Iterator[tuple[str, bytes]], seconds: float, kept: Path) -> Tally:
-    """Has hostile files opened, all of them, and then damaged ones until the time is over."""
+    """Open all malicious files, then damaged files until the time is over."""
     tally, end = Tally(kind), None
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
@@ -133,30 +138,25 @@ def run(kind: str, source: Iterator[tuple[str, bytes]], seconds: float, kept: Pa
 
 
 def files(kind: str, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Hostile files, then damaged ones without end."""
-    from benchmarks.fuzzing import attacks as fuzz_attacks
-    from benchmarks.fuzzing import samples as fuzz_samples
-
-    attacks: Callable[[], Iterator[tuple[str, bytes]]] | None
-    attacks = getattr(fuzz_attacks, f"{kind}_attacks", None)
-    for name, data in attacks() if attacks else ():
+    """Yield names and contents: all malicious files, then damaged files indefinitely."""
+    malicious = {"photo": photo_attacks, "zip": zip_attacks}
+    for name, data in malicious[kind]() if kind in malicious else ():
         yield f"attack: {name}", data
-    samples = fuzz_samples.samples(kind)
-    rng = random.Random(seed)
+    valid, rng = samples(kind), random.Random(seed)
     while True:
-        name = rng.choice(list(samples))
-        yield name, mutate(samples[name], rng, list(samples.values()))
+        name = rng.choice(list(valid))
+        yield name, mutate(valid[name], rng, list(valid.values()))
 
 
 class Opener:
-    """A process that opens files, replaced when it crashes or hangs."""
+    """A subprocess that opens files and is restarted after a crash or a hang."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.folder = kind, folder
         self._start()
 
     def open(self, data: bytes) -> dict[str, Any]:
-        """What opening a file came to."""
+        """Open a file; return its outcome, seconds, peak memory and leftover files."""
         path = self.folder / "file"
         path.write_bytes(data)
         assert self.process.stdin and self.process.stdout
@@ -187,10 +187,10 @@ class Opener:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
-            stderr=subprocess.DEVNULL,  # where libtiff tells of all that it finds
+            stderr=subprocess.DEVNULL,  # libtiff prints warnings
         )
         assert self.process.stdout
-        self.process.stdout.readline()  # it is ready
+        self.process.stdout.readline()  # waits until it is ready
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Photos drawn in code, in every format that is opened, for `fuzz.py` to damage."""
+"""Valid photos in every supported format, drawn in code, as seeds of the fuzzer."""
 
 import io
 import struct
@@ -14,8 +14,8 @@ register_heif_opener()  # to write HEIC
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
 
 
-def draw(width: int = 96, height: int = 72) -> Image.Image:
-    """A disc on a noisy meadow."""
+def draw_picture(width: int = 96, height: int = 72) -> Image.Image:
+    """Draw a disc on a noisy meadow."""
     noise = np.random.default_rng(0).integers(40, 120, (height, width, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     ImageDraw.Draw(picture).ellipse((width // 4, 10, width // 4 * 3, height - 10), "crimson")
@@ -23,14 +23,15 @@ def draw(width: int = 96, height: int = 72) -> Image.Image:
 
 
 def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
+    """Return a picture as the content of a file of this Pillow format."""
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return buffer.getvalue()
 
 
 def seeds() -> dict[str, bytes]:
-    """What it is -> the file; the first word is the format."""
-    picture = draw()
+    """Return the seeds by name; the first word of a name is the format."""
+    picture = draw_picture()
     grey, palette = picture.convert("L"), picture.quantize(16)
     clear = picture.copy()
     clear.putalpha(grey)
@@ -97,8 +98,8 @@ def seeds() -> dict[str, bytes]:
 
 
 def interlaced_png(side: int = 16) -> bytes:
-    """Adam7, which Pillow reads but does not write."""
-    pixels = np.asarray(draw(side, 32).crop((0, 0, side, side)))
+    """Return an Adam7-interlaced PNG, which Pillow can read but not write."""
+    pixels = np.asarray(draw_picture(side, 32).crop((0, 0, side, side)))
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
     rows = b"".join(
         b"\0" + row.tobytes()
@@ -109,19 +110,19 @@ def interlaced_png(side: int = 16) -> bytes:
 
 
 def png_of(header: bytes, rows: bytes, between: bytes = b"") -> bytes:
-    """A PNG of a header chunk, other chunks and rows, each with its filter's byte."""
+    """Return a PNG from its header chunk, other chunks, and rows with their filter bytes."""
     pixels = chunk(b"IDAT", zlib.compress(rows, 1))
     return b"\x89PNG\r\n\x1a\n" + header + between + pixels + chunk(b"IEND", b"")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a PNG chunk with its length and checksum."""
     crc = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 
 def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
-    """A BMP of 256 greys in Microsoft's run-length code."""
+    """Return a BMP with 256 grey levels, run-length encoded."""
     colours = b"".join(bytes((i, i, i, 0)) for i in range(256))
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
     start = 14 + len(info) + len(colours)

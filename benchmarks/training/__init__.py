@@ -1,1 +1,1 @@
-"""Training speed and accuracy, beside what people would use instead."""
+"""Training speed and accuracy: comparison with other tools, ablations, and the gain of each trick."""

@@ -1,14 +1,15 @@
-"""python -m benchmarks.training.compare: five classes, by us and by what people would use instead.
+"""Training of the five classes by this package and by other tools: accuracy against time.
 
-Same photos, same starting weights, same machine, one after the other: accuracy on the validation
-photos against seconds since the process started. Each way is stopped after --minutes. What a way
-gave is kept in results/training/, so that ways can be run at different times; the table and the
-plot in results/ are drawn from all that are there, with what tricks.py found below. Needs
-FLOWER_DATA and FLOWER_PRETRAINED.
+    python -m benchmarks.training.compare ours student timm trainer fastai
+
+All start from the same weights, use the same photos and run one after the other on the same machine.
+Accuracy is measured on the validation photos, time from the start of the process, and each tool is
+stopped after --minutes. Results are stored in results/training/, so that the tools can be run at
+different times; results/training.md and training.png are made from all of them, with the table of
+benchmarks.training.tricks. Requires FLOWER_DATA and FLOWER_PRETRAINED.
 """
 
 import argparse
-import csv
 import os
 import re
 import subprocess
@@ -20,55 +21,57 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from benchmarks.machine import RESULTS, ROOT, machine
+from benchmarks.machine import RESULTS, ROOT, describe_machine, read_csv, write_csv
 from benchmarks.training import tricks
-from benchmarks.training.ablations import QUESTIONS
+from benchmarks.training.ablations import STUDIES
 
-WAYS = {
+TOOLS = {
     "ours": "ours: `python -m training.train flowers5`",
     "ours-1": "the same, `--set seed=1`",
     "ours-2": "the same, `--set seed=2`",
-    "student": "the report's script as a student would write it",
-    "timm": "timm's training script, its defaults for 10 epochs",
-    "trainer": "Hugging Face Trainer, its example's settings",
+    "student": "the report's script, after PyTorch's tutorial",
+    "timm": "timm's training script, defaults, 10 epochs",
+    "trainer": "Hugging Face Trainer, settings of its example",
     "fastai": "fastai, `fine_tune(5)`",
 }
 Points = list[tuple[float, float]]  # (seconds, accuracy) after every epoch
-BARS = (0.8053, 0.90, 0.925)  # the report's best, and what to reach
+TARGETS = (0.8053, 0.90, 0.925)  # accuracy; the first is the best of the report
 
 
 def main() -> None:
-    """Runs the ways that were asked for, then writes training.md and training.png."""
+    """Run the selected tools, then write training.md and training.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ways", nargs="*", help=f"of {', '.join(WAYS)} (default: none, draw only)")
-    parser.add_argument("--minutes", type=float, default=40, help="of each way, at most")
+    parser.add_argument(
+        "tools", nargs="*", help=f"of {', '.join(TOOLS)} (default: none, only plot)"
+    )
+    parser.add_argument("--minutes", type=float, default=40, help="limit for each tool")
     options = parser.parse_args()
-    kept = RESULTS / "training"
-    kept.mkdir(parents=True, exist_ok=True)
-    for way in options.ways:
-        points, ended = run(way, 60 * options.minutes)
-        with (kept / f"{way}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("seconds", "accuracy"), *points, (ended, "")])
-        print(way, points, flush=True)
-    curves = {way: _read(kept / f"{way}.csv") for way in WAYS if (kept / f"{way}.csv").exists()}
+    folder = RESULTS / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    for tool in options.tools:
+        points, ended = run(tool, 60 * options.minutes)
+        write_csv(folder / f"{tool}.csv", ("seconds", "accuracy"), [*points, (ended, "")])
+        print(tool, points, flush=True)
+    files = {tool: folder / f"{tool}.csv" for tool in TOOLS}
+    curves = {tool: _read(file) for tool, file in files.items() if file.exists()}
     (RESULTS / "training.md").write_text(_table(curves), encoding="utf-8")
     _draw(curves)
 
 
-def run(way: str, limit: float) -> tuple[Points, float]:
-    """What a way gave within `limit` seconds, and after how many it had ended or was stopped."""
+def run(tool: str, limit: float) -> tuple[Points, float]:
+    """Run a tool for at most `limit` seconds; return its points and the seconds until it ended."""
     data, pretrained = (Path(os.environ[name]) for name in ("FLOWER_DATA", "FLOWER_PRETRAINED"))
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "benchmarks.training.peers", way, str(data / "flowers5"), str(pretrained)]
-        name, _, seed = way.partition("-")
+        command = ["-m", "benchmarks.training.peers", tool, str(data / "flowers5"), str(pretrained)]
+        name, _, seed = tool.partition("-")
         if name == "ours":
             command = ["-m", "training.train", "flowers5", "--out", f"{folder}/run"]
             command += ["--pretrained", str(pretrained), "--set", f"seed={seed or 0}"]
-        # No photo is decoded beforehand: the first run on a machine is what is timed.
+        # An empty cache: the first run on a machine is timed, including the decoding.
         environment = os.environ | {"HF_ASSETS_CACHE": folder}
         started = time.monotonic()
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 [sys.executable, *command],
                 cwd=ROOT,
                 env=environment,
@@ -77,12 +80,12 @@ def run(way: str, limit: float) -> tuple[Points, float]:
                 text=True,
                 check=True,
             )
-            printed = done.stdout
-        except subprocess.TimeoutExpired as stopped:
-            printed = (stopped.stdout or b"").decode()
+            printed = completed.stdout
+        except subprocess.TimeoutExpired as timeout:
+            printed = (timeout.stdout or b"").decode()
         ended = time.monotonic() - started
         if name == "ours":
-            rows = csv.DictReader((Path(folder) / "run" / "metrics.csv").open(encoding="utf-8"))
+            rows = read_csv(Path(folder) / "run" / "metrics.csv")
             points = [(float(row["run_seconds"]), float(row["val_accuracy"])) for row in rows]
             return points, ended
         pairs = re.findall(r"^([\d.]+),([\d.]+)$", printed, re.MULTILINE)
@@ -90,60 +93,62 @@ def run(way: str, limit: float) -> tuple[Points, float]:
 
 
 def _read(path: Path) -> tuple[Points, float]:
-    *rows, last = csv.DictReader(path.open(encoding="utf-8"))
+    *rows, last = read_csv(path)
     points = [(float(row["seconds"]), float(row["accuracy"])) for row in rows]
     return points, float(last["seconds"])
 
 
 def _table(curves: dict[str, tuple[Points, float]]) -> str:
-    bars = " | ".join(f"to {100 * bar:.2f} %" for bar in BARS)
+    targets = " | ".join(f"to {100 * target:.2f} %" for target in TARGETS)
     lines = [
         "# Training",
         "",
-        f"Made by `python -m benchmarks.training.compare {' '.join(curves)}` on {machine()}.",
-        "Seconds since the process started, measured at the ends of epochs; seed 0 where none is named.",
-        "The validation photos also chose each way's best epoch. Ways that were stopped would go on to",
-        "better figures: the last column says how many epochs they had time for.",
+        f"Made by `python -m benchmarks.training.compare {' '.join(curves)}` on {describe_machine()}.",
+        "Time is measured from the start of the process at the ends of epochs; the seed is 0 unless stated.",
+        "The best epoch is chosen on the same validation photos. Tools that were stopped at their time",
+        "limit would improve with more time: the last column is the number of epochs they completed.",
         "",
-        f"| way | {bars} | best | at | epochs |",
-        "| --- |" + " ---: |" * (len(BARS) + 3),
+        f"| tool | {targets} | best | after | epochs |",
+        "| --- |" + " ---: |" * (len(TARGETS) + 3),
     ]
-    for way, (points, ended) in curves.items():
-        reached = [next((s for s, accuracy in points if accuracy >= bar), None) for bar in BARS]
+    for tool, (points, ended) in curves.items():
+        reached = [
+            next((s for s, accuracy in points if accuracy >= target), None) for target in TARGETS
+        ]
         cells = [f"{s:.0f} s" if s else f"not in {ended:.0f} s" for s in reached]
         at, best = max(points, key=lambda point: point[1])
-        cells += [f"{100 * best:.2f} %", f"{at:.0f} s", str(len(points) - way.startswith("ours"))]
-        lines.append(f"| {WAYS[way]} | {' | '.join(cells)} |")
+        cells += [f"{100 * best:.2f} %", f"{at:.0f} s", str(len(points) - tool.startswith("ours"))]
+        lines.append(f"| {TOOLS[tool]} | {' | '.join(cells)} |")
     lines += ["", "![Accuracy against seconds](training.png)", *_tricks()]
     return "\n".join(lines) + "\n"
 
 
 def _tricks() -> list[str]:
-    table = tricks.table(QUESTIONS)
+    table = tricks.table(STUDIES)
     if not table:
         return []
     return [
         "",
-        "## Each trick on its own",
+        "## Gain of each trick",
         "",
-        f"Times by `python -m benchmarks.training.tricks`, {tricks.REPEATS} of each: of a training step with 32",
-        "photos of 128 pixels and nothing frozen, unless the row says otherwise. Accuracy on the 383",
-        "photos after two epochs at 96 pixels, from [ablations.md](ablations.md).",
-        "Mean ± standard deviation.",
+        f"Times from `python -m benchmarks.training.tricks`, mean ± standard deviation of {tricks.REPEATS} repeats: of a",
+        "training step with 32 photos of 128 pixels and without frozen layers, unless the row says",
+        "otherwise. Accuracy on the 383 photos after two epochs at 96 pixels, from",
+        "[ablations.md](ablations.md).",
         "",
         *table,
         "",
-        "What gains nothing here is off, but for two: channels_last is what GPUs and AMX want, and",
-        "OpenVINO answers faster at the size of the test ([inference.md](inference.md)), where it calibrates.",
+        "Tricks without a gain here are off by default, with two exceptions: GPUs and AMX are faster with",
+        "channels_last, and OpenVINO is faster at the test size ([inference.md](inference.md)).",
     ]
 
 
 def _draw(curves: dict[str, tuple[Points, float]]) -> None:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for way, (points, _) in curves.items():
+    for tool, (points, _) in curves.items():
         seconds, accuracy = zip(*points, strict=True)
-        axes.plot(seconds, [100 * a for a in accuracy], marker=".", label=way)
-    axes.axhline(80.53, color="grey", linestyle=":", label="the report's best, 80.53 %")
+        axes.plot(seconds, [100 * a for a in accuracy], marker=".", label=tool)
+    axes.axhline(80.53, color="grey", linestyle=":", label="best of the report, 80.53 %")
     axes.set(xscale="log", xlabel="seconds since start", ylabel="validation accuracy, %")
     axes.xaxis.set_major_locator(FixedLocator([15, 30, 60, 120, 300, 600, 1200, 2400]))
     axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -1,8 +1,10 @@
-"""Other ways to train the five classes, each as its own documentation has it; see training.py.
+"""Other tools that train the five classes, each set up as in its documentation.
 
-python -m benchmarks.training.peers student FLOWERS5 PRETRAINED prints "seconds,accuracy" after every epoch,
-counted from the start of the process. All begin with the same weights and judge themselves on the
-same validation photos.
+    python -m benchmarks.training.peers student FLOWERS5 PRETRAINED
+
+prints "seconds,accuracy" after every epoch, with the seconds since the start of the process. All
+start from the same weights and measure accuracy on the same validation photos; see
+`benchmarks.training.compare`.
 """
 
 import argparse
@@ -26,7 +28,7 @@ WORKERS = os.cpu_count() or 1
 
 
 def main() -> None:
-    """Runs one of them until its last epoch."""
+    """Run a tool to its last epoch."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=TRAINERS)
     parser.add_argument("data", type=Path, help="a folder with train/ and val/")
@@ -59,7 +61,7 @@ def student(data: Path, pretrained: Path) -> None:
 
 
 def timm_script(data: Path, pretrained: Path) -> None:
-    """timm's train.py with its defaults, but for 10 epochs, 2 of warm-up, and batches of 32."""
+    """timm's train.py with its defaults, except for 10 epochs, 2 of warm-up, and batches of 32."""
     import timm
     from timm.data import create_dataset, create_loader
     from timm.loss import LabelSmoothingCrossEntropy
@@ -150,7 +152,7 @@ def trainer(data: Path, pretrained: Path) -> None:
 
 
 def fastai(data: Path, pretrained: Path) -> None:
-    """fastai's fine_tune as in its book: one epoch of the head, then all layers by discriminative rates."""
+    """fastai's fine_tune as in its book: an epoch of the head, then all layers at discriminative rates."""
     from fastai.vision.all import (
         Callback,
         ImageDataLoaders,
@@ -165,7 +167,7 @@ def fastai(data: Path, pretrained: Path) -> None:
         network.load_state_dict(load_file(pretrained / "model.safetensors"))
         return network
 
-    # Its normalisation, and which of its layers go together.
+    # The normalisation and the layer groups of torchvision's ResNet-50.
     model_meta[resnet50] = model_meta[models.resnet50]
 
     class Report(Callback):
@@ -201,7 +203,7 @@ def _folders(data: Path, train: Any, val: Any) -> tuple[ImageFolder, ImageFolder
 def _report(
     network: nn.Module, batches: Iterable[Any], logits_of: Callable[[Any], Any] = lambda x: x
 ) -> None:
-    """Prints the seconds since the process started and the accuracy on the validation photos."""
+    """Print the seconds since the start of the process and the validation accuracy."""
     was_training = network.training
     network.eval()
     hits = seen = 0

@@ -1,14 +1,14 @@
-"""python -m benchmarks.training.tricks: how much time each of training's tricks saves, with it and without.
+"""Time saved by each trick of the training code, measured with and without it.
 
-Run it on a machine without other work. Everything is timed in the training's own code, several times
-over; results/tricks.csv keeps each time. What a trick does to accuracy, ablations.py measures; the table
-of both is in results/training.md, which `python -m benchmarks.training.compare` writes. Needs FLOWER_DATA and
-FLOWER_PRETRAINED.
+    python -m benchmarks.training.tricks
+
+Requires an otherwise idle machine, FLOWER_DATA and FLOWER_PRETRAINED. The code of training itself is
+timed, several times; results/tricks.csv has all times. Their table is part of results/training.md,
+which `python -m benchmarks.training.compare` writes, beside the accuracies of the ablations.
 """
 
 import argparse
 import contextlib
-import csv
 import io
 import os
 import tempfile
@@ -23,8 +23,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.machine import RESULTS
-from benchmarks.training.ablations import Question, changed_recipe, prepared, spread_of
+from benchmarks.machine import RESULTS, read_csv, write_csv
+from benchmarks.training.ablations import Study, changed_recipe, prepare, spread_of
 from flower_model.system.memory import keep_freed_memory
 from training.data import loader
 from training.data.decoded import decode_photos, resize_side
@@ -36,23 +36,23 @@ from training.engine.inference import compute_of, fastest_runtime, predict_photo
 
 TIMES = RESULTS / "tricks.csv"
 REPEATS = 3
-TRAINED = 192  # photos of a timed epoch, where nothing else is said
+TRAINED = 192  # photos in a timed epoch, by default
 
 Seconds = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Trick:
-    """What is timed, without the trick and with it.
+    """A trick and the functions that measure one time without and with it.
 
     Attributes:
-        what: For the table.
-        unit: Of the times.
-        without, with_it: Time it once.
-        ablation: Names of the question and the two variants that show what it does to accuracy.
+        text: Description in the table.
+        unit: Unit of the times.
+        without, with_it: Measure one time.
+        ablation: Names of the study and of its two variants that show the effect on accuracy.
     """
 
-    what: str
+    text: str
     unit: str
     without: Seconds
     with_it: Seconds
@@ -60,7 +60,7 @@ class Trick:
 
 
 def step(*changes: str, channels_last: bool = True) -> float:
-    """Milliseconds to train on a photo: the second of two short epochs."""
+    """Return the milliseconds per photo in the second of two short epochs."""
     return 1000 * last_epoch(*changes, channels_last=channels_last, trained=TRAINED) / TRAINED
 
 
@@ -70,7 +70,7 @@ def last_epoch(
     workers: int | None = None,
     trained: int | None = None,
 ) -> float:
-    """Seconds of the last epoch on so many photos, or on all of them."""
+    """Return the seconds of the last epoch, on `trained` photos or on all of them."""
     base = (
         "finetune.epochs=2",
         "finetune.freeze=0",
@@ -85,7 +85,7 @@ def last_epoch(
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if workers is not None:
             stack.enter_context(mock.patch.object(loader, "worker_count", lambda _: workers))
-        accelerator, photos, network = prepared(recipe)
+        accelerator, photos, network = prepare(recipe)
         if not channels_last:
             network = network.to(memory_format=torch.contiguous_format)
         some = photos.train.sample(trained or len(photos.train))
@@ -101,51 +101,51 @@ def last_epoch(
             clock=Clock(),
             resume=False,
         )
-        rows = list(csv.DictReader((folder / "metrics.csv").open(encoding="utf-8")))
+        rows = read_csv(folder / "metrics.csv")
     return float(rows[-1]["epoch_seconds"])
 
 
 def compiled_step() -> float:
-    """The same through torch.compile, as `accelerate launch --dynamo_backend inductor` has it."""
+    """Return `step` with torch.compile, as with `accelerate launch --dynamo_backend inductor`."""
     with mock.patch.dict(os.environ, ACCELERATE_DYNAMO_BACKEND="INDUCTOR"):
         return step()
 
 
 def decoding(*, again: bool) -> float:
-    """Seconds until all training photos are decoded, for the first time or once more."""
+    """Return the seconds to decode all training photos, without a cache or (`again`) from it."""
     recipe = changed_recipe("flowers5", (), seed=0)
     train, _ = gather(recipe.data, Path(os.environ["FLOWER_DATA"]))
     side = resize_side(recipe.model.test_size, recipe.model.crop)
     if again:
         decode_photos(train, side, "decoding")
     started = time.monotonic()
-    decode_photos(train, side, "decoding", keep=again)
+    decode_photos(train, side, "decoding", cache=again)
     return time.monotonic() - started
 
 
 def probing(*, openvino: bool) -> float:
-    """Seconds until the features of all training photos are there."""
+    """Return the seconds to compute the features of all training photos."""
     recipe = changed_recipe("flowers5", (), seed=0)
     assert recipe.probe
-    accelerator, photos, network = prepared(recipe)
+    accelerator, photos, network = prepare(recipe)
     started = time.monotonic()
-    runtime_of = fastest_runtime if openvino else torch_runtime
-    runtime = runtime_of(network, compute_of(accelerator), recipe.probe.image_size)
+    make_runtime = fastest_runtime if openvino else torch_runtime
+    runtime = make_runtime(network, compute_of(accelerator), recipe.probe.image_size)
     predict_photos(runtime, photos.train, title="probing")
     return time.monotonic() - started
 
 
-PHOTO, SECONDS = "ms a photo", "s for all"
-WHOLE = ("finetune.freeze=3", "finetune.epochs=1")  # what two processes cost, is lost as they start
+PHOTO, SECONDS = "ms per photo", "s in total"
+WHOLE = ("finetune.freeze=3", "finetune.epochs=1")  # the cost of two processes is their start
 TRICKS = {
     "decoded": Trick(
-        "photos decoded once, kept on disk",
+        "decoded-photo cache on disk",
         SECONDS,
         partial(decoding, again=False),
         partial(decoding, again=True),
     ),
     "openvino": Trick(
-        "the probe's features by OpenVINO",
+        "features of the probe by OpenVINO",
         SECONDS,
         partial(probing, openvino=False),
         partial(probing, openvino=True),
@@ -162,59 +162,55 @@ TRICKS = {
         "128 pixels instead of 224", PHOTO, partial(step, "finetune.image_sizes=[224]"), step
     ),
     "freeze": Trick(
-        "stem and two stages frozen",
+        "frozen stem and two stages",
         PHOTO,
         step,
         partial(step, "finetune.freeze=3"),
         ("ours", "ours", "freeze"),
     ),
     "batch_norm": Trick(
-        "batch norm's statistics frozen",
+        "frozen batch norm statistics",
         PHOTO,
         step,
         partial(step, "finetune.batch_norm='frozen'"),
         ("ours", "ours", "batch-norm"),
     ),
     "workers": Trick(
-        "photos transformed between the steps, not in two more processes (one epoch)",
+        "photos transformed in the training process instead of two workers (one epoch)",
         SECONDS,
         partial(last_epoch, *WHOLE, workers=2),
         partial(last_epoch, *WHOLE, workers=0),
     ),
-    "compile": Trick("torch.compile, its minute of compiling apart", PHOTO, step, compiled_step),
+    "compile": Trick(
+        "torch.compile, without its minute of compilation", PHOTO, step, compiled_step
+    ),
 }
 
 
 def main() -> None:
-    """Times each trick without and with it, in turns."""
+    """Measure each trick without and with it, in turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tricks", nargs="*", help=f"of {', '.join(TRICKS)} (default: all)")
     chosen = parser.parse_args().tricks or list(TRICKS)
     keep_freed_memory()
-    rows: list[tuple[Any, ...]] = [tuple(r.values()) for r in kept() if r["trick"] not in chosen]
+    rows: list[tuple[Any, ...]] = [
+        tuple(r.values()) for r in read_csv(TIMES) if r["trick"] not in chosen
+    ]
     for repeat in range(REPEATS):
         for name in chosen:
             trick = TRICKS[name]
             rows.append((name, repeat, trick.without(), trick.with_it()))
             print(*rows[-1], flush=True)
-            with TIMES.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("trick", "repeat", "without", "with"), *rows])
+            write_csv(TIMES, ("trick", "repeat", "without", "with"), rows)
 
 
-def kept() -> list[dict[str, str]]:
-    """The times that were measured, a row for each trick and repeat."""
-    if not TIMES.exists():
-        return []
-    return list(csv.DictReader(TIMES.open(encoding="utf-8")))
-
-
-def table(questions: dict[str, Question]) -> list[str]:
-    """Lines of Markdown: what each trick costs and gives."""
-    measured = kept()
+def table(studies: dict[str, Study]) -> list[str]:
+    """Return the lines of a Markdown table: time and accuracy without and with each trick."""
+    measured = read_csv(TIMES)
     if not measured:
         return []
     lines = [
-        "| trick | without | with | faster | accuracy without | with |",
+        "| trick | time without | with | speed-up | accuracy without | with |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, trick in TRICKS.items():
@@ -225,11 +221,11 @@ def table(questions: dict[str, Question]) -> list[str]:
         cells = [f"{t.mean():.1f} ± {t.std(ddof=1):.1f} {trick.unit}" for t in times]
         cells.append(f"{times[0].mean() / times[1].mean():.2f} ×")
         if trick.ablation:
-            question, *variants = trick.ablation
-            cells += [spread_of(questions[question], variant) for variant in variants]
+            study, *variants = trick.ablation
+            cells += [spread_of(studies[study], variant) for variant in variants]
         else:
             cells += ["", ""]
-        lines.append(f"| {trick.what} | {' | '.join(cells)} |")
+        lines.append(f"| {trick.text} | {' | '.join(cells)} |")
     return lines
 
 
