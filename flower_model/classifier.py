@@ -20,7 +20,11 @@ from flower_model.prediction import Prediction, make_predictions, require_positi
 from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtimes.base import Compute, Outputs, Precision, Runtime
 from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
-from flower_model.serialization.weights_folder import FOLDER_FILES, find_folder, write_folder
+from flower_model.serialization.weights_folder import (
+    check_files,
+    local_folder,
+    save_weights_folder,
+)
 
 if TYPE_CHECKING:  # importing torch takes seconds, and OpenVINO runs without it
     import torch
@@ -118,7 +122,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Load a weights folder, or a Hugging Face Hub repository in timm's layout.
 
         Args:
-            model: A folder with config.json and model.safetensors, or "user/repo".
+            model: A folder with config.json and model.safetensors, or "user/repo", optionally with
+                "@revision".
             revision: Branch, tag or commit of the repository.
             token: Hub token for private repositories; by default the one saved by `hf auth login`.
             cache_dir: Folder for downloads; by default the Hub client's cache.
@@ -134,9 +139,20 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         compute = Compute(str(device) if device else None, precision)
         resolved = resolve_runtime(runtime, compute.device)
-        folder = find_folder(
-            model, revision=revision, token=token, cache_dir=cache_dir, offline=local_files_only
-        )
+        folder = local_folder(model)
+        if folder is None:
+            from flower_model.serialization.model_repo import download_model
+            from flower_model.hub.source import HubSource
+
+            source = HubSource.parse(
+                str(model),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                offline=local_files_only,
+            )
+            folder = download_model(source)
+        check_files(folder)
         config = read_config(folder / CONFIG_FILE)
         parts: dict[str, Any] = {
             "rejection": load_rejection(folder) if "rejection" in config.details else None,
@@ -243,7 +259,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         return self.to_predictions(self.runtime(pixels), top_k=top_k)
 
     def save_pretrained(  # type: ignore[override]  # no config, no push_to_hub
-        self, save_directory: str | Path, *, repo_id: str = ""
+        self, save_directory: str | Path
     ) -> None:
         """Write a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
@@ -253,15 +269,13 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
 
         Args:
             save_directory: The folder; created if missing.
-            repo_id: Repository name for the model card's examples, if the folder is to be uploaded.
         """
-        write_folder(
+        save_weights_folder(
             Path(save_directory),
             self.network,
             self.config,
             rejection=self.rejection,
             pictures=self.pictures,
-            repo_id=repo_id,
         )
 
     def push_to_hub(  # type: ignore[override]  # no config, no file patterns
@@ -293,17 +307,16 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         Example:
             >>> model.push_to_hub("user/flowers", private=True)
         """
-        from flower_model.hub.upload import upload
+        from flower_model.serialization.model_repo import publish_folder
 
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, repo_id=repo_id)
-            return upload(
+            self.save_pretrained(folder)
+            return publish_folder(
+                Path(folder),
                 repo_id,
-                {file.name: file for file in Path(folder).iterdir()},
-                message=commit_message,
-                replaces=FOLDER_FILES,
                 token=token,
                 private=private,
                 revision=revision,
                 create_pr=create_pr,
+                commit_message=commit_message,
             )

@@ -208,15 +208,17 @@ def _imagenet_labels(num_classes: Any) -> list[str] | None:
     """Return timm's names for an ImageNet class count; timm's own models omit label_names."""
     if not isinstance(num_classes, int):
         return None
-    from timm.data import ImageNetInfo, infer_imagenet_subset  # slow to import, rarely needed
+    # slow to import, rarely needed
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset({"num_classes": num_classes})
     if subset is None:
         return None
     info = ImageNetInfo(subset)
     names = info.label_descriptions()
+    synsets: list[str] = info.label_names()  # type: ignore[no-untyped-call]
     ambiguous = {name for name, count in Counter(names).items() if count > 1}
     return [
         f"{name} ({synset})" if name in ambiguous else name
-        for name, synset in zip(names, info.label_names(), strict=True)
+        for name, synset in zip(names, synsets, strict=True)
     ]

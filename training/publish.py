@@ -1,4 +1,4 @@
-"""python -m training.publish MODEL user/repo: a weights folder on the Hub, and a Space that serves it."""
+"""python -m training.publish MODEL user/repo: publish a weights folder and a Space on the Hub."""
 
 import argparse
 import sys
@@ -8,47 +8,53 @@ from flower_model.cli.common import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
     options = _parser().parse_args(arguments)
     return run_command(lambda: _publish(options))
 
 
 def _publish(options: argparse.Namespace) -> int:
+    from flower_model import FlowerClassifier
+    from flower_model.serialization.model_repo import publish_folder
     from flower_model.hub.upload import check_login
-    from training.publication import publish_model, publish_space
+    from training.space import publish_space
 
     check_login(options.repo, create_pr=options.create_pr)
     if options.space:
         check_login(options.space)
-    commit = publish_model(
-        Path(options.model),
+    folder = Path(options.model)
+    FlowerClassifier.from_pretrained(folder)  # publish nothing that can't be loaded
+    commit = publish_folder(
+        folder,
         options.repo,
         private=options.private or None,
         revision=options.revision,
         create_pr=options.create_pr,
         commit_message=options.message,
     )
-    print(f"Published: {commit}")
+    print(f"Published: {commit.pr_url or commit.commit_url}")
     if options.space:
-        commit = publish_space(options.repo, options.space, private=options.private or None)
-        print(f"Published: {commit}")
+        url = publish_space(options.repo, options.space, private=options.private or None)
+        print(f"Published: {url}")
         if options.private:
-            print(f"For '{options.repo}' is private, give the Space a secret named HF_TOKEN.")
+            print(f"'{options.repo}' is private: give the Space a secret named HF_TOKEN.")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.publish",
-        description="Puts a weights folder on the Hugging Face Hub.",
+        description="Publish a weights folder on the Hugging Face Hub.",
     )
     parser.add_argument("model", help="a weights folder, such as weights or runs/flowers5/model")
-    parser.add_argument("repo", metavar="user/repo", help="the model repository to commit to")
-    parser.add_argument("--space", metavar="user/demo", help="and a Gradio Space that serves it")
-    parser.add_argument("--private", action="store_true", help="what is created is private")
+    parser.add_argument("repo", metavar="user/repo", help="model repository to commit to")
+    parser.add_argument(
+        "--space", metavar="user/demo", help="also publish a Gradio Space that serves the model"
+    )
+    parser.add_argument("--private", action="store_true", help="make new repositories private")
     parser.add_argument("--revision", help="branch to commit to (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
-    parser.add_argument("--message", default="Upload a flower classifier", help="of the commit")
+    parser.add_argument("--message", default="Upload a flower classifier", help="commit message")
     return parser
 
 

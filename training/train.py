@@ -229,15 +229,15 @@ def only_main_speaks(accelerator: "Accelerator") -> Iterator[None]:
 
 
 def push(folder: Path, repo_id: str) -> None:
-    """Publishes a finished run's model.
+    """Publish the model of a finished run.
 
     Raises:
-        HubError: If the push fails, with the command that makes up for it.
+        HubError: If the push fails, with the command to retry it.
     """
-    from training.publication import publish_model
+    from flower_model.serialization.model_repo import publish_folder
 
     try:
-        print(f"Published: {publish_model(folder, repo_id)}")
+        print(f"Published: {publish_folder(folder, repo_id).commit_url}")
     except HubError as error:
         raise HubError(
             f"{error} The model is safe in '{folder}'; to push it later: "

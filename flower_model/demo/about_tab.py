@@ -12,7 +12,7 @@ import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
 from flower_model.config import ModelConfig
-from flower_model.serialization.model_card import FIGURES, PICTURES, flower_or_not
+from flower_model.serialization.model_card import METRIC_NAMES, PICTURES, describe_rejection
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:
@@ -75,12 +75,12 @@ def _measured(details: Mapping[str, Any]) -> str:
         f"<tr><th scope='row'>{text[0].upper() + text[1:]}</th>"
         + "".join(f"<td>{_figure(figures.get(key))}</td>" for figures in columns.values())
         + "</tr>"
-        for key, text in FIGURES.items()
+        for key, text in METRIC_NAMES.items()
     )
     return (
         "<h3>How good it is</h3><div class='wide'><table>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f"<p>{escape(flower_or_not(details.get('rejection', {})))}</p>"
+        f"<p>{escape(describe_rejection(details.get('rejection', {})))}</p>"
     )
 
 

@@ -1,155 +1,128 @@
-"""Files from the Hugging Face Hub: from the cache, resumed where they were cut, checked by hash."""
+"""Downloads from the Hugging Face Hub: cached, resumed after interruptions, verified by hash."""
 
 import hashlib
 import os
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import huggingface_hub
 from filelock import FileLock, Timeout
+from huggingface_hub import constants
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_name
+from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from flower_model.errors import HubError, ModelError
-from flower_model.hub.errors import told_in_one_sentence
+from flower_model.errors import HubError, shorten
+from flower_model.hub.errors import translate_hub_errors
+from flower_model.hub.source import HubSource
 
 
-def download(
-    repo_id: str,
-    files: Sequence[str],
-    *,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    offline: bool,
-) -> Path:
-    """Fetches files of a Hub repository, or finds them in the cache when the Hub can't be reached.
+def download(source: HubSource, files: Sequence[str]) -> Path:
+    """Download files of a Hub repository, or return cached ones if the Hub can't be reached.
 
     Args:
-        repo_id: "user/repo".
-        files: Names of the files, at least one.
-        revision: Branch, tag or commit; None is the main branch.
-        token: For private repositories; None is the one saved by `hf auth login`.
-        cache_dir: Where downloads are kept; None is the Hub client's own place.
-        offline: Look in the cache only.
+        source: The repository.
+        files: Names of the files, at least one; all are taken from the same commit.
 
     Returns:
-        The folder of the cache that the files lie in; its name is the commit they are of.
+        The cache folder with the files, named after their commit.
 
     Raises:
-        ModelError: If `repo_id` can only be a path, and there is nothing.
-        HubError: If the repository, the revision or a file does not exist, can't be fetched or
-            does not arrive as the Hub holds it.
+        HubError: If the repository, the revision or a file does not exist, can't be downloaded or
+            arrives corrupted.
     """
-    if Path(repo_id).is_absolute() or repo_id.startswith((".", "~")) or repo_id.count("/") > 1:
-        raise ModelError(f"There is no model folder '{repo_id}': check the path.")
-    offline = offline or huggingface_hub.constants.HF_HUB_OFFLINE
-    paths: list[Path] = []
     for name in files:
-        with told_in_one_sentence(repo_id, revision, token, name, offline):
-            cached = huggingface_hub.try_to_load_from_cache(repo_id, name, cache_dir, revision)
-            pinned = bool(re.fullmatch("[0-9a-f]{40}", revision or "")) and isinstance(cached, str)
-            known = None  # a commit that is in the cache never changes
-            if not offline and not pinned:
-                known = _ask(repo_id, name, revision, token, is_cached=isinstance(cached, str))
-            if known:
-                _resume(repo_id, name, known, token, cache_dir)
-            path = huggingface_hub.hf_hub_download(
-                repo_id,
-                name,
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=not known,
-            )
-        paths.append(Path(path))
-        if not _is_as_announced(paths[-1].resolve()):
-            paths[-1].resolve().unlink()  # the next call fetches it again
-            raise _altered(repo_id, name)
-        revision = paths[-1].parent.name  # the rest is taken from the same commit
-    return paths[0].parent
+        with translate_hub_errors(source, name):
+            path = Path(_download_file(source, name))
+        if not _has_announced_hash(path.resolve()):
+            path.resolve().unlink()  # the next call downloads it again
+            raise _corrupted(source, name)
+        source = replace(source, revision=path.parent.name)
+    return path.parent
 
 
-def _ask(
-    repo_id: str, file: str, revision: str | None, token: str | bool | None, *, is_cached: bool
-) -> HfFileMetadata | None:
-    """What the Hub says of a file, or None if it does not answer.
-
-    hf_hub_download would find that out too, but retries for half a minute even for what is cached.
-    """
-    url = huggingface_hub.hf_hub_url(repo_id, file, revision=revision)
+def _download_file(source: HubSource, name: str) -> str:
+    cached = huggingface_hub.try_to_load_from_cache(
+        source.repo_id, name, source.cache_dir, source.revision
+    )
+    if not isinstance(cached, str) and not (source.offline or constants.HF_HUB_OFFLINE):
+        _download_large_file(source, name)
     try:
-        return huggingface_hub.get_hf_file_metadata(url, token=token)
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        asked_too_often = status == HTTPStatus.TOO_MANY_REQUESTS
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR and not (asked_too_often and is_cached):
+        # For a cached file: one request without retries, and the cached file if that fails.
+        return huggingface_hub.hf_hub_download(
+            source.repo_id,
+            name,
+            revision=source.revision,
+            token=source.token,
+            cache_dir=source.cache_dir,
+            local_files_only=source.offline,
+        )
+    except HfHubHTTPError:
+        raise
+    except Exception:  # proxy errors and broken connections
+        if not isinstance(cached, str):
             raise
-    except Exception:  # noqa: BLE001  # no connection: the HTTP client's errors differ between versions
-        return None
-    return None
+        return cached
 
 
-def _resume(
-    repo_id: str,
-    file: str,
-    known: HfFileMetadata,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-) -> None:
-    """Fetches a large file to where hf_hub_download finds it, going on where an earlier call was cut.
+def _download_large_file(source: HubSource, name: str) -> None:
+    """Download a large file into the cache, resuming an interrupted download.
 
-    The client itself resumes within one call only: it deletes what it has when it gives up.
+    The Hub client resumes only within one call: it deletes the partial file when it gives up. It
+    also retries for half a minute if the Hub can't be reached, where this raises immediately.
     """
-    cache = Path(cache_dir or huggingface_hub.constants.HF_HUB_CACHE)
-    blob = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "blobs" / str(known.etag)
-    by_xet = known.xet_file_data and find_spec("hf_xet")  # keeps the parts it has by itself
-    if blob.exists() or by_xet or not known.etag or (known.size or 0) < DOWNLOAD_CHUNK_SIZE:
+    url = huggingface_hub.hf_hub_url(source.repo_id, name, revision=source.revision)
+    metadata = huggingface_hub.get_hf_file_metadata(url, token=source.token)
+    cache = Path(source.cache_dir or constants.HF_HUB_CACHE)
+    folder = cache / repo_folder_name(repo_id=source.repo_id, repo_type="model")
+    blob = folder / "blobs" / str(metadata.etag)
+    is_small = (metadata.size or 0) < DOWNLOAD_CHUNK_SIZE
+    uses_xet = metadata.xet_file_data and find_spec("hf_xet")  # resumes by itself
+    if is_small or uses_xet or not metadata.etag or blob.exists():
         return
-    headers = build_hf_headers(token=token)
-    if urlsplit(known.location).netloc != urlsplit(huggingface_hub.constants.ENDPOINT).netloc:
-        headers.pop("authorization", None)  # a store that is not the Hub need not know it
+    headers = build_hf_headers(token=source.token)
+    if urlsplit(metadata.location).netloc != urlsplit(constants.ENDPOINT).netloc:
+        headers.pop("authorization", None)  # don't send the token to the CDN
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{blob.name}.partial")
     try:
-        with FileLock(f"{partial}.lock", timeout=0), partial.open("ab") as already:
+        with FileLock(f"{partial}.lock", timeout=0), partial.open("ab") as file:
             http_get(
-                known.location,
-                already,
-                resume_size=already.tell(),
+                metadata.location,
+                file,
+                resume_size=file.tell(),
                 headers=headers,
-                expected_size=known.size,
-                displayed_filename=file,
+                expected_size=metadata.size,
+                displayed_filename=name,
             )
     except Timeout:
-        return  # another process is at it; the client fetches its own copy
-    if _sha256(partial) != known.etag:
+        return  # another process is downloading it; the Hub client downloads a separate copy
+    if _sha256(partial) != metadata.etag:
         partial.unlink()
-        raise _altered(repo_id, file)
+        raise _corrupted(source, name)
     os.replace(partial, blob)
 
 
-def _altered(repo_id: str, file: str) -> HubError:
+def _corrupted(source: HubSource, name: str) -> HubError:
     return HubError(
-        f"{file} of the Hub repository '{repo_id}' was altered on its way here (it does not have "
-        "the hash that the Hub announced): try again."
+        f"{name} of the Hub repository '{shorten(source.repo_id)}' was corrupted during the "
+        "download: its hash is wrong. Try again."
     )
 
 
-def _is_as_announced(blob: Path) -> bool:
-    """Whether a file of the cache has the hash that the Hub announced, which is its name there."""
-    if re.fullmatch("[0-9a-f]{64}", blob.name):  # LFS: of the content
+def _has_announced_hash(blob: Path) -> bool:
+    """Return True if a cached file matches its name, which is the hash announced by the Hub."""
+    if re.fullmatch("[0-9a-f]{64}", blob.name):  # LFS: hash of the content
         return _sha256(blob) == blob.name
-    if re.fullmatch("[0-9a-f]{40}", blob.name):  # git: of a header and the content
+    if re.fullmatch("[0-9a-f]{40}", blob.name):  # git: hash of a header and the content
         content = blob.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == blob.name
-    return True  # where the system has no links (Windows), the cache keeps no hash
+    return True  # without symbolic links (Windows), the cache has no hashes
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,11 @@
-"""What the Hub's client raises, as errors of ours: one sentence that says what to do."""
+"""Errors of the Hub client as HubErrors with an actionable message, without tokens or passwords."""
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
@@ -16,135 +20,155 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from flower_model.errors import FlowerModelError, HubError, ModelError
+from flower_model.errors import FlowerModelError, HubError, shorten
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-NETWORK = (ConnectionError, TimeoutError)
+if TYPE_CHECKING:
+    from flower_model.hub.source import HubSource
+
+PICKLES = (".bin", ".pt", ".pth", ".pth.tar", ".pkl", ".ckpt", ".h5", ".msgpack")
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @contextmanager
-def told_in_one_sentence(
-    repo_id: str,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    file: str | None = None,
-    offline: bool = False,
-) -> Iterator[None]:
-    """Turns what the Hub's client raises into errors of ours.
+def translate_hub_errors(source: "HubSource", file: str | None = None) -> Iterator[None]:
+    """Raise what the Hub client raises as a HubError.
 
     Args:
-        repo_id, revision, token: As for the Hub's client.
-        file: What is being fetched; None if something is being pushed.
-        offline: Whether it is looked for in the cache only.
+        source: The repository.
+        file: Name of the file to download; None for an upload.
     """
     try:
         yield
     except FlowerModelError:
         raise
-    except HFValidationError:
-        if file:
-            raise ModelError(
-                f"'{repo_id}' is neither a model folder nor a Hub repository (user/repo)."
-            ) from None
-        raise HubError(
-            f"'{repo_id}' can't be the name of a Hub repository: write it like user/repo, with "
-            "letters, digits, '-', '_' and '.'."
-        ) from None
-    except LocalTokenNotFoundError:
-        if file:
-            raise HubError(
-                f"There is no Hub login to fetch '{repo_id}' with: run `hf auth login` or set HF_TOKEN."
-            ) from None
-        raise HubError(
-            "There is no Hub login to push with: run `hf auth login` or set HF_TOKEN to a token "
-            "that may write."
-        ) from None
-    except OfflineModeIsEnabled:
-        raise HubError(
-            f"HF_HUB_OFFLINE is set, so '{repo_id}' can't be reached on the Hub: unset it."
-        ) from None
-    except Exception as error:  # noqa: BLE001  # the HTTP client's errors differ between versions
-        fetched = _fetch_error(error, repo_id, revision, token, file, offline) if file else None
-        raise fetched or _hub_error(error, repo_id, revision) from None
+    except Exception as error:  # noqa: BLE001  # the HTTP client's exceptions differ between versions
+        message = (
+            _access_error(error, source)
+            or (_download_error(error, source, file) if file else None)
+            or _connection_error(error, source, is_download=bool(file))
+        )
+        raise HubError(redact(message, source.token)) from None
 
 
-def _fetch_error(
-    error: Exception,
-    repo_id: str,
-    revision: str | None,
-    token: str | bool | None,
-    file: str,
-    offline: bool,
-) -> HubError | None:
+def no_write_access(repo_id: str) -> HubError:
+    """Return the error for a token without write access."""
+    return HubError(
+        f"The Hub token may not write to '{shorten(repo_id)}'. Create one with write permission at "
+        f"{constants.ENDPOINT}/settings/tokens and run `hf auth login`."
+    )
+
+
+def explain_missing_weights(file: str, names: Collection[str]) -> str:
+    """Return why a folder or repository with these files lacks the weights `file`, and what to do."""
+    others = sorted(name for name in names if name.endswith(".safetensors"))
+    pickles = sorted(name for name in names if name.endswith(PICKLES))
+    if f"{file}.index.json" in names or any("-of-" in name for name in others):
+        return f"has sharded weights. Merge the shards into one {file}."
+    if pickles:
+        return (
+            f"has its weights only as a pickle ('{shorten(pickles[0])}'), which can run any code "
+            f"when loaded. Convert it to {file}."
+        )
+    if others:
+        return f"has no {file} but '{shorten(others[0])}'. Rename it if it holds the weights."
+    return f"has no {file}. Download the model again."
+
+
+def redact(message: str, token: str | bool | None = None) -> str:
+    """Return a message with tokens and the passwords in URLs replaced by ***."""
+    if isinstance(token, str):
+        message = message.replace(token, "***")
+    message = re.sub(r"(Bearer )[^'\"]+|\bhf_\w{6,}", r"\1***", message)
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", message)
+
+
+def _access_error(error: Exception, source: "HubSource") -> str | None:
+    """Return the message for an invalid name, token or permission, or None for another error."""
+    repo_id = shorten(source.repo_id)
+    if isinstance(error, HFValidationError):
+        return (
+            f"'{repo_id}' is not a valid repository name. Write it like user/repo, with letters, "
+            "digits, '-', '_' and '.'."
+        )
+    if isinstance(error, LocalTokenNotFoundError):
+        return f"There is no Hub login for '{repo_id}'. Run `hf auth login` or set HF_TOKEN."
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"HF_HUB_OFFLINE is set, so '{repo_id}' can't be reached on the Hub. Unset it."
+    if isinstance(error, RevisionNotFoundError):
+        return f"The Hub repository '{repo_id}' has no revision '{shorten(source.revision)}'."
+    if isinstance(error, UnicodeEncodeError):
+        return "The Hub token has invalid characters. Run `hf auth login` again."
+    is_missing = isinstance(error, GatedRepoError | RepositoryNotFoundError)
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401 and not is_missing:
+        return f"The Hub rejected the token ({_reason(error)}). Run `hf auth login` again."
+    return None
+
+
+def _download_error(error: Exception, source: "HubSource", file: str) -> str | None:
+    """Return the message for a file that can't be found or stored, or None for another error."""
+    repo_id = shorten(source.repo_id)
     if isinstance(error, GatedRepoError):
-        return HubError(
-            f"The Hub repository '{repo_id}' asks you to accept its terms on its page first."
-        )
+        return f"The Hub repository '{repo_id}' is gated. Accept its terms on its web page first."
     if isinstance(error, RepositoryNotFoundError):
-        return HubError(
-            f"There is no folder and no Hub repository '{repo_id}', or it is private and the "
-            "token can't read it: check the name or run `hf auth login`."
-        )
-    if isinstance(error, LocalEntryNotFoundError) and offline:
-        return HubError(
-            f"There is no folder '{repo_id}' and no such repository in the Hub's cache, and the Hub "
-            "itself is not asked as long as HF_HUB_OFFLINE or local_files_only is set."
+        return (
+            f"There is no folder and no Hub repository '{repo_id}', or it is private and the token "
+            "can't read it. Check the name or run `hf auth login`."
         )
     if isinstance(error, LocalEntryNotFoundError):
-        return HubError(
-            f"There is no folder '{repo_id}', and the Hub can't be reached to look for a "
-            "repository of that name: check the name and the network."
-        )
+        if source.offline or constants.HF_HUB_OFFLINE:
+            return (
+                f"There is no folder '{repo_id}' and no cached Hub repository of that name, and "
+                "HF_HUB_OFFLINE or local_files_only forbids downloading it."
+            )
+        return None
     if isinstance(error, EntryNotFoundError):
-        return _missing(repo_id, revision, token, file)
-    if isinstance(error, HfHubHTTPError) and error.response.status_code == 403:
-        return _refused(error, repo_id)
-    # Of the disk; what the network raises has no number, or is one of these two.
-    if isinstance(error, OSError) and error.errno and not isinstance(error, NETWORK):
-        return HubError(
-            f"'{repo_id}' can't be kept in the Hub's cache ({error.strerror}): make room there, or "
+        return _missing_file(source, file)
+    is_network_error = isinstance(error, ConnectionError | TimeoutError) or _missing_certificates()
+    if isinstance(error, OSError) and error.errno and not is_network_error:
+        return (
+            f"'{repo_id}' can't be stored in the Hub cache ({error.strerror}). Free some space or "
             "set HF_HOME to another folder."
         )
     return None
 
 
-def _hub_error(error: Exception, repo_id: str, revision: str | None) -> HubError:
-    if isinstance(error, RevisionNotFoundError):
-        return HubError(f"The Hub repository '{repo_id}' has no revision '{revision}'.")
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if status == 401:
-        return HubError("The Hub does not know the token it was given: run `hf auth login` again.")
-    if status == 403:
-        return no_write_right(repo_id)
+def _connection_error(error: Exception, source: "HubSource", *, is_download: bool) -> str:
+    repo_id = shorten(source.repo_id)
     if isinstance(error, HfHubHTTPError):
-        return _refused(error, repo_id)
-    return HubError(
-        f"'{repo_id}': the connection to the Hub failed ({_first_line(error)}): try again."
-    )
+        if error.response.status_code == 403 and not is_download:
+            return str(no_write_access(source.repo_id))
+        return f"The Hub refused '{repo_id}' ({_reason(error)})."
+    task = f"There is no folder '{repo_id}', and" if is_download else f"Can't upload '{repo_id}':"
+    failed = f"{task} the connection to the Hub failed ({_reason(error)})."
+    if missing := _missing_certificates():
+        return f"{failed} {missing} is set to a path that does not exist. Correct or unset it."
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{failed} Set SSL_CERT_FILE to the CA certificates of your network."
+    if getproxies().keys() - {"no"}:
+        return f"{failed} Check the proxy in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+    if "HF_ENDPOINT" in os.environ:
+        return f"{failed} Check HF_ENDPOINT ({shorten(constants.ENDPOINT)}) or try again."
+    return f"{failed} Check the network and try again."
 
 
-def _refused(error: HfHubHTTPError, repo_id: str) -> HubError:
-    return HubError(f"The Hub refuses '{repo_id}' ({error.server_message or _first_line(error)}).")
+def _missing_certificates() -> str | None:
+    """Return the environment variable that names a missing certificate file, if any."""
+    for variable in CERTIFICATE_VARIABLES:
+        if (path := os.environ.get(variable)) and not os.path.exists(path):
+            return variable
+    return None
 
 
-def no_write_right(repo_id: str) -> HubError:
-    return HubError(
-        f"The Hub token may not write to '{repo_id}': make one with write permission at "
-        f"{constants.ENDPOINT}/settings/tokens and run `hf auth login`."
-    )
+def _missing_file(source: "HubSource", file: str) -> str:
+    with translate_hub_errors(source):
+        names = HfApi(token=source.token).list_repo_files(source.repo_id, revision=source.revision)
+    repo = f"The Hub repository '{shorten(source.repo_id)}'"
+    if file.endswith(".safetensors"):
+        return f"{repo} {explain_missing_weights(file, names)}"
+    return f"{repo} has no {file}, so it is not in timm's layout."
 
 
-def _missing(repo_id: str, revision: str | None, token: str | bool | None, file: str) -> HubError:
-    with told_in_one_sentence(repo_id, revision):
-        names = HfApi(token=token).list_repo_files(repo_id, revision=revision)
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    if file.endswith(".safetensors") and pickles:
-        return HubError(
-            f"The Hub repository '{repo_id}' holds its weights only as a pickle ({pickles[0]}), "
-            "which is not opened because a pickle can run any program: ask for safetensors."
-        )
-    return HubError(f"The Hub repository '{repo_id}' has no {file}, so it is not in timm's layout.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _reason(error: Exception) -> str:
+    server_message = error.server_message if isinstance(error, HfHubHTTPError) else None
+    text = server_message or str(error).strip() or type(error).__name__
+    return shorten(text.splitlines()[0].rstrip("."), 120)

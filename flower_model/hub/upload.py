@@ -1,4 +1,4 @@
-"""Files to the Hugging Face Hub, in one commit or none."""
+"""Uploads to the Hugging Face Hub, in one atomic commit."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -6,81 +6,82 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
-from flower_model.errors import HubError
-from flower_model.hub.errors import no_write_right, told_in_one_sentence
+from flower_model.errors import HubError, shorten
+from flower_model.hub.errors import no_write_access, translate_hub_errors
+from flower_model.hub.source import HubSource
 
 
-def check_login(repo_id: str, token: str | bool | None = None, *, create_pr: bool = False) -> None:
-    """Finds out whether a push to `repo_id` can be expected to work, without changing anything.
+def check_login(repo_id: str, token: str | None = None, *, create_pr: bool = False) -> None:
+    """Check that a push to `repo_id` is likely to succeed, without changing anything.
 
     Args:
         repo_id: "user/repo".
-        token: None is the one saved by `hf auth login`.
-        create_pr: The push will be a pull request, which anybody may open.
+        token: Hub token; None for the one saved by `hf auth login`.
+        create_pr: The push is going to open a pull request, which needs no write access.
 
     Raises:
-        HubError: If there is no token, the Hub does not know it, it can only read, or the name
-            is none that a repository of its owner can have.
+        HubError: If the token is missing, invalid or read-only, or the repository name is invalid
+            or belongs to another user.
     """
-    with told_in_one_sentence(repo_id):
+    source = HubSource(repo_id, token=token)
+    with translate_hub_errors(source):
         validate_repo_id(repo_id)
-        user = HfApi(token=token).whoami()
+        user = HfApi(token=source.token).whoami()
     owner, slash, _ = repo_id.partition("/")
-    names = [user["name"], *(group["name"] for group in user.get("orgs", []))]
-    if not slash or (owner not in names and not create_pr):
+    owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
+    if not slash or (owner not in owners and not create_pr):
         raise HubError(
-            f"The Hub login is {user['name']}'s, who can't push to '{repo_id}': "
-            f"write it like {user['name']}/{repo_id.rpartition('/')[2]}."
+            f"You are logged in to the Hub as {user['name']} and can't push to "
+            f"'{shorten(repo_id)}'. Use {user['name']}/{repo_id.rpartition('/')[2]}."
         )
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise no_write_right(repo_id)
+        raise no_write_access(repo_id)
 
 
 def upload(
-    repo_id: str,
+    source: HubSource,
     files: Mapping[str, Path | bytes],
     *,
-    message: str,
-    token: str | bool | None = None,
+    commit_message: str,
     private: bool | None = None,
-    revision: str | None = None,
     create_pr: bool = False,
     repo_type: str = "model",
-    replaces: Collection[str] = (),
+    replace_patterns: Collection[str] = (),
 ) -> CommitInfo:
-    """Makes one commit of files in a Hub repository, which is created if there is none.
+    """Upload files in one commit to a Hub repository, which is created if it does not exist.
 
     Args:
-        repo_id: "user/repo".
-        files: Name in the repository -> local file, or its content.
-        message: Of the commit.
-        token: None is the one saved by `hf auth login`.
-        private: Whether a repository that is created is private; None is the owner's default.
-        revision: Branch to commit to, made from the main branch if there is none.
+        source: The repository; its revision is the branch, created from the main branch if it
+            does not exist.
+        files: Name in the repository -> local file or content.
+        commit_message: Title of the commit.
+        private: Visibility of a new repository; None for the owner's default.
         create_pr: Open a pull request instead of committing to the branch.
         repo_type: "model", or "space" for a Gradio Space.
-        replaces: Patterns such as "folder/*": what is there of such a name and not in `files` goes.
+        replace_patterns: Delete existing files that match one of these patterns, such as
+            "folder/*", and are not in `files`.
 
     Raises:
-        HubError: If the Hub refuses or can't be reached; then there is no commit.
+        HubError: If the Hub refuses or can't be reached; there is no commit then.
     """
-    api = HfApi(token=token)
+    api = HfApi(token=source.token)
+    repo_id, revision = source.repo_id, source.revision
     sdk = "gradio" if repo_type == "space" else None
-    with told_in_one_sentence(repo_id, revision):
+    with translate_hub_errors(source):
         api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
         if revision and not create_pr:
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, source) for name, source in files.items()
+            CommitOperationAdd(name, content) for name, content in files.items()
         ]
-        if replaces:
-            there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-            old = filter_repo_objects(there, allow_patterns=list(replaces))
-            operations += [CommitOperationDelete(name) for name in old if name not in files]
+        if replace_patterns:
+            existing = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
+            replaced = filter_repo_objects(existing, allow_patterns=list(replace_patterns))
+            operations += [CommitOperationDelete(name) for name in replaced if name not in files]
         return api.create_commit(
             repo_id,
             operations,
-            commit_message=message,
+            commit_message=commit_message,
             repo_type=repo_type,
             revision=revision,
             create_pr=create_pr,

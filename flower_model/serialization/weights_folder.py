@@ -1,114 +1,125 @@
-"""The files of a weights folder: fetched from the Hub, or written."""
+"""The files of a weights folder: checked before they are loaded, and written atomically."""
 
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flower_model.config import (
-    CONFIG_FILE,
-    PICTURES,
-    WEIGHTS_FILE,
-    ModelConfig,
-    read_config,
-    read_pictures,
-)
-from flower_model.errors import ModelError
+from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
+from flower_model.errors import ModelError, shorten
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
 from flower_model.system.files import atomic_path
 
-if TYPE_CHECKING:  # torch takes seconds to import
+if TYPE_CHECKING:  # torch is slow to import
     from torch import nn
 
 CARD_FILE = "README.md"
-# All that a weights folder holds.
 FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
+LFS_HEADER = b"version https://git-lfs.github.com/spec/"
 
 
-def find_folder(
-    model: str | Path,
-    *,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    offline: bool,
-) -> Path:
-    """The folder that a model lies in; of a Hub repository, that of the cache, fetched if need be.
+def local_folder(model: str | Path) -> Path | None:
+    """Return the folder that `model` names, or None if it can only be a Hub repository.
 
-    Args:
-        model: A weights folder, or "user/repo".
-        revision, token, cache_dir, offline: As for `flower_model.hub.download.download`.
-
-    Raises: As `flower_model.hub.download.download`.
+    Raises:
+        ModelError: If `model` is a file, or the path of a folder that doesn't exist.
     """
-    if Path(model).is_dir():
-        return Path(model)
-    from flower_model.hub.download import download
+    name = str(model)
+    path = Path(name.removeprefix("local-dir:"))  # timm's prefix
+    try:
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise ModelError(
+                f"'{shorten(path, 120)}' is a file. Give the folder that contains it: "
+                f"'{shorten(path.parent, 100)}'."
+            )
+    except OSError:  # the name is too long
+        pass
+    is_path = isinstance(model, Path) or name.startswith(("local-dir:", ".", "~", "/", "\\"))
+    if is_path or ("://" not in name and name.count("/") > 1):
+        raise ModelError(f"There is no model folder '{shorten(path, 120)}'. Check the path.")
+    return None
 
-    fetch = partial(download, str(model), token=token, cache_dir=cache_dir, offline=offline)
-    folder = fetch((CONFIG_FILE, WEIGHTS_FILE), revision=revision)
-    if "rejection" in read_config(folder / CONFIG_FILE).details:
-        fetch((CONFIG_FILE, REJECTION_FILE), revision=folder.name)  # of the same commit
-    return folder
+
+def check_files(folder: Path) -> None:
+    """Check that the files of a weights folder are there and are no Git LFS pointers.
+
+    Raises:
+        ModelError: If they are not; the message says how to get them.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE):
+        try:
+            with (folder / name).open("rb") as file:
+                header = file.read(len(LFS_HEADER))
+        except OSError:  # reported where the file is read, if it is needed
+            continue
+        if header == LFS_HEADER:
+            raise ModelError(
+                f"'{shorten(folder / name, 120)}' is a Git LFS pointer, not the file itself. "
+                "Run `git lfs pull` in that repository."
+            )
+    names = {path.name for path in folder.iterdir()} - {REJECTION_FILE}
+    if CONFIG_FILE in names and WEIGHTS_FILE not in names:
+        from flower_model.hub.errors import explain_missing_weights  # slow to import
+
+        raise ModelError(f"'{shorten(folder, 120)}' {explain_missing_weights(WEIGHTS_FILE, names)}")
 
 
-def write_folder(
+def save_weights_folder(
     folder: Path,
     network: "nn.Module",
     config: ModelConfig,
     *,
     rejection: Rejection | None,
     pictures: Mapping[str, bytes],
-    repo_id: str,
 ) -> None:
-    """Writes a weights folder; whenever it is cut off, what is there loads.
-
-    A card that somebody edited stays; one of another model that lay here does not.
+    """Write a weights folder that can be loaded at any moment, even if the process is interrupted.
 
     Args:
-        folder: The folder; made if missing.
+        folder: The folder, created if missing.
         network: A timm network.
-        config: Labels, temperature and what else is known of it.
-        rejection: The rule that says whether there is a flower at all, if there is one.
-        pictures: Of the model card: file name -> PNG.
-        repo_id: What the card's examples load, if the folder is on its way to the Hub.
+        config: Labels, temperature and details.
+        rejection: The flower/non-flower rule, if any.
+        pictures: Plots of the model card: file name -> PNG.
     """
     from flower_model.serialization.network import save_network
 
-    card_stays = is_card_edited(folder)
-    if rejection is not None:  # before the config.json that asks for it
+    if rejection is not None:  # before the config.json that refers to it
         save_rejection(rejection, folder)
     save_network(network, config, folder)
-    if rejection is None:  # of another model that lay here, as are pictures that this one has not
+    # The folder may have held another model: remove its files that this model doesn't have.
+    if rejection is None:
         (folder / REJECTION_FILE).unlink(missing_ok=True)
     for name in PICTURES.keys() - pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(picture)
-    if not card_stays:
-        write_card(folder, config, pictures, repo_id=repo_id)
+    write_card(folder, config, pictures)
 
 
-def is_card_edited(folder: Path) -> bool:
-    """Whether a folder's README.md is not what `write_card` wrote for the model in it."""
-    from flower_model.serialization.model_card import model_card
+def write_card(folder: Path, config: ModelConfig, pictures: Collection[str]) -> None:
+    """Write a weights folder's README.md, unless there is one that somebody wrote or edited.
 
-    card = folder / CARD_FILE
-    if not card.exists():
-        return False
+    Args:
+        folder: The weights folder.
+        config: Configuration of the model.
+        pictures: File names of the plots in the folder.
+    """
+    from flower_model.serialization.model_card import render_model_card
+
+    if owns_card(folder):
+        with atomic_path(folder / CARD_FILE) as temporary:
+            temporary.write_bytes(render_model_card(config, pictures=pictures).encode())
+
+
+def owns_card(folder: Path) -> bool:
+    """Return True if a weights folder has no README.md or an unedited one by `write_card`."""
+    from flower_model.serialization.model_card import is_generated
+
     try:
-        config = read_config(folder / CONFIG_FILE)
-        return card.read_bytes() != model_card(config, pictures=read_pictures(folder)).encode()
-    except (ModelError, OSError):  # no model's card, or none that can be read
+        return is_generated((folder / CARD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return True
-
-
-def write_card(
-    folder: Path, config: ModelConfig, pictures: Collection[str], *, repo_id: str = ""
-) -> None:
-    """Writes a weights folder's README.md in one step; arguments as for `write_folder`."""
-    from flower_model.serialization.model_card import model_card
-
-    with atomic_path(folder / CARD_FILE) as temporary:
-        temporary.write_bytes(model_card(config, repo_id, pictures).encode())
+    except (OSError, UnicodeError):
+        return False

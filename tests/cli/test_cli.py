@@ -194,7 +194,7 @@ def hub(tmp_path, endpoint):
 def test_unreachable_hub_is_reported(run_module, flower_photo, tmp_path):
     words = ("flower_model", flower_photo, "--model", "somebody/flowers")
     result = run_module(*words, **hub(tmp_path, "http://127.0.0.1:9"))
-    assert_one_sentence(result, "somebody/flowers", "can't be reached")
+    assert_one_sentence(result, "somebody/flowers", "connection to the Hub failed")
 
 
 def test_missing_hub_repository_is_reported(run_module, flower_photo, tmp_path):

@@ -116,7 +116,7 @@ def test_missing_model_folder_is_named(run_script, tmp_path):
 def test_unreachable_hub_is_reported(run_script, tmp_path):
     hub = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
     result = run_script("app.py", "--model", "somebody/flowers", **hub, **NO_PROXY)
-    assert_one_sentence(result, "somebody/flowers", "can't be reached")
+    assert_one_sentence(result, "somebody/flowers", "connection to the Hub failed")
 
 
 # A public link. Gradio asks an address on the internet for a share server, or takes the one that

@@ -131,16 +131,18 @@ def test_push_includes_card_and_plots_on_branches_and_pull_requests(
     assert hub.commits(REPO, "spring")
     assert re.search(r"/discussions/1$", lines[2])
     assert len(hub.commits(REPO)) == 3  # the initial commit, the earlier model and the first push
-    assert re.match("HubError .*write it like user/repo", lines[3])
+    assert re.match("HubError .*Write it like user/repo", lines[3])
     assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
 
 
 def test_code_examples_in_the_card_run(
     repo, python, tiny_model, tiny_folder, flower_photo, tmp_path
 ):
-    from flower_model.serialization.model_card import model_card
+    from flower_model.serialization.model_card import render_model_card
 
-    blocks = re.findall("```python\n(.*?)```", model_card(tiny_model.config, REPO), re.DOTALL)
+    blocks = re.findall(
+        "```python\n(.*?)```", render_model_card(tiny_model.config, REPO), re.DOTALL
+    )
     assert len(blocks) == 3
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "photo.jpg").write_bytes(flower_photo.read_bytes())
@@ -261,7 +263,7 @@ def test_corrupted_download_is_refused_and_retried(repo, run_module, flower_phot
     content = repo.files(REPO)["model.safetensors"]
     repo.alter(REPO, "model.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
     refused = name_photo(run_module, flower_photo, repo, tmp_path)
-    assert_one_sentence(refused, "model.safetensors", "altered")
+    assert_one_sentence(refused, "model.safetensors", "corrupted")
     repo.mend()
     assert name_photo(run_module, flower_photo, repo, tmp_path).returncode == 0
 
@@ -290,4 +292,4 @@ def test_interrupted_download_resumes_in_the_next_process(hub, run_module, flowe
 def test_unreachable_hub_is_reported(repo, run_module, flower_photo, tmp_path):
     repo.stop()
     refused = name_photo(run_module, flower_photo, repo, tmp_path)
-    assert_one_sentence(refused, REPO, "can't be reached")
+    assert_one_sentence(refused, REPO, "Connection refused")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from flower_model import FlowerClassifier
 from flower_model.config import MAX_BYTES, ModelConfig, read_config, read_pictures
 from flower_model.errors import FlowerModelError, ModelError
-from flower_model.serialization.model_card import model_card
+from flower_model.serialization.model_card import render_model_card
 from training.engine.pretrained import create_network
 from training.recipe import Model
 
@@ -161,7 +161,7 @@ def test_non_finite_logits_raise(folder, flower_photo):
     shape = load_file(folder / "model.safetensors")["fc.weight"].shape
     replace_tensors(folder, **{"fc.weight": torch.full(shape, 3e38)})
     model = FlowerClassifier.from_pretrained(folder, runtime="torch", device="cpu")
-    with pytest.raises(ModelError, match="no number"):
+    with pytest.raises(ModelError, match="not finite"):
         model.predict(flower_photo)
 
 
@@ -194,7 +194,7 @@ MARKUP = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) **b** `c` | d"
 
 def test_card_escapes_labels_and_descriptions():
     labels = (MARKUP, "rose")
-    card = model_card(ModelConfig("test_resnet", labels, {MARKUP: MARKUP}))
+    card = render_model_card(ModelConfig("test_resnet", labels, {MARKUP: MARKUP}))
     assert "\\<img src=x onerror=alert(1)\\>" in card and "\\*\\*b\\*\\*" in card
     for unescaped in ("<img", "[x](", "**b**", "`c`", "| d"):
         assert unescaped not in card.replace("\\" + unescaped[0], "")
@@ -203,9 +203,9 @@ def test_card_escapes_labels_and_descriptions():
 @pytest.mark.parametrize("details", [{"recipe": 3}, {"recipe": {"data": 4}}, {"metrics": [5]}])
 def test_card_leaves_out_malformed_details(details):
     config = ModelConfig("test_resnet", ("rose", "tulip"))
-    assert model_card(ModelConfig("test_resnet", ("rose", "tulip"), details=details)) == model_card(
-        config
-    )
+    assert render_model_card(
+        ModelConfig("test_resnet", ("rose", "tulip"), details=details)
+    ) == render_model_card(config)
 
 
 def test_saved_model_has_the_same_probabilities(tiny_folder, tiny_model, flower_photo):

@@ -9,7 +9,7 @@ from flower_model import FlowerClassifier
 from flower_model.config import CONFIG_FILE
 from flower_model.errors import DataError, ModelError, shorten
 from flower_model.rejection import save_rejection
-from flower_model.serialization.weights_folder import is_card_edited, write_card
+from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, format_summary
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
@@ -70,7 +70,6 @@ def load_run_photos(
 
 def _write(model: FlowerClassifier, folder: Path) -> None:
     """Write all files but the weights; the folder can be loaded after an interruption anywhere."""
-    keep_card = is_card_edited(folder)
     if model.rejection:  # first, since config.json refers to it
         save_rejection(model.rejection, folder)
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -80,5 +79,4 @@ def _write(model: FlowerClassifier, folder: Path) -> None:
     for name in ("reliability.png", "confusion-matrix.png"):
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(model.pictures[name])
-    if not keep_card:
-        write_card(folder, model.config, model.pictures)
+    write_card(folder, model.config, model.pictures)

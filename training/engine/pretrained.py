@@ -10,6 +10,7 @@ from torch import nn
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_architecture, read_content
 from flower_model.errors import FlowerModelError, HubError, ModelError, RecipeError, shorten
 from flower_model.hub.download import download
+from flower_model.hub.source import HubSource
 from flower_model.serialization.timm_config import model_args, pretrained_cfg
 from training.recipe import Model
 
@@ -85,16 +86,8 @@ def _from_hub(model: Model, num_classes: int) -> nn.Module:
         _check_architecture(source.partition(".")[0], model)
         known = timm.get_pretrained_cfg(source)
         source = known.hf_hub_id if known and known.hf_hub_id else f"timm/{source}"
-    repo, _, revision = source.partition("@")
     try:
-        folder = download(
-            repo,
-            (CONFIG_FILE, WEIGHTS_FILE),
-            revision=revision or None,
-            token=None,
-            cache_dir=None,
-            offline=False,
-        )
+        folder = download(HubSource.parse(source), (CONFIG_FILE, WEIGHTS_FILE))
     except FlowerModelError as error:
         raise HubError(
             f"The pretrained weights '{shorten(model.pretrained)}' are not a folder and can't be "

@@ -1,0 +1,73 @@
+"""A weights folder as a model repository on the Hub: downloaded and published."""
+
+from pathlib import Path
+
+from huggingface_hub import CommitInfo
+
+from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
+from flower_model.hub.download import download
+from flower_model.hub.source import HubSource
+from flower_model.hub.upload import upload
+from flower_model.rejection import REJECTION_FILE
+from flower_model.serialization.model_card import render_model_card
+from flower_model.serialization.weights_folder import CARD_FILE, FOLDER_FILES, owns_card
+
+
+def download_model(source: HubSource) -> Path:
+    """Download the weights folder in a Hub repository and return its path in the cache.
+
+    Raises:
+        ModelError: If the repository's config.json is invalid.
+        HubError: If the repository or a file does not exist or can't be downloaded.
+    """
+    folder = download(source, (CONFIG_FILE, WEIGHTS_FILE))
+    if "rejection" in read_config(folder / CONFIG_FILE).details:
+        commit = HubSource(
+            source.repo_id, folder.name, source.token, source.cache_dir, source.offline
+        )
+        download(commit, (CONFIG_FILE, REJECTION_FILE))
+    return folder
+
+
+def publish_folder(
+    folder: Path,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str = "Upload a flower classifier",
+) -> CommitInfo:
+    """Upload a weights folder in one commit, which also removes files of a previous model.
+
+    The code examples of a generated model card refer to the repository; an edited card is uploaded
+    unchanged.
+
+    Args:
+        folder: The weights folder.
+        repo_id: "user/repo"; created if it does not exist.
+        token: Hub token; None for the one saved by `hf auth login`.
+        private: Visibility of a new repository; None for the owner's default.
+        revision: Branch to commit to, created from the main branch if it does not exist.
+        create_pr: Open a pull request instead.
+        commit_message: Title of the commit.
+
+    Raises:
+        ModelError: If the folder's config.json is missing or invalid.
+        HubError: If the Hub refuses or can't be reached; nothing is published then.
+    """
+    config = read_config(folder / CONFIG_FILE)
+    files: dict[str, Path | bytes] = {
+        name: folder / name for name in FOLDER_FILES if (folder / name).exists()
+    }
+    if owns_card(folder):
+        files[CARD_FILE] = render_model_card(config, repo_id, files.keys()).encode()
+    return upload(
+        HubSource(repo_id, revision, token),
+        files,
+        commit_message=commit_message,
+        private=private,
+        create_pr=create_pr,
+        replace_patterns=FOLDER_FILES,
+    )
