@@ -141,8 +141,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         resolved = resolve_runtime(runtime, compute.device)
         folder = local_folder(model)
         if folder is None:
-            from flower_model.serialization.model_repo import download_model
             from flower_model.hub.source import HubSource
+            from flower_model.serialization.model_repo import download_model
 
             source = HubSource.parse(
                 str(model),

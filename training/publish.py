@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     from flower_model import FlowerClassifier
-    from flower_model.serialization.model_repo import publish_folder
     from flower_model.hub.upload import check_login
+    from flower_model.serialization.model_repo import publish_folder
     from training.space import publish_space
 
     check_login(options.repo, create_pr=options.create_pr)

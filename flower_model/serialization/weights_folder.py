@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ModelError, shorten
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
-from flower_model.system.files import atomic_path
+from flower_model.system.files import atomic_path, read_at_most
 
 if TYPE_CHECKING:  # torch is slow to import
     from torch import nn
@@ -47,22 +47,25 @@ def check_files(folder: Path) -> None:
     Raises:
         ModelError: If they are not; the message says how to get them.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE):
-        try:
-            with (folder / name).open("rb") as file:
-                header = file.read(len(LFS_HEADER))
-        except OSError:  # reported where the file is read, if it is needed
-            continue
-        if header == LFS_HEADER:
-            raise ModelError(
-                f"'{shorten(folder / name, 120)}' is a Git LFS pointer, not the file itself. "
-                "Run `git lfs pull` in that repository."
-            )
-    names = {path.name for path in folder.iterdir()} - {REJECTION_FILE}
+    try:
+        paths = [path for path in folder.iterdir() if path.is_file()]
+        pointers = [path for path in paths if path.name in FOLDER_FILES and _is_lfs_pointer(path)]
+    except OSError:  # reported where the files are read
+        return
+    if pointers:
+        raise ModelError(
+            f"'{shorten(pointers[0], 120)}' is a Git LFS pointer, not the file itself. Run "
+            "`git lfs pull` in that repository."
+        )
+    names = {path.name for path in paths} - {REJECTION_FILE}
     if CONFIG_FILE in names and WEIGHTS_FILE not in names:
         from flower_model.hub.errors import explain_missing_weights  # slow to import
 
         raise ModelError(f"'{shorten(folder, 120)}' {explain_missing_weights(WEIGHTS_FILE, names)}")
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    return read_at_most(path, len(LFS_HEADER)).startswith(LFS_HEADER)
 
 
 def save_weights_folder(
