@@ -1,27 +1,29 @@
-"""What several test modules share: a small model, a photo, a Hub, a browser, the page."""
+"""Shared fixtures: a small model, a photo, a Hub, a browser and the page."""
 
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from app import GRADIO_SETTINGS
+from flower_model.demo.server.environment import GRADIO_SETTINGS
 from tests.support.commands import ROOT, Served, free_port, run
 
-# huggingface_hub reads this once, when it is imported: no test reaches for the network by accident.
+# Read by huggingface_hub on import: no test uses the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Compiled models are cached there.
+# The cache of compiled models is below this folder.
 CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
 os.environ["HF_ASSETS_CACHE"] = CACHE.name
 os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
 
 import timm
 import torch
+import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
@@ -30,14 +32,14 @@ from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from tests.support.hub import HubServer
 
-expect.set_options(timeout=20_000)  # a busy machine is no failure
+expect.set_options(timeout=20_000)  # for slow machines
 
 # Fixtures that start a server or a process, and modules that train, compile networks or decode for long.
 SLOW_FIXTURES = {
     "flower_data",
     "hub",
     "launch",
-    "open_page_under",
+    "serve_page",
     "run_module",
     "run_script",
     "serve_app",
@@ -84,7 +86,7 @@ BOTANICAL = {
 
 @pytest.fixture(scope="session")
 def tiny_model() -> FlowerClassifier:
-    """Five labels, random weights: fast, and always the same answers."""
+    """Five labels and fixed random weights."""
     torch.manual_seed(0)
     network = timm.create_model("test_resnet", num_classes=5)
     config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, temperature=0.02)
@@ -109,13 +111,13 @@ def flower_photo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def label(tiny_folder, flower_photo) -> str:
-    """What the served model calls the photo."""
+    """The label that the served model gives the photo."""
     return FlowerClassifier.from_pretrained(tiny_folder).predict(flower_photo).label
 
 
 @pytest.fixture(scope="session")
 def flower_data() -> Path:
-    """The folder of the flower photos that FLOWER_DATA names; without it the test is skipped."""
+    """The folder of flower photos that FLOWER_DATA names; skips the test if it is unset."""
     if "FLOWER_DATA" not in os.environ:
         pytest.skip("FLOWER_DATA is not set to a folder of flower photos")
     return Path(os.environ["FLOWER_DATA"])
@@ -142,7 +144,7 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def serve_app() -> Iterator[Callable[..., Served]]:
-    """`serve_app("--share")` starts `python app.py --share` on a free port and waits for it."""
+    """`serve_app("--share")` runs `python app.py --share` on a free port."""
     started: list[Served] = []
 
     def serve(*words: object, host: str = "127.0.0.1", **env: str) -> Served:
@@ -156,13 +158,13 @@ def serve_app() -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture(scope="session")
 def served(serve_app, tiny_folder) -> Served:
-    """The page on `tiny_model`, for every test that leaves it as it found it."""
+    """The page on `tiny_model`, shared by tests that do not change it."""
     return serve_app("--model", tiny_folder, "--mcp")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, with a picture that moves for a webcam."""
+    """Headless Chromium with a fake webcam."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("there is no chromium to open the page with")
@@ -177,7 +179,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser, served) -> Iterator[Callable[..., Page]]:
-    """`open_page(color_scheme="dark")` opens the page as a new visitor, on a laptop's screen."""
+    """`open_page(color_scheme="dark")` opens the page for a new visitor with a laptop's screen."""
     contexts = []
 
     def open_page(url: str = served.url, **options: object) -> Page:
@@ -195,80 +197,78 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[..., str]]:
-    """`launch(model, "name")` serves a model's page from this process; returns its address."""
-    from flower_model.demo.page import build_demo  # imports Gradio, which most tests need not
-    from flower_model.demo.theme import PAGE
+def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
+    """`serve_page(identify, "name", queue=1)` serves a page in this process; returns its URL."""
+    from flower_model.demo.page import build_demo  # imports Gradio, which few tests need
+    from flower_model.demo.server.application import Limits, create_app
 
-    pages = []
+    servers = []
 
-    def launch(model: FlowerClassifier, name: str) -> str:
-        pages.append(build_demo(model, name))
-        pages[-1].launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, **PAGE)
-        return str(pages[-1].local_url)
+    def serve_page(identify, name: str, **limits: object) -> str:
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+        app, _ = create_app(build_demo(identify, name), identify, Limits(**limits))
+        port = free_port()
+        config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        servers.append((server, thread))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{port}/"
 
-    yield launch
-    for page in pages:
-        page.close(verbose=False)
+    yield serve_page
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(20)
 
 
 @pytest.fixture
-def find(tiny_model):
-    """Asks `tiny_model`, and can be held up by `find.go_on.clear()`, or made to fail by `find.error`."""
-    from flower_model.demo.inference import Finder
+def launch(serve_page) -> Callable[[FlowerClassifier, str], str]:
+    """`launch(model, "name")` serves the page of a model; returns its URL."""
+    from flower_model.demo.identifier import PhotoIdentifier
 
-    class Gated(Finder):
+    return lambda model, name: serve_page(PhotoIdentifier(model), name)
+
+
+@pytest.fixture
+def identifier(tiny_model):
+    """A PhotoIdentifier that `resume.clear()` pauses and `error` makes fail."""
+    from flower_model.demo.identifier import PhotoIdentifier
+
+    class Controlled(PhotoIdentifier):
         def __init__(self, model):
             super().__init__(model)
-            self.go_on, self.error, self.asked = threading.Event(), None, []
-            self.go_on.set()
+            self.resume, self.error, self.photos = threading.Event(), None, []
+            self.resume.set()
 
         def __call__(self, photo):
-            self.asked.append(photo)
-            assert self.go_on.wait(60)
+            self.photos.append(photo)
+            assert self.resume.wait(60)
             if self.error:
                 raise self.error
             return super().__call__(photo)
 
-    finder = Gated(tiny_model)
-    yield finder
-    finder.go_on.set()
+    controlled = Controlled(tiny_model)
+    yield controlled
+    controlled.resume.set()
 
 
 @pytest.fixture
-def open_page_under(find, tmp_path, monkeypatch):
-    """`open_page_under(queue=1)` serves a page with these limits; returns its address and folder."""
-    from flower_model.demo.page import build_demo
-    from flower_model.demo.server.guard import Limits, guard
-    from flower_model.demo.theme import PAGE
-
-    pages = []
-
-    def open_page_under(**limits):
-        folder = tmp_path / "uploads"
-        monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-        page = build_demo(find.model, "tiny", find)
-        _, options = guard(page, find, Limits(**limits))
-        page.launch(
-            server_port=free_port(), prevent_thread_lock=True, quiet=True, **PAGE, **options
-        )
-        pages.append(page)
-        return page.local_url, folder
-
-    yield open_page_under
-    for page in pages:
-        page.close(verbose=False)
+def serve_with_limits(serve_page, identifier, tmp_path) -> Callable[..., tuple[str, Path]]:
+    """`serve_with_limits(queue=1)` serves a page; returns its URL and its upload folder."""
+    return lambda **limits: (serve_page(identifier, "tiny", **limits), tmp_path / "uploads")
 
 
 @pytest.fixture
 def page(open_page) -> Page:
-    """The page as a new visitor sees it, on a laptop's screen."""
+    """The page as a new visitor sees it on a laptop."""
     return open_page()
 
 
 @pytest.fixture(scope="session")
 def shoot() -> Callable[[Page, str], None]:
-    """`shoot(page, "name")` keeps a picture of the page in tests/screenshots/, for people to look at."""
+    """`shoot(page, "name")` saves a screenshot in tests/screenshots/."""
     folder = ROOT / "tests" / "screenshots"
     return lambda page, name: page.screenshot(path=folder / f"{name}.png", full_page=True) and None
 

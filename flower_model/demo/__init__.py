@@ -1,1 +1,1 @@
-"""The Gradio page: a photo in, the name of its flower out."""
+"""Gradio page that names the flower in a photo."""

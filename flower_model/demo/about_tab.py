@@ -1,4 +1,4 @@
-"""The third tab: what the weights folder says about the model that is loaded."""
+"""Tab "About": the loaded model as its weights folder describes it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,16 +11,16 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.config import ModelConfig
-from flower_model.serialization.model_card import METRIC_NAMES, PICTURES, describe_rejection
+from flower_model.config import PICTURES, ModelConfig
+from flower_model.serialization.model_card import METRIC_NAMES, describe_rejection
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:
-    """Builds the tab; called inside it. What the model does not know of itself is left out.
+    """Build the tab inside the current `gr.Tab`; missing information is omitted.
 
     Args:
         model: The model.
-        name: The folder or Hub repository that it was loaded from.
+        name: Folder or Hub repository that it was loaded from.
     """
     config = model.config
 
@@ -40,17 +40,17 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
     section(_origin(config.details))
 
 
-def _or_nothing(tell: Callable[..., str]) -> Callable[..., str]:
-    """A stranger's config.json may hold anything under a key: what can't be told is left out."""
+def _empty_if_malformed(render: Callable[..., str]) -> Callable[..., str]:
+    """Omit a section whose data in an untrusted config.json has an unexpected form."""
 
-    @wraps(tell)
-    def told(*args: Any) -> str:
+    @wraps(render)
+    def rendered(*args: Any) -> str:
         try:
-            return tell(*args)
+            return render(*args)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
             return ""
 
-    return told
+    return rendered
 
 
 def _summary(config: ModelConfig, name: str) -> str:
@@ -58,14 +58,14 @@ def _summary(config: ModelConfig, name: str) -> str:
     return f"<h2>{escape(name)}</h2><p class='note'>{escape(parts + _licence(config.details))}</p>"
 
 
-@_or_nothing
+@_empty_if_malformed
 def _licence(details: Mapping[str, Any]) -> str:
     return f" · licence {details['recipe']['model']['license']}"
 
 
-@_or_nothing
+@_empty_if_malformed
 def _measured(details: Mapping[str, Any]) -> str:
-    """The figures as a table: a column for the held-out photos and one for each test source."""
+    """Return the metrics as a table with a column for each set of photos."""
     columns = {"held-out photos": details.get("metrics", {}), **details.get("tests", {})}
     columns = {title: figures for title, figures in columns.items() if figures}
     if not columns:
@@ -89,7 +89,7 @@ def _figure(value: Any) -> str:
 
 
 def _picture(file: str, content: bytes, text: str) -> None:
-    with TemporaryDirectory() as folder:  # Gradio makes a copy of its own
+    with TemporaryDirectory() as folder:  # Gradio makes a copy
         path = Path(folder) / file
         path.write_bytes(content)
         gr.Image(
@@ -104,7 +104,7 @@ def _picture(file: str, content: bytes, text: str) -> None:
 
 
 def _names(config: ModelConfig) -> str:
-    """Every class in a table that a box above it filters."""
+    """Return every class in a table with a search box."""
     botanical = bool(config.descriptions)
     rows = "".join(
         f"<tr><th scope='row'>{escape(label)}</th>"
@@ -118,10 +118,10 @@ def _names(config: ModelConfig) -> str:
 <div class="long" tabindex="0" role="region" aria-label="{heading}"><table>{rows}</table></div>"""
 
 
-@_or_nothing
+@_empty_if_malformed
 def _named(details: Mapping[str, Any], label: str) -> str:
     found = details["per_class"][label]
-    return f"{round(found['recall'] * found['photos'])} of {found['photos']} photos named"
+    return f"{round(found['recall'] * found['photos'])} of {found['photos']} photos correct"
 
 
 def _code(name: str) -> str:
@@ -133,9 +133,9 @@ print(answer.label, answer.probability)
 """
 
 
-@_or_nothing
+@_empty_if_malformed
 def _origin(details: Mapping[str, Any]) -> str:
-    """What it was trained on, and whose photos these are."""
+    """Return the training data and its licences."""
     lines = []
     if "train" in details:
         lines.append(f"Trained on {_photos(details['train'])}.")

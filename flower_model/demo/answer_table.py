@@ -1,7 +1,8 @@
-"""Many photos' answers: as they come, as table rows, and as CSV that a spreadsheet may open."""
+"""Predictions for many uploads, and their CSV."""
 
 import csv
 import io
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from flower_model.prediction import Prediction
 from flower_model.results.rows import flatten, make_row
 
 THUMBNAIL_SIDE = 240  # pixels
+CONCURRENT_BATCHES = 2
+_SLOTS = threading.BoundedSemaphore(CONCURRENT_BATCHES)  # bounds memory, over all endpoints
 # The columns of the command's CSV, and the botanical name.
 COLUMNS = (
     *("photo", "error", "label", "botanical_name", "probability", "is_flower"),
@@ -28,12 +31,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one upload.
+    """Result for one upload.
 
     Attributes:
-        name: Of the file.
-        answer: The prediction, or why there is none.
-        thumbnail: A small square picture; None if the file is no photo or none was asked for.
+        name: File name.
+        answer: The prediction, or the error that prevented it.
+        thumbnail: Small square picture; None for an error or if not requested.
     """
 
     name: str
@@ -41,34 +44,37 @@ class Row:
     thumbnail: Image.Image | None = None
 
 
-def name_all(
+def classify_uploads(
     model: FlowerClassifier, uploads: Sequence[Upload], *, thumbnails: bool = False
 ) -> Iterator[Row]:
-    """Names the flower in every upload, in the order given; what can't be opened gets its reason."""
-    small: dict[int, Image.Image] = {}
+    """Yield a row for each upload, in order; photos that can't be opened get their error."""
+    pending: dict[int, Image.Image] = {}
 
     def to_pixels(number: int) -> np.ndarray:
-        # Read in the stream's threads: only as many files are in memory as are being opened.
+        # Read in the prefetch threads, so that only the files being decoded are in memory.
         data = uploads[number].read()
         pixels = model.to_pixels(data)
         if thumbnails:
-            small[number] = _thumbnail(data)
+            pending[number] = _thumbnail(data)
         return pixels
 
-    def answer_batch(pixels: np.ndarray) -> list[Prediction]:
+    def classify_batch(pixels: np.ndarray) -> list[Prediction]:
         return model.to_predictions(model.runtime(pixels))
 
     numbers = range(len(uploads))
-    with closing(predict_batches(numbers, to_pixels, answer_batch, batch_size=32)) as answers:
+    with (
+        _SLOTS,
+        closing(predict_batches(numbers, to_pixels, classify_batch, batch_size=32)) as answers,
+    ):
         for number, answer in zip(numbers, answers, strict=True):
-            yield Row(uploads[number].name, answer, small.pop(number, None))
+            yield Row(uploads[number].name, answer, pending.pop(number, None))
 
 
 def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
-    """All rows as CSV with a header; probabilities are in [0, 1].
+    """Return all rows as CSV with a header; probabilities are in [0, 1].
 
     Args:
-        rows: What became of each upload.
+        rows: Results.
         descriptions: Label -> botanical name.
     """
     buffer = io.StringIO()
@@ -77,11 +83,11 @@ def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
     for row in rows:
         cells = flatten(make_row(row.name, row.answer), top_k=3)
         cells["botanical_name"] = descriptions.get(cells["label"])
-        writer.writerow({column: _harmless(cell) for column, cell in cells.items()})
+        writer.writerow({column: _neutralize(cell) for column, cell in cells.items()})
     return buffer.getvalue()
 
 
-def _harmless(cell: Any) -> Any:
+def _neutralize(cell: Any) -> Any:
     # Spreadsheets would run such a cell, for example a file name, as a formula.
     is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{cell}" if is_formula else cell

@@ -1,4 +1,4 @@
-"""The second tab: many photos or a zip in; a gallery, a table and a CSV file out."""
+"""Tab "Many photos": photos or zip archives in; a gallery, a table and a CSV file out."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,22 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.answer_table import Row, csv_text, name_all
-from flower_model.demo.server.request_log import answering
+from flower_model.demo.answer_card import percent
+from flower_model.demo.answer_table import CONCURRENT_BATCHES, Row, classify_uploads, csv_text
+from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
-from flower_model.demo.wording import percent
 from flower_model.errors import ImageError
 
-# Questions answered at the same time, as in `identify`.
-MANY_AT_ONCE: dict[str, Any] = {"concurrency_id": "many photos", "concurrency_limit": 2}
-HEADINGS = ("File", "Name", "Botanical name", "Sure", "Or else")
+# Requests of many photos processed at the same time, by the page and the API together.
+MANY_PHOTOS: dict[str, Any] = {
+    "concurrency_id": "many photos",
+    "concurrency_limit": CONCURRENT_BATCHES,
+}
+HEADINGS = ("File", "Name", "Botanical name", "Probability", "Alternatives")
 
 
-def many_tab(model: FlowerClassifier) -> None:
-    """Builds the tab; called inside it."""
+def batch_tab(model: FlowerClassifier) -> None:
+    """Build the tab inside the current `gr.Tab`."""
     files = gr.File(
         label=f"Photos, or a zip of photos: up to {MAX_PHOTOS}",
         file_count="multiple",
@@ -43,15 +46,15 @@ def many_tab(model: FlowerClassifier) -> None:
         table = gr.HTML(elem_id="table")
         download = gr.HTML(elem_id="csv")
 
-    def name_photos(uploads: list[Any] | None, progress: gr.Progress = _PROGRESS) -> Any:
+    def identify_photos(uploads: list[Any] | None, progress: gr.Progress = _PROGRESS) -> Any:
         if not uploads:
             return {summary: "", results: gr.update(visible=False)}
         rows: list[Row] = []
-        with answering("page: many", notice) as asked, open_uploads(uploads) as photos:
-            asked.photos = len(photos)
-            for row in name_all(model, photos, thumbnails=True):
+        with log_request("page: many", notice) as record, open_uploads(uploads) as photos:
+            record.photos = len(photos)
+            for row in classify_uploads(model, photos, thumbnails=True):
                 rows.append(row)
-                progress((len(rows), len(photos)), desc="Naming", unit="photos")
+                progress((len(rows), len(photos)), desc="Identifying", unit="photos")
         return {
             summary: _summary(rows),
             results: gr.update(visible=True),
@@ -61,13 +64,13 @@ def many_tab(model: FlowerClassifier) -> None:
         }
 
     files.change(
-        name_photos,
+        identify_photos,
         files,
         [summary, results, gallery, table, download],
         preprocess=False,
         api_visibility="private",
         show_progress_on=summary,
-        **MANY_AT_ONCE,
+        **MANY_PHOTOS,
     )
 
 
@@ -77,7 +80,7 @@ _PROGRESS = gr.Progress()
 def _summary(rows: Sequence[Row]) -> str:
     failed = [row for row in rows if isinstance(row.answer, ImageError)]
     named = len(rows) - len(failed)
-    text = f"<p><b>{named}</b> {'photo' if named == 1 else 'photos'} named."
+    text = f"<p><b>{named}</b> {'photo' if named == 1 else 'photos'} identified."
     if not failed:
         return text + "</p>"
     items = "".join(
@@ -120,8 +123,8 @@ def _cells(row: Row, descriptions: Mapping[str, str]) -> str:
 
 
 def _download(text: str) -> str:
-    # In the page itself, so that no file with visitors' file names stays on the server. The mark
-    # at its start tells Excel that it is UTF-8.
+    # Inline, so that no file with visitors' file names is stored on the server. Excel recognises
+    # UTF-8 by the byte-order mark.
     content = base64.b64encode(("\ufeff" + text).encode()).decode()
     return (
         f"<a href='data:text/csv;charset=utf-8;base64,{content}' download='flowers.csv'>"

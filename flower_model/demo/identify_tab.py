@@ -1,4 +1,4 @@
-"""The first tab: one photo in, its flower's name out, and where in the photo the model saw it."""
+"""Tab "Identify": one photo in, the name of its flower and a heatmap out."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,24 +6,27 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.demo.heatmap import looked_at
-from flower_model.demo.inference import TOP_K, Finder
-from flower_model.demo.server.request_log import answering
+from flower_model.demo.answer_card import headline, no_flower
+from flower_model.demo.cam_figure import cam_figure
+from flower_model.demo.identifier import CONCURRENT_PHOTOS, TOP_K, PhotoIdentifier
+from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import notice, read_upload
-from flower_model.demo.wording import headline, no_flower
 
 WAITING = "<p class='waiting'>Its name will appear here.</p>"
-# Photos opened and answered at the same time, by the page and the API together: Gradio counts by id.
-AT_ONCE: dict[str, Any] = {"concurrency_id": "one photo", "concurrency_limit": 16}
+# Gradio applies the limit to all events with the same id, so to the page and the API together.
+ONE_PHOTO: dict[str, Any] = {
+    "concurrency_id": "one photo",
+    "concurrency_limit": CONCURRENT_PHOTOS,
+}
 HIDDEN, SHOWN = gr.update(visible=False), gr.update(visible=True)
 
-# Screen readers say what changes in a status region.
-SPEAK = "element.setAttribute('role', 'status')"
+# Screen readers announce changes in a status region.
+ANNOUNCE = "element.setAttribute('role', 'status')"
 
 
-def identify_tab(find: Finder) -> None:
-    """Builds the tab; called inside it."""
-    model = find.model
+def identify_tab(identify: PhotoIdentifier) -> None:
+    """Build the tab inside the current `gr.Tab`."""
+    model = identify.model
     with gr.Row():
         with gr.Column():
             photo = gr.Image(
@@ -36,7 +39,7 @@ def identify_tab(find: Finder) -> None:
                 elem_id="photo",
             )
         with gr.Column():
-            answer = gr.HTML(WAITING, elem_id="answer", js_on_load=SPEAK)
+            answer = gr.HTML(WAITING, elem_id="answer", js_on_load=ANNOUNCE)
             anyway = gr.Button("Show its guesses anyway", visible=False)
             top = gr.Label(
                 label="Most probable",
@@ -60,25 +63,25 @@ def identify_tab(find: Finder) -> None:
         return {answer: WAITING, anyway: HIDDEN, top: HIDDEN, looked: HIDDEN}
 
     def show_answer(upload: Any) -> dict[Any, Any]:
-        if upload is None:  # the photo was taken away again
+        if upload is None:  # the photo was removed
             return no_answer()
-        with answering("page: identify", notice) as asked:
-            asked.photos = 1
+        with log_request("page: identify", notice) as record:
+            record.photos = 1
             return answered(read_upload(upload))
 
     def answered(data: bytes) -> dict[Any, Any]:
-        found = find(data)
-        says_no = found.answer.is_flower is False
+        found = identify(data)
+        says_no = found.prediction.is_flower is False
         words = (
-            no_flower(found.answer)
+            no_flower(found.prediction)
             if says_no
-            else headline(found.answer, model.config.descriptions)
+            else headline(found.prediction, model.config.descriptions)
         )
-        figure = looked_at(data, model.photo_transform, found.maps) if found.maps else ""
+        figure = cam_figure(data, model.photo_transform, found.maps) if found.maps else ""
         return {
             answer: words,
             anyway: gr.update(visible=says_no),
-            top: gr.update(value=dict(found.answer.top), visible=not says_no),
+            top: gr.update(value=dict(found.prediction.top), visible=not says_no),
             looked: gr.update(value=figure, visible=not says_no),
         }
 
@@ -91,10 +94,10 @@ def identify_tab(find: Finder) -> None:
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=answer,
-        **AT_ONCE,
+        **ONE_PHOTO,
     )
-    # A file that can't be opened goes, and takes the last photo's answer with it: both here, since the
-    # page now and then drops the change that follows a failure.
+    # A file that can't be opened is removed together with the previous answer. Both here, because
+    # Gradio's page sometimes drops the change event that follows a failure.
     shown.failure(
         lambda: no_answer() | {photo: None}, None, [photo, answer, anyway, top, looked], **quiet
     )
@@ -102,7 +105,7 @@ def identify_tab(find: Finder) -> None:
 
 
 def sample_photos() -> dict[str, str]:
-    """What scikit-learn's two sample photos show -> their paths; empty where it is not installed."""
+    """Return caption -> path of scikit-learn's sample photos; empty if it is not installed."""
     sklearn = find_spec("sklearn")  # importing it would take a second
     if sklearn is None or sklearn.origin is None:
         return {}

@@ -1,4 +1,4 @@
-"""Many visitors, one network: their photos share passes."""
+"""Dynamic micro-batching: concurrent requests share forward passes."""
 
 import queue
 import threading
@@ -13,24 +13,26 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class StuckError(FlowerModelError):
-    """A pass takes so long that it will hardly end: the process has to be started anew."""
+class InferenceTimeoutError(FlowerModelError):
+    """A forward pass has hung; the process has to be restarted."""
+
+    def __init__(self) -> None:
+        super().__init__("The model is not responding. Try again in a few minutes.")
 
 
-class SharedPasses(Generic[Item, Result]):
-    """Turns a function of a batch into one of an item, to be called from many threads at once.
+class MicroBatcher(Generic[Item, Result]):
+    """Turn a function of a batch into a thread-safe function of one item.
 
-    Items that arrive while a pass runs go into the next one together; nobody waits for others to
-    come. Gradio's own `batch=True` would do the same, but there one visitor's unreadable upload
-    fails all the visitors of the batch.
+    Items that arrive during a forward pass form the next batch; no item waits for a batch to fill.
+    Gradio's `batch=True` is not used because one unreadable upload fails its whole batch.
 
     Args:
-        run: The function of a batch.
-        max_batch_size: Of items.
-        patience: Seconds after which a caller is told that the pass is stuck.
+        run: Function of a batch; returns one result per item.
+        max_batch_size: Items per batch.
+        timeout: Seconds after which a caller stops waiting.
 
     Example:
-        >>> square = SharedPasses(lambda batch: [item**2 for item in batch])
+        >>> square = MicroBatcher(lambda batch: [item**2 for item in batch])
         >>> square(3)
         9
     """
@@ -39,59 +41,55 @@ class SharedPasses(Generic[Item, Result]):
         self,
         run: Callable[[list[Item]], Sequence[Result]],
         max_batch_size: int = 16,
-        patience: float = 60,
+        timeout: float = 60,
     ) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
-        self._patience = patience
-        self._arrived: queue.SimpleQueue[tuple[Item, Future[Result]]] = queue.SimpleQueue()
-        self._began: float | None = None  # the pass that runs now
-        # A thread of its own, so that no caller is held by a pass that never ends.
-        threading.Thread(target=self._work, name="passes", daemon=True).start()
+        self._timeout = timeout
+        self._pending: queue.SimpleQueue[tuple[Item, Future[Result]]] = queue.SimpleQueue()
+        self._batch_started: float | None = None
+        # Batches run in a dedicated thread, so that a hung forward pass blocks no caller.
+        threading.Thread(target=self._work, name="micro-batcher", daemon=True).start()
 
     def __call__(self, item: Item) -> Result:
-        """The item's result, or whatever the pass that it was in has raised.
+        """Return the result for one item; errors raised by its batch propagate.
 
         Raises:
-            StuckError: If a pass does not end.
+            InferenceTimeoutError: If the forward pass does not finish in time.
         """
-        began = self._began
-        if began is not None and time.monotonic() - began > self._patience:
-            raise _stuck()
-        result: Future[Result] = Future()
-        self._arrived.put((item, result))
+        started = self._batch_started
+        if started is not None and time.monotonic() - started > self._timeout:
+            raise InferenceTimeoutError
+        future: Future[Result] = Future()
+        self._pending.put((item, future))
         try:
-            return result.result(self._patience)
+            return future.result(self._timeout)
         except TimeoutError:
-            if result.done():  # the pass itself has raised it
+            if future.done():  # the batch function itself raised it
                 raise
-            result.cancel()
-            raise _stuck() from None
+            future.cancel()
+            raise InferenceTimeoutError from None
 
     def _work(self) -> None:
         while True:
-            batch = [self._arrived.get()]
-            while len(batch) < self._max_batch_size and not self._arrived.empty():
-                batch.append(self._arrived.get())
-            # Who has given up needs no answer; who stays can't give up any more.
+            batch = [self._pending.get()]
+            while len(batch) < self._max_batch_size and not self._pending.empty():
+                batch.append(self._pending.get())
+            # Skips cancelled requests; from here on none of the others can be cancelled.
             batch = [entry for entry in batch if entry[1].set_running_or_notify_cancel()]
             if batch:
-                self._began = time.monotonic()
-                self._pass(batch)
-                self._began = None
+                self._batch_started = time.monotonic()
+                self._run_batch(batch)
+                self._batch_started = None
 
-    def _pass(self, batch: list[tuple[Item, Future[Result]]]) -> None:
+    def _run_batch(self, batch: list[tuple[Item, Future[Result]]]) -> None:
         try:
             results = self._run([item for item, _ in batch])
             answered = list(zip(batch, results, strict=True))
-        # Not caught, any error would end the one thread that answers, and leave the callers waiting.
-        except BaseException as error:  # noqa: BLE001  # each caller raises it from its future
+        # An uncaught error would end the only worker thread and leave every caller waiting.
+        except BaseException as error:  # noqa: BLE001  # re-raised in each caller by its future
             for _, future in batch:
                 future.set_exception(error)
             return
-        for (_, future), value in answered:
-            future.set_result(value)
-
-
-def _stuck() -> StuckError:
-    return StuckError("The model does not answer just now: try again in some minutes.")
+        for (_, future), result in answered:
+            future.set_result(result)

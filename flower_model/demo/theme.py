@@ -1,4 +1,4 @@
-"""How the page looks, and how build_demo's page wants to be launched."""
+"""Look of the page: options of `gr.mount_gradio_app`."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import gradio as gr
 
 TITLE = "What flower is this?"
 
-_HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 
-# Fonts of the reader's own system: the page asks nobody but its server for anything.
+# System fonts: the page loads nothing from other servers.
 _THEME = gr.themes.Default(
     primary_hue="rose",
     neutral_hue="stone",
@@ -32,22 +32,19 @@ _THEME = gr.themes.Default(
     stat_background_fill_dark="*primary_500",
 )
 
-_HEAD = (
-    '<meta name="description" content="Show it a photo of a flower and it tells you its name, '
-    'how sure it is, and what it looked at.">'
-)
+DESCRIPTION = "Identify the flower in a photo, with its probability and what the model saw."
 
-# `build_demo(model, name).launch(**PAGE)`
 PAGE: dict[str, Any] = {
     "theme": _THEME,
-    "css": (_HERE / "style.css").read_text(encoding="utf-8"),
-    "js": (_HERE / "page.js").read_text(encoding="utf-8"),
-    "head": _HEAD,
-    "favicon_path": str(_HERE / "icon.svg"),
+    "css": (STATIC / "style.css").read_text(encoding="utf-8"),
+    "js": (STATIC / "page.js").read_text(encoding="utf-8"),
+    "head": f'<meta name="description" content="{DESCRIPTION}">',
+    "favicon_path": str(STATIC / "icon.svg"),
     "footer_links": ["api"],
     "run_history": False,
     "enable_monitoring": False,
-    "state_session_capacity": 100,  # nothing of ours is kept, and Gradio's 10,000 take gigabytes
+    "pwa": True,  # can be installed as an app
     "ssr_mode": False,
+    "mcp_server": False,
     "max_file_size": "100mb",
 }

@@ -1,6 +1,7 @@
-"""Files that visitors send: photos, and zips of photos, read in memory and never trusted."""
+"""Uploaded photos and zip archives of photos, read in memory and never trusted."""
 
 import base64
+import binascii
 import io
 import stat
 import zipfile
@@ -15,23 +16,25 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
+from flower_model.demo.zip_names import readable_names
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.system.files import read_at_most
 
-MAX_PHOTOS = 500  # in one go
-MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip
-MAX_ZIP_LIST = 2_000_000  # bytes of a zip's list of what it holds: 500 photos need a tenth
-MAX_ZIP_BYTES = 1_000_000_000  # of all that the zips of one question unpack to
+MAX_PHOTOS = 500  # per request
+MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip archive
+MAX_DIRECTORY_BYTES = 2_000_000  # of a zip's central directory; 500 photos need a tenth
+MAX_UNPACKED_BYTES = 1_000_000_000  # of all zip archives in a request
+SEND_A_FILE = "Send the photo as a file, for example: curl -F photo=@photo.jpg HOST/api/identify"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A photo that has come, but may not be one.
+    """An uploaded file that should be a photo.
 
     Attributes:
-        name: The file's name on the visitor's computer: text, never to be used as a path.
-        read: Gives its bytes; raises ImageError if they can't be had. May be called in a thread.
-        unpacked: Bytes that it unpacks to, if it lies in a zip.
+        name: File name on the client's computer; text, never used as a path.
+        read: Returns the bytes; raises ImageError if they are not available. Thread-safe.
+        unpacked: Unpacked size in bytes of a zip member, otherwise 0.
     """
 
     name: str
@@ -41,150 +44,179 @@ class Upload:
 
 @contextmanager
 def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
-    """Lists the photos among uploaded files, those in zips too.
+    """List the photos among uploaded files, including those in zip archives.
 
-    Only regular, visible members of a zip count, and they are unpacked in memory, each when it is
-    read: whatever their names, nothing is written. A zip that can't be used is one upload that raises.
+    Only regular, visible members of an archive are listed. They are unpacked in memory when read;
+    nothing is written to disk. An unusable archive is listed as one upload that raises.
 
     Args:
-        files: As Gradio gives them, {"path": …, "orig_name": …, …}, or texts as an MCP client sends
-            them in a list: addresses, or "data:…;base64,…".
+        files: Gradio's file objects {"path": …, "orig_name": …, …}, or base64 text.
 
     Raises:
-        FlowerModelError: If there are more than `MAX_PHOTOS`.
+        FlowerModelError: If there are more than `MAX_PHOTOS` photos.
     """
     with ExitStack() as archives:
         uploads: list[Upload] = []
-        for number, sent in enumerate(files, start=1):
-            left = MAX_ZIP_BYTES - sum(upload.unpacked for upload in uploads)
-            uploads += _uploads(sent, f"photo {number}", archives, left)
+        for number, file in enumerate(files, start=1):
+            left = MAX_UNPACKED_BYTES - sum(upload.unpacked for upload in uploads)
+            uploads += _list_photos(file, f"photo {number}", archives, left)
             if len(uploads) > MAX_PHOTOS:
                 raise FlowerModelError(
-                    f"These are more than {MAX_PHOTOS} photos: send them in several parts."
+                    f"A request may contain at most {MAX_PHOTOS} photos. Send them in parts."
                 )
         yield uploads
 
 
 def read_upload(file: Any) -> bytes:
-    """The bytes of an uploaded file.
+    """Return the bytes of a file that Gradio has received.
 
     Raises:
-        ImageError: If it is not there, or is not one that came through Gradio's upload.
+        ImageError: If it was not uploaded, or has expired.
     """
     try:
-        return read_at_most(Path(_checked(file).path), MAX_PHOTO_BYTES)  # more, open_image refuses
+        path = _validated(file).path
+        return read_at_most(Path(path), MAX_PHOTO_BYTES)  # open_image refuses more
     except (OSError, ValueError):
-        raise _not_arrived() from None
+        raise _not_a_file(file) from None
 
 
-def _uploads(sent: Any, number: str, archives: ExitStack, left: int) -> list[Upload]:
-    if isinstance(sent, str):
-        return [Upload(number, partial(_decode, sent))]
+def decode_photo(text: str) -> bytes:
+    """Return the bytes of a base64-encoded photo, with or without a "data:" prefix.
+
+    Raises:
+        ImageError: If the text is a URL or is not base64.
+    """
+    if "://" in text[:4096].partition(",")[0]:
+        raise ImageError("URLs are not fetched. Send the photo itself, base64-encoded.")
+    content = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        file = _checked(sent)
-    except ValueError:
-        return [_refused(number, _not_arrived())]
-    name = file.orig_name or Path(file.path).name
-    if name.lower().endswith(".zip"):
-        return _zipped(name, file.path, archives, left)
-    return [Upload(name, partial(read_upload, sent))]
+        return base64.b64decode("".join(content.split()), validate=True)
+    except (ValueError, binascii.Error):
+        raise ImageError("The text is not a photo. Send the photo base64-encoded.") from None
 
 
-def _checked(sent: Any) -> FileData:
-    # Gradio has checked the path of whatever carries its mark, and of nothing else.
-    return FileData.model_validate(sent, context={"validate_meta": True})
-
-
-def _decode(address: str) -> bytes:
-    """What an MCP client means by a text; for a single file, but not in a list, Gradio reads it."""
-    start, _, content = address.partition(",")
-    if "://" in start:
-        raise ImageError("Send the photo itself: nothing is fetched from an address.")
-    if not start.startswith("data:"):
-        raise _not_arrived()
+def not_a_photo(data: bytes) -> ImageError | None:
+    """Return the error for text in place of a photo, None if the bytes are not text."""
     try:
-        return base64.b64decode(content, validate=True)
-    except ValueError:
-        raise _not_arrived() from None
-
-
-def _not_arrived() -> ImageError:
-    return ImageError("The photo did not arrive: send it again.")
+        text = data[:1000].decode("ascii").strip()
+    except UnicodeDecodeError:
+        return None
+    if not text or "\0" in text:
+        return None
+    if text.startswith(("{", "[")):
+        return ImageError(f"A photo is needed, not JSON. {SEND_A_FILE}")
+    return _not_a_file(text)
 
 
 def notice(error: FlowerModelError) -> gr.Error:
-    """What a visitor sees of an error; Gradio shows a notice as HTML."""
+    """Return an error as the page shows it; Gradio renders the text as HTML."""
     return gr.Error(escape(str(error), quote=False), print_exception=False)
 
 
-def _zipped(name: str, path: str, archives: ExitStack, left: int) -> list[Upload]:
-    """The members of a zip, if they unpack to no more bytes than are `left`."""
+def _list_photos(file: Any, number: str, archives: ExitStack, left: int) -> list[Upload]:
+    if isinstance(file, str):
+        return [Upload(number, partial(decode_photo, file))]
+    try:
+        checked = _validated(file)
+    except ValueError:
+        return [_unreadable(number, _not_a_file(file))]
+    name = checked.orig_name or Path(checked.path).name
+    if name.lower().endswith(".zip"):
+        return _list_members(name, checked.path, archives, left)
+    return [Upload(name, partial(read_upload, file))]
+
+
+def _validated(file: Any) -> FileData:
+    # Gradio has checked the paths of objects with its mark, and of no others.
+    marked = isinstance(file, dict) and isinstance(file.get("meta"), dict)
+    if not marked:
+        raise ValueError
+    return FileData.model_validate(file, context={"validate_meta": True})
+
+
+def _not_a_file(sent: Any) -> ImageError:
+    """Return the error for something that is not an uploaded file."""
+    if isinstance(sent, dict) and isinstance(sent.get("path"), str) and sent.get("meta"):
+        return ImageError("The photo did not arrive. Send it again.")
+    address = sent.get("url") if isinstance(sent, dict) else sent
+    if isinstance(address, str) and "://" in address[:4096]:
+        return ImageError(f"URLs are not fetched. {SEND_A_FILE}")
+    kind = {str: "text", dict: "a JSON object", list: "a list", type(None): "null"}
+    return ImageError(f"A photo is needed, not {kind.get(type(sent), 'a number')}. {SEND_A_FILE}")
+
+
+def _list_members(name: str, path: str, archives: ExitStack, left: int) -> list[Upload]:
+    """Return the photos of a zip archive, provided they unpack to at most `left` bytes."""
     try:
         file = archives.enter_context(_ZipFile(path))
         archive = archives.enter_context(zipfile.ZipFile(file))
-        file.most = None
-        members = [member for member in archive.infolist() if _is_file(member)]
-    except Exception:  # noqa: BLE001  # zipfile raises whatever a damaged list makes it raise
-        error = ImageError(f"'{name}' is damaged or no zip file: make it again.")
-        return [_refused(name, error)]
-    if sum(member.file_size for member in members) > left:
-        limit = MAX_ZIP_BYTES // 1_000_000_000
-        what = "unpacks" if left == MAX_ZIP_BYTES else "and the zips before it unpack"
-        error = ImageError(f"'{name}' {what} to more than {limit} GB: send its photos in parts.")
-        return [_refused(name, error)]
+        file.limit = None
+        everything = archive.infolist()
+        members = [
+            (text, member)
+            for text, member in zip(readable_names(everything), everything, strict=True)
+            if _is_visible_file(text, member)
+        ]
+    except Exception:  # noqa: BLE001  # a damaged directory makes zipfile raise almost anything
+        error = ImageError(f"'{_shorten(name)}' is damaged or not a zip archive. Create it again.")
+        return [_unreadable(name, error)]
+    if sum(member.file_size for _, member in members) > left:
+        limit = MAX_UNPACKED_BYTES // 1_000_000_000
+        subject = "unpacks" if left == MAX_UNPACKED_BYTES else "and the archives before it unpack"
+        error = ImageError(
+            f"'{_shorten(name)}' {subject} to more than {limit} GB. Send it in parts."
+        )
+        return [_unreadable(name, error)]
     if not members:
-        return [_refused(name, ImageError(f"'{name}' holds no files."))]
+        return [_unreadable(name, ImageError(f"'{_shorten(name)}' contains no files."))]
     return [
-        Upload(member.filename, partial(_unpack, archive, member), member.file_size)
-        for member in members
+        Upload(text, partial(_unpack, archive, member, text), member.file_size)
+        for text, member in members
     ]
 
 
 class _ZipFile(io.FileIO):
-    """A zip whose list of members is not read if it is longer than any of `MAX_PHOTOS` photos.
+    """File that refuses to read an oversized central directory.
 
-    Python makes an object of each, which takes a second for 50,000.
+    Python creates an object per member, which takes a second for 50,000.
     """
 
-    most: int | None = MAX_ZIP_LIST  # bytes in one read
+    limit: int | None = MAX_DIRECTORY_BYTES  # per read
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.most is not None and size is not None and size > self.most:
-            raise zipfile.BadZipFile("too long a list")
+        if self.limit is not None and size is not None and size > self.limit:
+            raise zipfile.BadZipFile("central directory too long")
         return super().read(size) or b""
 
 
-def _is_file(member: zipfile.ZipInfo) -> bool:
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the zip was not made on Unix
-    parts = member.filename.split("/")
-    # macOS adds a hidden twin of every file, under __MACOSX/.
+def _is_visible_file(name: str, member: zipfile.ZipInfo) -> bool:
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive was not made on Unix
+    parts = name.split("/")
+    # macOS adds a hidden twin of every file under __MACOSX/.
     hidden = parts[0] == "__MACOSX" or parts[-1].startswith(".")
-    return not member.is_dir() and kind in (0, stat.S_IFREG) and not hidden
+    return not name.endswith("/") and kind in (0, stat.S_IFREG) and not hidden
 
 
-def _shown(name: str) -> str:
-    # A zip's names may have 65,535 letters, and lines.
-    line = " ".join(name.split())
-    return line if len(line) <= 200 else f"…{line[-200:]}"
+def _shorten(name: str) -> str:
+    line = " ".join(name.split())  # a member's name may have 65,535 characters and line breaks
+    return line if len(line) <= 100 else f"…{line[-100:]}"
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
     try:
         with archive.open(member) as file:
-            data = file.read(MAX_PHOTO_BYTES + 1)  # its header may lie about its size
+            data = file.read(MAX_PHOTO_BYTES + 1)  # the size in the directory may be wrong
     except Exception:  # noqa: BLE001  # a password, a bad checksum, an unknown or broken compression
         raise ImageError(
-            f"'{_shown(member.filename)}' can't be unpacked: it is damaged or has a password."
+            f"'{_shorten(name)}' can't be unpacked: it is damaged or has a password."
         ) from None
     if len(data) > MAX_PHOTO_BYTES:
         limit = MAX_PHOTO_BYTES // 1_000_000
-        raise ImageError(
-            f"'{_shown(member.filename)}' is larger than {limit} MB: make it smaller first."
-        )
+        raise ImageError(f"'{_shorten(name)}' is larger than {limit} MB. Reduce its size.")
     return data
 
 
-def _refused(name: str, error: ImageError) -> Upload:
+def _unreadable(name: str, error: ImageError) -> Upload:
     def read() -> bytes:
         raise error
 

@@ -1,5 +1,6 @@
-"""python app.py: one line when it serves, one sentence when it can't, a clean end."""
+"""python app.py: addresses, options, errors in one sentence, public link and clean shutdown."""
 
+import base64
 import platform
 import shutil
 import signal
@@ -12,14 +13,15 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from flower_model.cli.common import WEIGHTS
+from tests.support.api_clients import call_tool
 from tests.support.commands import ROOT, assert_one_sentence, free_port
 
 NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
 
-def test_it_prints_one_line_and_stops_cleanly(serve_app, tiny_folder):
+def test_the_address_is_printed_and_ctrl_c_ends_the_server(serve_app, tiny_folder):
     served = serve_app("--model", tiny_folder)
-    assert served.lines == [f"The page is at {served.url} (Ctrl-C stops it)."]
+    assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
     served.process.send_signal(signal.SIGINT)
     code, errors = served.stop()
     assert code == 0 and errors == ""
@@ -43,19 +45,56 @@ def test_it_listens_on_an_ipv6_address(serve_app, tiny_folder, host):
     assert httpx.get(served.url).status_code == 200
 
 
-def test_behind_a_proxy_for_the_world_outside_it_starts(serve_app, tiny_folder):
+def test_the_page_starts_with_an_http_proxy(serve_app, tiny_folder):
     nowhere = "http://127.0.0.1:9"
     served = serve_app("--model", tiny_folder, HTTP_PROXY=nowhere, http_proxy=nowhere, no_proxy="")
-    assert served.lines == [f"The page is at {served.url} (Ctrl-C stops it)."]
+    assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"all_proxy": "socks://127.0.0.1:9", "ALL_PROXY": "socks://127.0.0.1:9"},
+        {"NO_PROXY": "localhost,::1,[fe80::1]", "http_proxy": "http://127.0.0.1:9"},
+        {"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": "/nowhere"},
+        {"https_proxy": "ftp://proxy", "GRADIO_NUM_PORTS": "many"},
+    ],
+    ids=["socks proxy", "IPv6 in NO_PROXY", "missing certificates", "unknown scheme"],
+)
+def test_the_page_starts_with_unusable_network_variables(serve_app, tiny_folder, variables):
+    served = serve_app("--model", tiny_folder, **variables)
+    assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
+    assert served.stop() == (0, "")
+
+
+@pytest.mark.parametrize("port", ["abc", "78,60", "-1", "0", "99999"])
+def test_a_bad_port_variable_is_named_in_one_sentence(run_script, port):
+    result = run_script("app.py", GRADIO_SERVER_PORT=port)
+    assert_one_sentence(result, "GRADIO_SERVER_PORT", f"'{port}'")
+
+
+def test_the_port_can_come_from_the_environment(run_script, tiny_folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = run_script("app.py", "--model", tiny_folder, GRADIO_SERVER_PORT=port)
+    assert_one_sentence(result, port, "in use")
+
+
+def test_all_interfaces_print_an_address_for_this_computer(serve_app, tiny_folder):
+    served = serve_app("--model", tiny_folder, "--host", "0.0.0.0", host="localhost")
+    assert served.lines[0] == f"The page is at {served.url} (press Ctrl-C to stop)."
+    assert httpx.get(served.url).status_code == 200
 
 
 @pytest.fixture(scope="module")
 def guarded(serve_app, tiny_folder):
-    options = ["--auth", "flora:s3:cret", "--root-path", "/demo", "--max-size", "100kb"]
+    options = ["--auth", "flora:s3:cret", "--root-path", "/demo", "--max-size", "100kb", "--mcp"]
     return serve_app("--model", tiny_folder, *options)
 
 
-def test_auth_lets_in_only_who_knows_the_password(guarded, tmp_path):
+def test_auth_requires_the_password(guarded, tmp_path):
     assert httpx.get(guarded.url + "config").status_code == 401
     small = tmp_path / "small.jpg"
     Image.new("RGB", (64, 64), "red").save(small)
@@ -63,7 +102,27 @@ def test_auth_lets_in_only_who_knows_the_password(guarded, tmp_path):
     assert client.predict(handle_file(small), api_name="/identify")["label"]
 
 
-def test_behind_a_proxy_every_address_has_the_root_path(guarded):
+def test_auth_protects_the_rest_api_and_mcp(guarded, tmp_path):
+    photo = tmp_path / "small.jpg"
+    Image.new("RGB", (64, 64), "red").save(photo)
+    content = photo.read_bytes()
+    refused = httpx.post(f"{guarded.url}api/identify", content=content)
+    assert refused.status_code == 401 and refused.headers["WWW-Authenticate"].startswith("Basic")
+    assert httpx.post(f"{guarded.url}gradio_api/mcp/", json={}).status_code == 401
+    login = ("flora", "s3:cret")
+    for auth, status in ((login, 200), (("flora", "wrong"), 401)):
+        sent = httpx.post(f"{guarded.url}api/identify", content=content, auth=auth)
+        assert sent.status_code == status
+    with httpx.Client(base_url=guarded.url) as visitor:  # logged in on the page
+        visitor.post("login", data={"username": login[0], "password": login[1]})
+        assert visitor.post("api/identify", content=content).status_code == 200
+    basic = "Basic " + base64.b64encode(b"flora:s3:cret").decode()
+    text = base64.b64encode(content).decode()
+    _, answer = call_tool(guarded, "identify", {"Authorization": basic}, photo=text)
+    assert answer.structuredContent["label"]
+
+
+def test_root_path_is_part_of_every_address(guarded):
     page = httpx.get(guarded.url)
     assert f'"root":"{guarded.url}demo"' in page.text.replace(" ", "")
 
@@ -85,7 +144,7 @@ def test_a_larger_upload_than_max_size_is_refused(guarded):
         (["--auth", ""], ["USER:PASS"]),
         (["--port", "0"], ["between 1 and 65535"]),
         (["--port", "65536"], ["between 1 and 65535"]),
-        (["--host", "192.0.2.1"], ["192.0.2.1", "choose another"]),
+        (["--host", "192.0.2.1"], ["192.0.2.1", "Choose another"]),
         (["--root-path", "demo"], ["--root-path", "/demo", "'demo'"]),
         (["--max-size", "20"], ["--max-size", "20mb", "'20'"]),
         (["--max-size", "0mb"], ["--max-size", "'0mb'"]),
@@ -95,11 +154,11 @@ def test_a_larger_upload_than_max_size_is_refused(guarded):
         (["--rate", "0/minute"], ["--rate"]),
     ],
 )
-def test_a_bad_option_is_told_in_one_sentence(run_script, words, parts):
+def test_a_bad_option_is_reported_in_one_sentence(run_script, words, parts):
     assert_one_sentence(run_script("app.py", "=".join(words)), *parts)
 
 
-def test_a_port_in_use_is_told(run_script, tiny_folder):
+def test_a_port_in_use_is_reported(run_script, tiny_folder):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -119,13 +178,13 @@ def test_unreachable_hub_is_reported(run_script, tmp_path):
     assert_one_sentence(result, "somebody/flowers", "connection to the Hub failed")
 
 
-# A public link. Gradio asks an address on the internet for a share server, or takes the one that
-# GRADIO_SHARE_SERVER_ADDRESS names, and starts the program frpc, which it keeps under HF_HOME.
+# A public link. Gradio gets the share server from the internet or from GRADIO_SHARE_SERVER_ADDRESS,
+# and runs the program frpc, which it keeps under HF_HOME.
 
 
 @pytest.fixture
 def link_service(tmp_path):
-    """`link_service("works")` is an environment in which Gradio finds tests/support/frpc.py as its frpc."""
+    """`link_service("works")` returns an environment in which tests/support/frpc.py replaces frpc."""
 
     def link_service(behaviour):
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(
@@ -146,41 +205,41 @@ def link_service(tmp_path):
     return link_service
 
 
-def test_a_public_link_is_told_and_leads_to_the_page(serve_app, tiny_folder, link_service):
+def test_a_public_link_is_printed_and_leads_to_the_page(serve_app, tiny_folder, link_service):
     served = serve_app("--model", tiny_folder, "--share", **link_service("works"))
-    assert served.next_line() == "Asking Gradio for a public link …"
-    told = served.next_line()
-    assert told.startswith("For a week it is also at https://127.0.0.1:")
-    public = told.rpartition(" ")[2].replace("https", "http")  # the real service adds the TLS
+    assert served.next_line() == "Requesting a public link …"
+    line = served.next_line()
+    assert line.startswith("Public link, valid for a week: https://127.0.0.1:")
+    public = line.rpartition(" ")[2].replace("https", "http")  # the real service adds the TLS
     assert httpx.get(public + "/config").status_code == 200
     code, errors = served.stop()
     assert code == 0 and errors == ""
-    with pytest.raises(httpx.ConnectError):  # the tunnel has gone too
+    with pytest.raises(httpx.ConnectError):  # the tunnel is closed too
         httpx.get(public + "/config")
 
 
 def assert_served_without_a_link(served, flower_photo):
-    assert served.lines == [f"The page is at {served.url} (Ctrl-C stops it)."]
+    assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
     answer = Client(served.url, verbose=False).predict(
         handle_file(flower_photo), api_name="/identify"
     )
     assert answer["label"]
     code, errors = served.stop()
     assert code == 0
-    (told,) = (line for line in errors.splitlines() if not line.startswith("{"))  # no log line
-    assert "There is no public link" in told
-    assert "training.publish MODEL user/repo --space user/demo" in told
+    (message,) = (line for line in errors.splitlines() if not line.startswith("{"))  # no log line
+    assert "No public link" in message
+    assert "training.publish MODEL user/repo --space user/demo" in message
 
 
-def test_a_link_that_is_refused_is_told_and_the_page_served(
+def test_a_refused_link_is_reported_and_the_page_is_served(
     serve_app, tiny_folder, link_service, flower_photo
 ):
-    # GRADIO_SHARE asks for one as --share does.
+    # GRADIO_SHARE requests a link as --share does.
     served = serve_app("--model", tiny_folder, GRADIO_SHARE="True", **link_service("refuses"))
     assert_served_without_a_link(served, flower_photo)
 
 
-def test_without_a_network_there_is_no_link_and_the_page_is_served(
+def test_the_page_is_served_if_the_link_service_is_unreachable(
     serve_app, tiny_folder, flower_photo
 ):
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -188,9 +247,11 @@ def test_without_a_network_there_is_no_link_and_the_page_is_served(
     assert_served_without_a_link(served, flower_photo)
 
 
-def test_it_can_be_stopped_while_it_asks_for_a_link(serve_app, tiny_folder, link_service, tmp_path):
+def test_the_server_can_be_stopped_while_it_requests_a_link(
+    serve_app, tiny_folder, link_service, tmp_path
+):
     served = serve_app("--model", tiny_folder, "--share", **link_service("hangs"))
-    assert served.next_line() == "Asking Gradio for a public link …"
+    assert served.next_line() == "Requesting a public link …"
     deadline = time.monotonic() + 60
     while not (tmp_path / "gradio" / "frpc" / "started").exists():
         assert time.monotonic() < deadline

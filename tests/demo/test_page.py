@@ -1,4 +1,4 @@
-"""The page in a browser: one photo, however it comes, gets its name and what it rests on."""
+"""Tab "Identify" in a browser: a photo, its name and its heatmap."""
 
 import base64
 
@@ -14,9 +14,9 @@ from flower_model.config import ModelConfig
 from flower_model.demo.theme import TITLE
 from flower_model.rejection import Rejection, SupportVectors
 from tests.conftest import BOTANICAL
-from tests.support.visiting import name, upload
+from tests.support.browsing import name, upload
 
-SIGNS = "Heat where the model sees signs of {}"
+SIGNS = "Heatmap for {}"
 DROP = """(element, [content, name]) => {
   const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
   const transfer = new DataTransfer();
@@ -40,7 +40,7 @@ def as_argument(photo):
     return [base64.b64encode(photo.read_bytes()).decode(), photo.name]
 
 
-# How a photo comes
+# Choosing a photo
 
 
 def test_by_click(page, flower_photo, label):
@@ -87,7 +87,7 @@ def test_from_an_example(page, label):
     expect(name(page)).to_have_text(label)
 
 
-# What is answered
+# The answer
 
 
 def test_the_answer_has_a_name_a_botanical_name_and_a_probability(page, flower_photo, label):
@@ -98,15 +98,15 @@ def test_the_answer_has_a_name_a_botanical_name_and_a_probability(page, flower_p
     expect(page.locator("#top dt")).to_have_count(5)
 
 
-def test_the_heat_can_be_faded_out(page, flower_photo, label):
+def test_the_heatmap_can_be_faded_out(page, flower_photo, label):
     upload(page, flower_photo)
     heat = page.get_by_alt_text(SIGNS.format(label))
     expect(heat).to_have_css("opacity", "1")
-    page.get_by_label("Strength of the heat").press("Home")
+    page.get_by_label("Heatmap opacity").press("Home")
     expect(heat).to_have_css("opacity", "0")
 
 
-def test_choosing_a_runner_up_shows_what_speaks_for_it(page, flower_photo, label):
+def test_choosing_a_runner_up_shows_its_heatmap(page, flower_photo, label):
     upload(page, flower_photo)
     runner_up = page.locator("#top button").nth(1)
     other = runner_up.locator("dt").text_content()
@@ -122,30 +122,30 @@ def test_choosing_a_runner_up_shows_what_speaks_for_it(page, flower_photo, label
 
 @pytest.fixture
 def sees_no_flower(tiny_model):
-    """The model with a rule by which nothing is a flower: 12 % everywhere, and 20 % were needed."""
+    """The model with a rejection rule that gives every photo 12 %, below its threshold of 20 %."""
     nothing = np.zeros((1, tiny_model.network.num_features), np.float32)
     method = SupportVectors(nothing, np.zeros(1, np.float32), np.ones(1, np.float32))
     rule = Rejection(method, slope=1.0, intercept=-2.0, threshold=0.2)
     return FlowerClassifier(tiny_model.network, tiny_model.config, device="cpu", rejection=rule)
 
 
-def test_no_flower_is_said_first_and_the_guesses_only_on_request(
+def test_a_photo_without_a_flower_shows_guesses_only_on_request(
     open_page, launch, sees_no_flower, flower_photo
 ):
     page = open_page(launch(sees_no_flower, "nothing"))
     upload(page, flower_photo)
-    expect(name(page)).to_have_text("No flower here")
+    expect(name(page)).to_have_text("No flower found")
     expect(page.locator("#answer b")).to_have_text("88%")
     expect(page.locator("#top, #looked")).to_have_count(0)
     page.get_by_role("button", name="Show its guesses anyway").click()
     expect(page.locator("#top dt")).to_have_count(5)
     expect(page.locator("#looked figure")).to_be_visible()
-    expect(name(page)).to_have_text("No flower here")
-    upload(page, flower_photo)  # the next photo's guesses are not shown either
+    expect(name(page)).to_have_text("No flower found")
+    upload(page, flower_photo)  # the next photo hides them again
     expect(page.locator("#top")).to_have_count(0)
 
 
-def test_no_flower_is_said_among_many_photos_and_to_programs(
+def test_no_flower_is_reported_for_many_photos_and_in_the_api(
     open_page, launch, sees_no_flower, flower_photo
 ):
     page = open_page(launch(sees_no_flower, "nothing"))
@@ -159,7 +159,7 @@ def test_no_flower_is_said_among_many_photos_and_to_programs(
     assert answer["flower_probability"] == pytest.approx(0.12, abs=0.01)
 
 
-def test_a_network_without_activation_maps_gets_no_heat(open_page, launch, flower_photo):
+def test_a_network_without_activation_maps_has_no_heatmap(open_page, launch, flower_photo):
     network = timm.create_model("test_vit", num_classes=5)
     config = ModelConfig("test_vit", tuple(BOTANICAL), BOTANICAL)
     page = open_page(launch(FlowerClassifier(network, config, device="cpu"), "vit"))
@@ -176,7 +176,7 @@ def test_clearing_the_photo_clears_the_answer(page, flower_photo):
     expect(page.locator("#top, #looked")).to_have_count(0)
 
 
-def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, not_a_photo):
+def test_a_file_that_is_not_a_photo_is_reported_in_one_sentence(page, flower_photo, not_a_photo):
     upload(page, flower_photo)
     name(page).wait_for()
     upload(page, not_a_photo)
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_photo_gets_a_one_sentence_notice(page, flower_photo, 
     assert "Traceback" not in page.content()
     expect(name(page)).to_have_count(0)
     expect(page.get_by_text("Drop a photo of a flower here")).to_be_visible()
-    upload(page, flower_photo)  # and the page goes on answering
+    upload(page, flower_photo)
     expect(name(page)).to_have_count(1)
 
 
@@ -210,7 +210,7 @@ def test_labels_are_shown_as_text(open_page, launch, tiny_model, flower_photo):
 # Visitors
 
 
-def test_a_reload_in_the_middle_starts_anew(page, flower_photo, label):
+def test_a_reload_during_a_request_resets_the_page(page, flower_photo, label):
     upload(page, flower_photo)
     page.reload()
     expect(page.locator("#answer")).to_have_text("Its name will appear here.")
@@ -218,7 +218,7 @@ def test_a_reload_in_the_middle_starts_anew(page, flower_photo, label):
     expect(name(page)).to_have_text(label)
 
 
-def test_two_visitors_do_not_see_each_other_s_photos(open_page, tmp_path):
+def test_two_visitors_do_not_see_each_others_photos(open_page, tmp_path):
     photos, answers = [], []
     noise = np.random.default_rng(0)
     for number in range(2):

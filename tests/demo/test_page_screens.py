@@ -1,4 +1,4 @@
-"""The page in a browser, as what shows it differs: dark, narrow, without a mouse, without a network."""
+"""The page in dark mode, on a phone, with the keyboard only and without other servers."""
 
 import re
 
@@ -6,10 +6,10 @@ from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
 from tests.conftest import PHONE
-from tests.support.visiting import name, upload
+from tests.support.browsing import name, upload
 
 
-def test_it_has_a_title_a_description_an_icon_and_a_language(page, served):
+def test_the_page_has_a_title_a_description_an_icon_and_a_language(page, served):
     assert page.title() == TITLE
     assert "flower" in page.locator("meta[name=description]").get_attribute("content")
     assert page.locator("html").get_attribute("lang") == "en"
@@ -17,7 +17,7 @@ def test_it_has_a_title_a_description_an_icon_and_a_language(page, served):
     assert icon.headers["content-type"] == "image/svg+xml" and "#e11d62" in icon.text()
 
 
-def test_it_is_dark_where_the_system_is(open_page, flower_photo):
+def test_dark_mode_follows_the_system(open_page, flower_photo):
     page = open_page(color_scheme="dark")
     upload(page, flower_photo)
     name(page).wait_for()
@@ -38,7 +38,7 @@ def test_every_tab_fits_a_narrow_phone(open_page, flower_photo, shoot):
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
-def test_it_works_with_the_keyboard_alone(page, flower_photo, label):
+def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
     def tab_to(selector):
         for _ in range(40):
             page.keyboard.press("Tab")
@@ -46,7 +46,7 @@ def test_it_works_with_the_keyboard_alone(page, flower_photo, label):
                 return
         raise AssertionError(f"the Tab key does not reach {selector}")
 
-    page.on("filechooser", lambda _: None)  # or the first one opens before anybody listens
+    page.on("filechooser", lambda _: None)  # or the first chooser opens before the handler exists
     tab_to("#photo button")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     with page.expect_file_chooser() as chooser:
@@ -62,7 +62,7 @@ def test_it_works_with_the_keyboard_alone(page, flower_photo, label):
     expect(page.locator("#looked .heat:visible")).to_have_css("opacity", "0.95")
 
 
-def test_every_tab_asks_nobody_but_its_server(browser, served, flower_photo):
+def test_no_tab_contacts_another_server(browser, served, flower_photo):
     page, hosts = browser.new_page(), set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     page.goto(served.url)

@@ -1,4 +1,4 @@
-"""The page's other tabs: many photos at once, what is known of the model, and all of it accessible."""
+"""Tabs "Many photos" and "About", and accessibility of the whole page."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from tests.conftest import BOTANICAL
 
-# Serious or critical findings of axe inside Gradio's own markup, which we can't change.
+# Serious or critical findings of axe in Gradio's own markup.
 GRADIOS_OWN = {
     "nested-interactive": "gr.File's button to add more files holds a hidden file input",
 }
@@ -29,7 +29,7 @@ def many(page):
 
 @pytest.fixture
 def photos(tmp_path, flower_photo):
-    """Two photos, one of them with a name that is a formula, and a file that is none."""
+    """Two photos, one of them named like a formula, and a file that is not a photo."""
     copy, broken = tmp_path / "=cmd()|A0.jpg", tmp_path / "<b>broken.jpg"
     copy.write_bytes(flower_photo.read_bytes())
     broken.write_text("no photo")
@@ -51,10 +51,10 @@ def download(page, folder):
         return list(csv.DictReader(file))
 
 
-def test_many_photos_are_named_and_a_broken_one_is_told(many, photos, tiny_model):
+def test_many_photos_are_identified_and_a_broken_one_is_reported(many, photos, tiny_model):
     send(many, *photos)
     summary = many.locator("#summary")
-    expect(summary).to_contain_text("2 photos named. 1 could not be opened:")
+    expect(summary).to_contain_text("2 photos identified. 1 could not be opened:")
     expect(summary.locator("li")).to_contain_text(
         "<b>broken.jpg: The file is not a supported image"
     )
@@ -64,7 +64,7 @@ def test_many_photos_are_named_and_a_broken_one_is_told(many, photos, tiny_model
     expect(many.locator("#table")).to_contain_text("dahlia.jpg")
 
 
-def test_the_csv_holds_every_row(many, photos, tiny_model, tmp_path):
+def test_the_csv_contains_every_row(many, photos, tiny_model, tmp_path):
     send(many, *photos)
     rows = download(many, tmp_path)
     answer = tiny_model.predict(photos[0])
@@ -75,16 +75,16 @@ def test_the_csv_holds_every_row(many, photos, tiny_model, tmp_path):
     assert "not a supported image" in rows[2]["error"]
 
 
-def test_a_zip_is_named_too(many, photos, tmp_path):
+def test_a_zip_is_accepted(many, photos, tmp_path):
     archive = tmp_path / "trip.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         for number, photo in enumerate(photos):
             zipped.write(photo, f"day {number}/../../{photo.name}")
     send(many, archive)
-    expect(many.locator("#summary")).to_contain_text("2 photos named. 1 could not be opened:")
+    expect(many.locator("#summary")).to_contain_text("2 photos identified. 1 could not be opened:")
 
 
-def test_progress_is_shown_while_many_photos_are_named(many, flower_photo, tmp_path):
+def test_progress_is_shown_for_many_photos(many, flower_photo, tmp_path):
     archive = tmp_path / "many.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         for number in range(200):
@@ -94,8 +94,8 @@ def test_progress_is_shown_while_many_photos_are_named(many, flower_photo, tmp_p
       if (bar) window.progress = bar.ariaValueText;
     }).observe(document.body, { subtree: true, childList: true, attributes: true })""")
     send(many, archive)
-    assert re.fullmatch(r"Naming: \d+ / 200 photos", many.evaluate("window.progress"))
-    expect(many.locator("#summary")).to_contain_text("200 photos named.")
+    assert re.fullmatch(r"Identifying: \d+ / 200 photos", many.evaluate("window.progress"))
+    expect(many.locator("#summary")).to_contain_text("200 photos identified.")
 
 
 def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_photo):
@@ -115,7 +115,7 @@ def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_
     assert files() == ["c.jpg", "b.jpg", "a.jpg"]
 
 
-def test_taking_the_files_away_takes_their_answers_away(many, photos):
+def test_removing_the_files_removes_their_answers(many, photos):
     send(many, *photos)
     many.locator("#files").get_by_label("Clear").click()
     expect(many.locator("#csv, #gallery")).to_have_count(0)
@@ -124,7 +124,7 @@ def test_taking_the_files_away_takes_their_answers_away(many, photos):
 
 @pytest.fixture
 def open_about(open_page, launch, tiny_model):
-    """`open_about(details)` opens the tab on a model named user/gardens that says this of itself."""
+    """`open_about(details)` opens the tab for a model user/gardens with these details."""
 
     def open_about(details, **pictures):
         config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, details=details)
@@ -137,7 +137,7 @@ def open_about(open_page, launch, tiny_model):
     return open_about
 
 
-def test_about_tells_what_the_weights_folder_knows(open_about):
+def test_about_shows_the_details_of_the_weights_folder(open_about):
     picture = io.BytesIO()
     Image.new("RGB", (40, 40), "blue").save(picture, "PNG")
     page = open_about(
@@ -164,12 +164,12 @@ def test_about_tells_what_the_weights_folder_knows(open_about):
     expect(page.get_by_alt_text("Confusion matrix: which class was taken for")).to_be_visible()
 
 
-def test_details_that_make_no_sense_are_left_out(open_about):
+def test_malformed_details_are_omitted(open_about):
     page = open_about({"metrics": 7, "tests": [], "train": {}, "held_out": None, "recipe": "x"})
     expect(page.locator("#names tr")).to_have_count(5)
 
 
-def test_what_a_model_does_not_know_of_itself_is_left_out(page):
+def test_missing_details_are_omitted(page):
     page.get_by_role("tab", name="About this model").click()
     expect(page.locator("#names tr")).to_have_count(5)
     for heading in ("How good it is", "Confusion matrix", "Data and licences"):
@@ -185,12 +185,12 @@ def test_the_names_can_be_searched(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_of_ours(open_page, photos, scheme, shoot):
+def test_axe_finds_nothing_serious_in_our_markup(open_page, photos, scheme, shoot):
     page, found = open_page(color_scheme=scheme), []
 
     def look(what):
         shoot(page, f"{scheme} {what}")
-        page.wait_for_timeout(400)  # until what fades in has its full contrast
+        page.wait_for_timeout(400)  # until fading elements have their full contrast
         for violation in Axe().run(page).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 found.append((violation["id"], [node["html"][:200] for node in violation["nodes"]]))

@@ -1,4 +1,4 @@
-"""What visitors send: photos and zips, read in memory; a bad one is told, and the rest goes on."""
+"""Uploaded photos and zip archives are read in memory; a bad one does not affect the others."""
 
 import csv
 import io
@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from PIL import Image
 
-from flower_model.demo.answer_table import Row, csv_text, name_all
+from flower_model.demo.answer_table import Row, classify_uploads, csv_text
 from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.prediction import Prediction
 
 
 def sent(path, name=""):
-    """A file as Gradio hands it over."""
+    """An uploaded file as Gradio passes it to a function."""
     return {
         "path": str(path),
         "orig_name": name or path.name,
@@ -34,7 +34,7 @@ def zipped(path, members):
 
 
 def contents(*files):
-    """Name -> bytes, or the sentence that says why there are none."""
+    """Return name -> bytes or error message."""
     found = {}
     with open_uploads(files) as photos:
         for photo in photos:
@@ -45,13 +45,13 @@ def contents(*files):
     return found
 
 
-def test_photos_and_zips_can_be_sent_together(tmp_path, flower_photo):
+def test_photos_and_zips_can_be_mixed(tmp_path, flower_photo):
     archive = zipped(tmp_path / "trip.zip", {"day 1/a.jpg": b"a", "day 2/b.jpg": b"b"})
     expected = {"x.jpg": flower_photo.read_bytes(), "day 1/a.jpg": b"a", "day 2/b.jpg": b"b"}
     assert contents(sent(flower_photo, "x.jpg"), sent(archive)) == expected
 
 
-def test_a_member_whose_name_climbs_out_of_the_zip_writes_nothing(tmp_path):
+def test_a_member_name_with_parent_folders_writes_nothing(tmp_path):
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     archive = zipped(folder / "evil.zip", {"../../out.jpg": b"x", "/out.jpg": b"y"})
@@ -59,7 +59,7 @@ def test_a_member_whose_name_climbs_out_of_the_zip_writes_nothing(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
 
 
-def test_only_regular_visible_members_count(tmp_path):
+def test_only_regular_visible_members_are_listed(tmp_path):
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     archive = zipped(tmp_path / "mac.zip", {"a.jpg": b"a", "__MACOSX/._a.jpg": b"", ".x": b""})
@@ -69,24 +69,26 @@ def test_only_regular_visible_members_count(tmp_path):
     assert contents(sent(archive)) == {"a.jpg": b"a"}
 
 
-def test_a_zip_that_unpacks_to_too_much_is_refused_unopened(tmp_path):
+def test_a_zip_bomb_is_refused_without_unpacking(tmp_path):
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("big.jpg", b"\0" * 4_000_000)
-    _lie_about_the_size(bomb, 4_000_000, 4_000_000_000)
+    _fake_size(bomb, 4_000_000, 4_000_000_000)
     assert contents(sent(bomb)) == {
-        "bomb.zip": "'bomb.zip' unpacks to more than 1 GB: send its photos in parts."
+        "bomb.zip": "'bomb.zip' unpacks to more than 1 GB. Send it in parts."
     }
 
 
-def test_zips_that_unpack_to_too_much_together_are_refused_from_the_first_too_many(tmp_path):
+def test_the_size_limit_applies_to_all_zips_of_a_request(tmp_path):
     zips = [tmp_path / f"{number}.zip" for number in range(3)]
     for number, path in enumerate(zips):
         zipped(path, {f"{number}.jpg": b"\0" * 4_000_000})
-        _lie_about_the_size(path, 4_000_000, 600_000_000 if number < 2 else 4_000_001)
+        _fake_size(path, 4_000_000, 600_000_000 if number < 2 else 4_000_001)
     with open_uploads([sent(path) for path in zips]) as photos:
         assert [photo.name for photo in photos] == ["0.jpg", "1.zip", "2.jpg"]
-        with pytest.raises(ImageError, match="'1.zip' and the zips before it unpack to more than"):
+        with pytest.raises(
+            ImageError, match="'1.zip' and the archives before it unpack to more than"
+        ):
             photos[1].read()
 
 
@@ -94,19 +96,19 @@ def test_a_member_larger_than_a_photo_is_not_read_to_its_end(tmp_path):
     big = b"\0" * (MAX_PHOTO_BYTES + 1)
     archive = zipped(tmp_path / "a.zip", {"big.jpg": big, "small.jpg": b"x"})
     found = contents(sent(archive))
-    assert found["big.jpg"] == "'big.jpg' is larger than 100 MB: make it smaller first."
+    assert found["big.jpg"] == "'big.jpg' is larger than 100 MB. Reduce its size."
     assert found["small.jpg"] == b"x"
 
 
-def test_a_damaged_zip_is_told_and_the_rest_is_read(tmp_path, flower_photo):
+def test_a_damaged_zip_does_not_affect_other_files(tmp_path, flower_photo):
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"PK\x03\x04 and then nothing")
     found = contents(sent(broken), sent(flower_photo, "x.jpg"))
-    assert found["broken.zip"] == "'broken.zip' is damaged or no zip file: make it again."
+    assert found["broken.zip"] == "'broken.zip' is damaged or not a zip archive. Create it again."
     assert found["x.jpg"] == flower_photo.read_bytes()
 
 
-def test_a_damaged_member_is_told_and_the_rest_is_read(tmp_path):
+def test_a_damaged_member_does_not_affect_other_members(tmp_path):
     archive = zipped(tmp_path / "a.zip", {"bad.jpg": b"hello " * 1000, "good.jpg": b"x"})
     data = bytearray(archive.read_bytes())
     data[45:50] = b"\xff" * 5
@@ -115,47 +117,71 @@ def test_a_damaged_member_is_told_and_the_rest_is_read(tmp_path):
     assert "can't be unpacked" in found["bad.jpg"] and found["good.jpg"] == b"x"
 
 
-def test_an_empty_zip_is_told(tmp_path):
-    assert "holds no files" in contents(sent(zipped(tmp_path / "e.zip", {})))["e.zip"]
+def test_an_empty_zip_is_reported(tmp_path):
+    assert "contains no files" in contents(sent(zipped(tmp_path / "e.zip", {})))["e.zip"]
 
 
 def test_too_many_photos_are_refused(tmp_path):
     archive = zipped(tmp_path / "a.zip", {f"{i}.jpg": b"x" for i in range(MAX_PHOTOS + 1)})
-    refused = pytest.raises(FlowerModelError, match=f"more than {MAX_PHOTOS} photos")
+    refused = pytest.raises(FlowerModelError, match=f"at most {MAX_PHOTOS} photos")
     with refused, open_uploads([sent(archive)]):
         pass
 
 
 @pytest.mark.parametrize(
-    "file", [{"path": "/etc/passwd"}, {"path": "/etc/passwd", "meta": {}}, "x", None, 7, {}]
+    "file", [{"path": "/etc/passwd", "meta": {"_type": "x"}}, {"path": "x", "meta": 7}]
 )
-def test_what_did_not_come_through_gradio_s_upload_is_not_read(file):
+def test_a_file_that_was_not_uploaded_is_not_read(file):
     with pytest.raises(ImageError, match="did not arrive"):
         read_upload(file)
 
 
-def test_an_address_of_this_computer_is_not_asked():
-    asked = []
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        ("a rose", "not text"),
+        ("aGVsbG8=", "not text"),
+        ("https://example.com/rose.jpg", "URLs are not fetched"),
+        ({"url": "http://example.com/rose.jpg", "path": None}, "URLs are not fetched"),
+        ({"photo": "rose.jpg"}, "not a JSON object"),
+        ({"path": "/etc/passwd"}, "not a JSON object"),
+        ({"path": "/etc/passwd", "meta": {}}, "not a JSON object"),
+        ([1, 2], "not a list"),
+        (7, "not a number"),
+        (None, "not null"),
+    ],
+)
+def test_input_that_is_not_a_file_is_refused_and_the_error_says_what_to_send(sent, problem):
+    with pytest.raises(ImageError, match=problem) as refused:
+        read_upload(sent)
+    assert "curl -F photo=@photo.jpg" in str(refused.value) and len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,"])
+def test_base64_text_in_a_list_is_decoded(prefix):
+    assert contents(prefix + "aGVsbG8=") == {"photo 1": b"hello"}
+
+
+def test_a_url_in_a_list_is_not_fetched():
+    requested = []
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
 
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         found = contents(f"http://127.0.0.1:{server.server_port}/secret.jpg")
-    assert "nothing is fetched from an address" in found["photo 1"] and asked == []
+    assert "URLs are not fetched" in found["photo 1"] and requested == []
 
 
-def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
-    tmp_path, tiny_model, flower_photo
-):
+def test_every_photo_gets_its_own_answer_or_error(tmp_path, tiny_model, flower_photo):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no photo")
     broken = tmp_path / "broken.zip"
     broken.write_text("no zip")
     with open_uploads([sent(p) for p in (bad, flower_photo, broken, bad, flower_photo)]) as photos:
-        rows = list(name_all(tiny_model, photos, thumbnails=True))
+        rows = list(classify_uploads(tiny_model, photos, thumbnails=True))
     assert [row.name for row in rows] == [
         *("bad.jpg", "dahlia.jpg", "broken.zip", "bad.jpg", "dahlia.jpg")
     ]
@@ -164,21 +190,21 @@ def test_every_photo_gets_its_own_answer_and_a_bad_one_its_reason(
     assert [row.thumbnail is not None for row in rows] == [False, True, False, False, True]
 
 
-def test_of_a_zip_only_the_photos_being_opened_are_in_memory(tmp_path, tiny_model):
+def test_only_the_members_being_decoded_are_in_memory(tmp_path, tiny_model):
     slow = io.BytesIO()  # to open, but not to unpack
     Image.new("RGB", (5000, 4000)).save(slow, "JPEG", progressive=True)
     photo = slow.getvalue() + bytes(2_000_000)
     archive = zipped(tmp_path / "a.zip", {f"{number}.jpg": photo for number in range(60)})
     tracemalloc.start()
     with open_uploads([sent(archive)]) as photos:
-        rows = list(name_all(tiny_model, photos))
+        rows = list(classify_uploads(tiny_model, photos))
     _, highest = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert not any(isinstance(row.answer, ImageError) for row in rows)
     assert highest < 32 * len(photo)  # eight threads, each with up to four copies
 
 
-def test_csv_holds_every_row_and_survives_odd_names():
+def test_csv_contains_every_row_and_quotes_odd_names():
     names = ['a "b", c.jpg', "ünï\nline.jpg", "plain.jpg"]
     rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
     rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
@@ -190,13 +216,13 @@ def test_csv_holds_every_row_and_survives_odd_names():
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(start):
+def test_no_csv_cell_is_a_spreadsheet_formula(start):
     name = f"{start}HYPERLINK(A1).jpg"
     rows = [Row(name, Prediction(((name, 1.0),)))]
     (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
     assert row["photo"] == row["label"] == row["botanical_name"] == f"'{name}"
 
 
-def _lie_about_the_size(path, size, other):
+def _fake_size(path, size, other):
     data = path.read_bytes().replace(size.to_bytes(4, "little"), other.to_bytes(4, "little"))
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Commands run as a user runs them, and what they print."""
+"""Commands run in a subprocess, as a user runs them."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ def run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]
 
 
 def assert_one_sentence(result, *parts):
-    """Exit code 2, nothing on stdout, and one line on stderr that holds every part."""
+    """Assert exit code 2, an empty stdout, and one line on stderr that contains every part."""
     assert result.returncode == 2, result.stderr
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -33,12 +33,12 @@ def assert_one_sentence(result, *parts):
 
 
 class Served:
-    """A running `python app.py` and what it printed until it was reachable."""
+    """A running `python app.py` and the lines it printed until it was reachable."""
 
     def __init__(self, *words: object, env: dict[str, str], host: str = "127.0.0.1") -> None:
         port = free_port()
         self.url = f"http://{host}:{port}/"
-        # No pipe: nobody reads it while the page runs, and its log would fill it.
+        # Not a pipe: nobody reads it while the page runs, and the log would fill it.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port), *map(str, words)],
@@ -57,12 +57,12 @@ class Served:
         raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
 
     def next_line(self) -> str:
-        """The next line that it prints."""
+        """Return the next line on stdout."""
         assert self.process.stdout
         return self.process.stdout.readline().strip()
 
     def stop(self) -> tuple[int, str]:
-        """Ends it as a service manager would; returns its exit code and its stderr."""
+        """Send SIGTERM; return the exit code and stderr."""
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(60)

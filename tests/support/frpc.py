@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in for Gradio's tunnel program, frpc: called and answering as the real one is.
+"""Stand-in for frpc, Gradio's tunnel program, with the same arguments and output.
 
-Its own port on loopback is the "public" address; what comes there goes to the page. In a file beside it
-named `behaviour`: "works", "refuses" (the share server does), or "hangs".
+Its "public" address is a port on loopback that forwards to the page. The file `behaviour` beside it
+contains "works", "refuses" (as the share server would) or "hangs".
 """
 
 import argparse
@@ -19,7 +19,7 @@ for option in ("-n", "-l", "-i", "--sd", "--server_addr"):
 for option in ("--uc", "--ue", "--disable_log_color"):
     parser.add_argument(option, action="store_true", required=True)
 words = sys.argv[1:]
-token = words.index("-n")  # its value may begin with "-", which argparse takes joined to it only
+token = words.index("-n")  # argparse only accepts a value that begins with "-" if it is joined
 words[token : token + 2] = ["-n" + words[token + 1]]
 options = parser.parse_args(words)
 
@@ -39,21 +39,21 @@ class Forward(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def say(level, text):
+def log(level, text):
     print(f"{time.strftime('%Y/%m/%d %H:%M:%S')} [{level}] {text}", flush=True)
 
 
 behaviour = Path(__file__).with_name("behaviour").read_text()
 Path(__file__).with_name("started").touch()
 if behaviour == "refuses":
-    say("W", "[service.go:128] login to server failed: connection refused")
+    log("W", "[service.go:128] login to server failed: connection refused")
     sys.exit(1)
 if behaviour == "hangs":
     time.sleep(120)
     sys.exit(1)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
-say("I", "[service.go:301] [0a1b] login to server success, get run id [0a1b]")
-say(
+log("I", "[service.go:301] [0a1b] login to server success, get run id [0a1b]")
+log(
     "I",
     f"[control.go:172] [0a1b] [{options.n}] start proxy success: http://127.0.0.1:{server.server_port}",
 )

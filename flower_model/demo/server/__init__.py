@@ -1,1 +1,1 @@
-"""Serving the page to strangers: limits, refusals, health, logs, uploads and shutdown."""
+"""Serving the page to untrusted clients: limits, refusals, health check, logging and shutdown."""

@@ -1,4 +1,4 @@
-"""/healthz: does the model answer?"""
+"""The health check /healthz: can the model answer?"""
 
 import asyncio
 import io
@@ -9,44 +9,46 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from flower_model.demo.inference import Finder
+from flower_model.demo.identifier import PhotoIdentifier
 
-FRESH = 5.0  # seconds for which an answer stands: asked more often, the model is not bothered
+CACHED_SECONDS = 5.0  # a result is reused this long, so that frequent checks cost nothing
 
 
-class Health:
-    """The endpoint: 200 while the model answers a photo, 503 while it does not, or is being stopped.
+class HealthCheck:
+    """Endpoint that answers 200 while the model classifies a grey test image, otherwise 503.
 
     Args:
-        find: What is asked, about a grey photo of 64 x 64.
-        stopping: Whether the server takes no more questions.
-        patience: Seconds that the model has for its answer.
+        identify: Classifies the test image.
+        shutting_down: Returns True once the server refuses new requests.
+        timeout: Seconds that the model has to answer.
     """
 
-    def __init__(self, find: Finder, stopping: Callable[[], bool], patience: float = 10) -> None:
-        self._find, self._stopping, self._patience = find, stopping, patience
+    def __init__(
+        self, identify: PhotoIdentifier, shutting_down: Callable[[], bool], timeout: float = 10
+    ) -> None:
+        self._identify, self._shutting_down, self._timeout = identify, shutting_down, timeout
         picture = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(picture, "PNG")
         self._photo = picture.getvalue()
-        self._asked: asyncio.Task[float] | None = None
-        self._since = 0.0
+        self._check: asyncio.Task[float] | None = None
+        self._started = 0.0
 
-    async def answer(self, request: Request) -> JSONResponse:
-        """The endpoint's function."""
-        if self._stopping():
+    async def respond(self, request: Request) -> JSONResponse:
+        """Respond to GET /healthz."""
+        if self._shutting_down():
             return JSONResponse({"status": "stopping"}, 503)
-        if self._asked is None or (self._asked.done() and self._age() > FRESH):
-            self._asked, self._since = asyncio.create_task(self._ask()), time.monotonic()
-        asked = self._asked  # by whoever comes first; the others wait for the same answer
-        await asyncio.wait([asked], timeout=max(self._patience - self._age(), 0))
-        if not asked.done() or asked.exception():
+        if self._check is None or (self._check.done() and self._age() > CACHED_SECONDS):
+            self._check, self._started = asyncio.create_task(self._run()), time.monotonic()
+        check = self._check  # concurrent requests wait for the same check
+        await asyncio.wait([check], timeout=max(self._timeout - self._age(), 0))
+        if not check.done() or check.exception():
             return JSONResponse({"status": "the model does not answer"}, 503)
-        return JSONResponse({"status": "ok", "ms": round(1000 * asked.result(), 1)})
+        return JSONResponse({"status": "ok", "ms": round(1000 * check.result(), 1)})
 
-    async def _ask(self) -> float:
+    async def _run(self) -> float:
         start = time.perf_counter()
-        await asyncio.to_thread(self._find, self._photo)
+        await asyncio.to_thread(self._identify, self._photo)
         return time.perf_counter() - start
 
     def _age(self) -> float:
-        return time.monotonic() - self._since
+        return time.monotonic() - self._started

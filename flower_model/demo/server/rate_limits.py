@@ -1,4 +1,4 @@
-"""Who asks, and how often: by address, which is nowhere written down."""
+"""Rate limits per client address; addresses are never stored or logged."""
 
 import hashlib
 import secrets
@@ -10,69 +10,59 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope
 
-from flower_model.demo.server.refusals import UPLOAD, Refused, too_often
+from flower_model.demo.server.refusals import UPLOAD, Refused, rate_limited
 
 
-class Visitors:
-    """Counts what each visitor asks.
+class RateLimiter:
+    """Counts the requests of each client in a sliding window.
 
-    A visitor is an address. Behind a reverse proxy uvicorn takes it from X-Forwarded-For, if the
-    proxy is on this computer or FORWARDED_ALLOW_IPS names it; else all are one visitor.
+    A client is an IP address. Behind a reverse proxy, uvicorn reads it from X-Forwarded-For if the
+    proxy runs on this computer or FORWARDED_ALLOW_IPS lists it; otherwise all visitors that come
+    through the proxy count as one client.
 
     Args:
-        rate: How often one visitor may ask, and how often upload; None if as often as they like.
-        everyone: Whether this also holds for visitors on this computer.
+        rate: Requests, and separately uploads, that one client may send; None for no limit.
+        include_local: Also limit clients on this computer.
     """
 
-    def __init__(self, rate: RateLimitItem | None, everyone: bool) -> None:
-        self._rate, self._everyone = rate, everyone
+    def __init__(self, rate: RateLimitItem | None, include_local: bool) -> None:
+        self._rate, self._include_local = rate, include_local
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._key = secrets.token_bytes(16)
 
     def count(self, scope: Scope) -> None:
-        """Notes that a visitor asks.
+        """Count one request.
 
         Raises:
-            Refused: If he has asked too often.
+            Refused: If the client has reached its limit.
         """
-        address = _address(scope)
-        here = _is_here(address)
-        # What an MCP client asks was counted when it came; Gradio then asks itself.
-        again = here and (b"x-gradio-user", b"mcp") in scope["headers"]
-        if self._rate is None or again or (here and not self._everyone):
+        address = _parse_address(scope)
+        local = isinstance(address, IPv4Address | IPv6Address) and address.is_loopback
+        if self._rate is None or (local and not self._include_local):
             return
-        who, what = _visitor(address), "upload" if scope["path"] == UPLOAD else "question"
-        if not self._limiter.hit(self._rate, who, what):
-            frees = self._limiter.get_window_stats(self._rate, who, what).reset_time
-            raise Refused(too_often(max(1, round(frees - time.time()))))
+        client, kind = _client(address), "upload" if scope["path"] == UPLOAD else "request"
+        if not self._limiter.hit(self._rate, client, kind):
+            reset = self._limiter.get_window_stats(self._rate, client, kind).reset_time
+            raise Refused(rate_limited(max(1, round(reset - time.time()))))
 
     def pseudonym(self, scope: Scope) -> str:
-        """Tells visitors apart in the log until the page is restarted, and nothing else of them."""
-        who = _visitor(_address(scope)).encode()
-        return hashlib.blake2b(who, key=self._key, digest_size=4).hexdigest()
+        """Return a keyed hash of the client's address, meaningless after a restart."""
+        client = _client(_parse_address(scope)).encode()
+        return hashlib.blake2b(client, key=self._key, digest_size=4).hexdigest()
 
 
-def _address(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
-
-
-def _is_here(address: str) -> bool:
-    ip = _ip(address)
-    return ip is not None and ip.is_loopback
-
-
-def _visitor(address: str) -> str:
-    """An address; of the billions that one visitor has in IPv6, what they have in common."""
-    ip = _ip(address)
-    if ip is None:
-        return address
-    return str(ip if ip.version == 4 else ip_network(f"{ip}/64", strict=False))
-
-
-def _ip(address: str) -> IPv4Address | IPv6Address | None:
+def _parse_address(scope: Scope) -> IPv4Address | IPv6Address | str:
+    text = scope["client"][0] if scope.get("client") else ""
     try:
-        ip = ip_address(address)
+        address = ip_address(text)
     except ValueError:
-        return None
-    # A proxy that listens for both kinds writes an IPv4 address as ::ffff:198.51.100.1.
-    return (ip.ipv4_mapped if ip.version == 6 else None) or ip
+        return str(text)
+    # A dual-stack proxy writes an IPv4 address as ::ffff:198.51.100.1.
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+def _client(address: IPv4Address | IPv6Address | str) -> str:
+    """Return the key of a client; an IPv6 client owns a whole /64 network."""
+    if isinstance(address, IPv6Address):
+        return str(ip_network(f"{address}/64", strict=False))
+    return str(address)

@@ -1,4 +1,4 @@
-"""How a page says no: each refusal is one sentence, with when to try again, and nothing of the server."""
+"""Refused requests: each gets one sentence that says what to do, and nothing about the server."""
 
 from dataclasses import dataclass
 
@@ -6,85 +6,96 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from flower_model.demo.server.request_log import SORRY
+from flower_model.demo.server.request_log import INTERNAL_ERROR
 
 API = "/gradio_api/"
 FILE = f"{API}file="
 UPLOAD = f"{API}upload"
+MCP = f"{API}mcp"
+REST = "/api/"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not let in, in one sentence.
+    """Reason for refusing a request.
 
     Attributes:
-        status: Of HTTP.
-        text: The sentence.
-        wait: Seconds after which it is worth another try.
+        status: HTTP status code.
+        text: One sentence for the client.
+        retry_after: Seconds after which a retry makes sense.
     """
 
     status: int
     text: str
-    wait: int | None = None
+    retry_after: int | None = None
 
 
-NOT_HERE = Refusal(404, "Not Found")
-BUSY = Refusal(503, "Too many people are asking just now: try again in a few seconds.", 5)
-STOPPING = Refusal(503, "The page is being restarted: try again in a minute.", 60)
-NO_ROOM = Refusal(503, "There is no room for photos just now: try again in some minutes.", 300)
-TOO_SLOW = Refusal(408, "Nothing more came for half a minute: send it again.")
-TOO_LONG = Refusal(413, "The question is too long: send photos by the upload.")
-NOT_SENT = Refusal(400, "The photo did not arrive: send it again.")
-ADDRESS = Refusal(400, "Send the photo itself: nothing is fetched from an address.")
-NOT_UNDERSTOOD = Refusal(400, "The question is not understood: see 'Use via API' on the page.")
-NO_ANSWER = Refusal(404, "This answer was fetched before, or waited too long: ask again.")
-NO_FILE = Refusal(403, "There is no such file: it was deleted, or never here.")
+NOT_FOUND = Refusal(404, "Not Found")
+BUSY = Refusal(503, "Too many requests are waiting. Try again in a few seconds.", 5)
+SHUTTING_DOWN = Refusal(503, "The page is restarting. Try again in a minute.", 60)
+DISK_FULL = Refusal(503, "The server has no disk space for photos. Try again later.", 300)
+UPLOAD_STALLED = Refusal(408, "The upload stalled for 30 seconds. Send it again.")
+REQUEST_TOO_LONG = Refusal(413, "The request is too long. Upload the photos as files.")
+NO_PHOTO = Refusal(400, "The photo did not arrive. Send it again.")
+URL_NOT_FETCHED = Refusal(400, "URLs are not fetched. Send the photo itself.")
+INVALID_REQUEST = Refusal(400, "The request is invalid. See 'Use via API' on the page.")
+RESULT_GONE = Refusal(404, "This result was already fetched or has expired. Send the photo again.")
+FILE_GONE = Refusal(403, "This file does not exist or has been deleted.")
+UNAUTHORIZED = Refusal(401, "Log in with a user name and a password.")
 
 
 class Refused(Exception):
     """Ends a request with a Refusal, its only argument."""
 
 
-def too_much(limit: int) -> Refusal:
-    """Says that an upload has more than so many bytes."""
-    # Gradio looks for "maximum allowed size" to know which status to answer with.
+def upload_too_large(limit: int) -> Refusal:
+    """Return the refusal of an upload of more than `limit` bytes."""
+    # Gradio looks for "maximum allowed size" to choose the status code.
     return Refusal(
         413,
-        f"This is over the maximum allowed size of {limit / 1e6:g} MB in one go: send it in parts.",
+        f"The upload exceeds the maximum allowed size of {limit / 1e6:g} MB. Send fewer or "
+        "smaller files.",
     )
 
 
-def too_often(wait: int) -> Refusal:
-    """Says that a visitor has asked too often, and when he may again, in seconds."""
+def rate_limited(retry_after: int) -> Refusal:
+    """Return the refusal of a client that may retry after some seconds."""
     return Refusal(
-        429, f"You ask faster than this page can answer everybody: try again in {wait} s.", wait
+        429, f"You are sending requests too fast. Try again in {retry_after} s.", retry_after
     )
 
 
-async def refuse(request: Request, error: Exception) -> Response:
-    """What a visitor sees of Gradio's own refusals: no path, and none of its numbers."""
+def respond(path: str, refusal: Refusal) -> Response:
+    """Return the response in the form that clients of a path expect."""
+    headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
+    if refusal is UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Basic realm="flower-model"'
+    if path == UPLOAD:  # Gradio's page shows the body as it is
+        return PlainTextResponse(refusal.text, refusal.status, headers)
+    return JSONResponse({"detail": refusal.text}, refusal.status, headers)
+
+
+async def handle_http_error(request: Request, error: Exception) -> Response:
+    """Respond to Gradio's own refusals without quoting a path of the server."""
     assert isinstance(error, HTTPException)
     path = request.scope["path"]
     if error.status_code == 503:
-        return answer(path, BUSY)
+        return respond(path, BUSY)
     if path.startswith(FILE):
-        return answer(path, NO_FILE)
+        return respond(path, FILE_GONE)
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-async def not_understood(request: Request, error: Exception) -> Response:
-    """What a visitor sees when Gradio can't make sense of a request."""
-    return answer(request.scope["path"], NOT_UNDERSTOOD)
+async def handle_invalid_request(request: Request, error: Exception) -> Response:
+    """Respond to a request that FastAPI or Gradio can't parse."""
+    return respond(request.scope["path"], INVALID_REQUEST)
 
 
-async def failed(request: Request, error: Exception) -> Response:
-    """What a visitor sees when Gradio itself fails; what failed is in the log."""
-    return answer(request.scope["path"], Refusal(500, SORRY))
+async def handle_unexpected_error(request: Request, error: Exception) -> Response:
+    """Respond to an error inside Gradio; the log has its location."""
+    return respond(request.scope["path"], Refusal(500, INTERNAL_ERROR))
 
 
-def answer(path: str, refusal: Refusal) -> Response:
-    """A refusal as the path's callers read it."""
-    headers = {"Retry-After": str(refusal.wait)} if refusal.wait else None
-    if path == UPLOAD:  # the page shows its text as it is
-        return PlainTextResponse(refusal.text, refusal.status, headers)
-    return JSONResponse({"detail": refusal.text}, refusal.status, headers)
+async def handle_refused(request: Request, error: Exception) -> Response:
+    """Respond to a refusal raised by an endpoint."""
+    return respond(request.scope["path"], error.args[0])

@@ -1,4 +1,4 @@
-"""Where a page keeps what visitors send, for minutes: a folder of its own, gone when the page ends."""
+"""Temporary storage of uploads: a private folder whose files expire after minutes."""
 
 import os
 import shutil
@@ -13,16 +13,17 @@ from filelock import FileLock, Timeout
 
 PREFIX = "flower-page-"
 LOCK = ".in-use"
-UNFINISHED = 3600.0  # seconds that an upload may take
+UPLOAD_SECONDS = 3600.0  # an unfinished upload is deleted after this time
 
 
 @contextmanager
 def upload_folder() -> Iterator[str]:
-    """Makes a page's folder, deletes it at the end, and those of pages that were killed before.
+    """Create a temporary folder for uploads and delete it on exit.
 
-    One that serves holds a lock in its folder, which its system lets go of however it ends.
+    Folders of server processes that no longer run are deleted first. A running server holds a lock
+    in its folder, which the operating system releases however the process ends.
     """
-    _delete_left_behind(Path(tempfile.gettempdir()))
+    _delete_abandoned(Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder,
         FileLock(Path(folder) / LOCK),
@@ -30,42 +31,36 @@ def upload_folder() -> Iterator[str]:
         yield folder
 
 
-def sweep(folder: Path, age: float, keep: Collection[Path] = ()) -> int:
-    """Deletes the files in Gradio's folder that came longer ago than `age` seconds, and empty folders.
+def delete_expired(folder: Path, age: float, keep: Collection[Path] = ()) -> None:
+    """Delete files that were uploaded more than `age` seconds ago, and empty folders.
 
     Args:
-        folder: Holds a folder for each file; a file in `folder` itself is an upload that has not
-            ended, and may stay for `UNFINISHED` seconds.
-        age: In seconds since the file came, or came again.
-        keep: Files to leave.
-
-    Returns:
-        How many files are left.
+        folder: Gradio's upload folder: a subfolder per finished upload; files directly in `folder`
+            are unfinished uploads and expire after `UPLOAD_SECONDS`.
+        age: Seconds since the latest upload of the file.
+        keep: Files that never expire.
     """
-    left, now = 0, time.time()
-    for path in sorted(folder.rglob("*"), reverse=True):  # files before the folder that holds them
+    now = time.time()
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before their folder
         try:
             if path.is_dir():
-                if now - path.stat().st_ctime > 1:  # or it was made for a file that comes now
+                if now - path.stat().st_ctime > 1:  # a younger one may be about to get its file
                     path.rmdir()
-            elif path in keep or path.name == LOCK:
-                continue
-            elif now - path.stat().st_ctime > (UNFINISHED if path.parent == folder else age):
-                path.unlink()
-            else:
-                left += 1
+            elif path not in keep and path.name != LOCK:
+                limit = UPLOAD_SECONDS if path.parent == folder else age
+                if now - path.stat().st_ctime > limit:
+                    path.unlink()
         except OSError:  # not empty, or deleted by somebody else meanwhile
             continue
-    return left
 
 
-def _delete_left_behind(parent: Path) -> None:
+def _delete_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         try:
-            about = folder.lstat()
-            ours = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-            if not (ours and stat.S_ISDIR(about.st_mode) and (folder / LOCK).is_file()):
-                continue  # somebody else's, or just being made
+            status = folder.lstat()
+            ours = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            if not (ours and stat.S_ISDIR(status.st_mode) and (folder / LOCK).is_file()):
+                continue  # another user's folder, or one that is being created
             with FileLock(folder / LOCK, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):

@@ -1,6 +1,5 @@
-"""For programs: gradio_client, curl and an MCP client get what FlowerClassifier.predict says."""
+"""The API for gradio_client, curl and MCP clients returns what FlowerClassifier.predict returns."""
 
-import ast
 import base64
 import json
 import shutil
@@ -15,7 +14,7 @@ from gradio_client.exceptions import AppError
 
 from flower_model import FlowerClassifier
 from tests.conftest import BOTANICAL
-from tests.support.asking import call_tool
+from tests.support.api_clients import call_tool
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def not_a_photo(tmp_path):
 
 @pytest.fixture(scope="module")
 def expected(tiny_folder, flower_photo):
-    """The answer to the photo as /identify words it."""
+    """The answer of /identify to the photo."""
     answer = FlowerClassifier.from_pretrained(tiny_folder).predict(flower_photo)
     return {**answer.to_dict(), "botanical_name": BOTANICAL[answer.label]}
 
@@ -40,7 +39,7 @@ def expected(tiny_folder, flower_photo):
 # gradio_client
 
 
-def test_identify_says_what_predict_says(client, expected, flower_photo):
+def test_identify_returns_the_prediction(client, expected, flower_photo):
     assert client.predict(handle_file(flower_photo), api_name="/identify") == expected
     probabilities = [guess["probability"] for guess in expected["top"]]
     assert len(probabilities) == 5
@@ -60,33 +59,33 @@ def test_identify_many_answers_each_photo_in_order(
     assert last == {"photo": "trip/1.jpg", "answer": expected, "error": None}
 
 
-def test_these_two_are_the_only_endpoints_and_have_documented_types(client):
+def test_only_two_endpoints_are_public_and_their_types_are_documented(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert sorted(endpoints) == ["/identify", "/identify_many"]
     (result,) = endpoints["/identify"]["returns"]
     assert set(result["type"]["properties"]) == {
         *("label", "botanical_name", "probability", "flower_probability", "is_flower", "top")
     }
-    assert endpoints["/identify"]["description"] == "Names the flower in a photo."
+    assert endpoints["/identify"]["description"] == "Identify the flower in a photo."
 
 
-def test_a_program_is_told_what_is_wrong_with_its_photo(client, not_a_photo):
+def test_an_unreadable_photo_is_reported(client, not_a_photo):
     with pytest.raises(AppError, match="^The file is not a supported image"):
         client.predict(handle_file(not_a_photo), api_name="/identify")
 
 
-def test_a_photo_that_is_cut_short_is_refused(client, flower_photo, tmp_path):
+def test_a_truncated_photo_is_reported(client, flower_photo, tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(flower_photo.read_bytes()[:20_000])
     with pytest.raises(AppError, match="damaged or truncated"):
         client.predict(handle_file(cut), api_name="/identify")
 
 
-def test_a_bad_photo_does_not_spoil_those_that_come_with_it(
+def test_a_bad_photo_does_not_affect_photos_of_the_same_batch(
     served, expected, flower_photo, not_a_photo
 ):
     photos = [flower_photo, not_a_photo] * 8
-    # One client each: a client may close its stream of answers just when it asks the next question.
+    # One client each: a client may close its result stream just when it sends the next request.
     clients = [Client(served.url, verbose=False) for _ in photos]
     jobs = [
         client.submit(handle_file(photo), api_name="/identify")
@@ -102,15 +101,15 @@ def test_a_bad_photo_does_not_spoil_those_that_come_with_it(
 
 
 @pytest.mark.parametrize("mark", [{}, {"meta": {"_type": "gradio.FileData"}}])
-def test_a_file_of_the_server_that_was_not_uploaded_is_not_read(served, mark):
+def test_a_file_that_was_not_uploaded_is_not_read(served, mark):
     called = httpx.post(
         served.url + "gradio_api/call/identify", json={"data": [{"path": "app.py", **mark}]}
     )
     assert called.status_code == 400
-    assert called.json() == {"detail": "The photo did not arrive: send it again."}
+    assert called.json() == {"detail": "The photo did not arrive. Send it again."}
 
 
-# curl, in the three steps that the README shows
+# curl, in Gradio's three steps
 
 
 def test_curl_gets_the_same_answer(served, expected, flower_photo):
@@ -132,6 +131,71 @@ def test_curl_gets_the_same_answer(served, expected, flower_photo):
     assert json.loads(lines[1].removeprefix("data: ")) == [expected]
 
 
+# REST
+
+
+def post_photo(served, **options):
+    return httpx.post(f"{served.url}api/identify", timeout=60, **options)
+
+
+@pytest.mark.parametrize("kind", ["form", "image/jpeg", "application/x-www-form-urlencoded", ""])
+def test_one_post_with_a_photo_returns_its_answer(served, expected, flower_photo, kind):
+    photo = flower_photo.read_bytes()
+    if kind == "form":
+        response = post_photo(served, files={"photo": ("a.jpg", photo)})
+    else:
+        headers = {"Content-Type": kind} if kind else {}
+        response = post_photo(served, content=photo, headers=headers)
+    assert response.status_code == 200 and response.json() == expected
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    ("request_body", "problem"),
+    [
+        ({"content": b"a rose"}, "not text"),
+        ({"content": b"https://example.com/rose.jpg"}, "URLs are not fetched"),
+        ({"json": {"photo": "aGVsbG8="}}, "not JSON"),
+        ({"json": ["a"]}, "not JSON"),
+        ({"data": {"photo": "photo.jpg"}}, "not text"),
+        ({"data": {"a": "b"}, "files": {}}, "not text"),
+        ({"content": base64.b64encode(b"hello" * 99)}, "not text"),
+        ({"content": b""}, "empty"),
+        ({"content": b"\xff\xd8\xff\xe0 and nothing"}, ""),
+    ],
+)
+def test_a_request_without_a_photo_is_refused_in_one_sentence(served, request_body, problem):
+    response = post_photo(served, **request_body)
+    assert response.status_code == 422
+    message = response.json()["detail"]
+    assert problem in message and len(message) < 300
+    if "not" in problem:
+        assert "curl -F photo=@photo.jpg" in message
+
+
+def test_a_form_field_without_a_file_is_refused(served):
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\nrose.jpg\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = post_photo(served, content=body, headers=headers)
+    assert response.status_code == 422 and "contains no file" in response.json()["detail"]
+
+
+def test_a_malformed_form_is_refused(served):
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert post_photo(served, content=b"nonsense", headers=headers).status_code in (400, 422)
+
+
+def test_the_rest_api_is_documented(served):
+    page = httpx.get(f"{served.url}api")
+    assert f"curl -F photo=@photo.jpg {served.url}api/identify" in page.text
+    assert "http" not in page.text.replace(served.url, "").replace("httpx", "")  # loads nothing
+    operation = httpx.get(f"{served.url}api/openapi.json").json()["paths"]["/api/identify"]["post"]
+    assert "multipart/form-data" in operation["requestBody"]["content"]
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer["$ref"].endswith("/Answer")
+
+
 # MCP
 
 
@@ -140,22 +204,22 @@ def as_text(path):
 
 
 def test_an_mcp_client_finds_the_tool_and_gets_the_same_answer(served, expected, flower_photo):
-    listed, said = call_tool(served, "identify", photo=as_text(flower_photo))
+    listed, result = call_tool(served, "identify", photo=as_text(flower_photo))
     tools = {tool.name: tool for tool in listed.tools}
     assert set(tools) == {"identify", "identify_many"}
-    assert tools["identify"].description.startswith("Names the flower in a photo.")
-    assert not said.isError
-    assert ast.literal_eval(said.content[0].text) == expected
+    assert tools["identify"].description.startswith("Identify the flower in a photo.")
+    assert not result.isError
+    assert json.loads(result.content[0].text) == result.structuredContent == expected
 
 
 def test_an_mcp_client_can_send_many_photos(served, expected, flower_photo):
     photos = [as_text(flower_photo), "data:image/jpeg;base64,aGVsbG8=", "no address"]
-    _, said = call_tool(served, "identify_many", photos=photos)
-    first, bad, nothing = ast.literal_eval(said.content[0].text)
+    _, result = call_tool(served, "identify_many", photos=photos)
+    first, bad, text = result.structuredContent["result"]
     assert first["answer"] == expected
-    assert "not a supported image" in bad["error"] and "did not arrive" in nothing["error"]
+    assert "not a supported image" in bad["error"] and "The text is not a photo" in text["error"]
 
 
-def test_an_mcp_client_is_told_what_is_wrong(served):
-    _, said = call_tool(served, "identify", photo="data:image/jpeg;base64,aGVsbG8=")
-    assert said.isError and "not a supported image" in said.content[0].text
+def test_an_mcp_client_learns_what_is_wrong(served):
+    _, result = call_tool(served, "identify", photo="data:image/jpeg;base64,aGVsbG8=")
+    assert result.isError and "not a supported image" in result.content[0].text

@@ -1,4 +1,4 @@
-"""What a page refuses, so that it goes on answering: in one sentence, with when to try again."""
+"""Limits of the served page: queue, rate and size."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from gradio_client.utils import QueueError
 from limits import parse
 
 from flower_model import FlowerClassifier
-from tests.support.asking import ask, call, file, join, result, upload
+from tests.support.api_clients import call, file, identify, join, result, upload
 
 
 @pytest.fixture
@@ -18,115 +18,113 @@ def photo(flower_photo):
     return flower_photo.read_bytes()
 
 
-def test_a_full_queue_refuses_politely_and_goes_on(open_page_under, find, photo):
-    url, _ = open_page_under(queue=2)
+def test_a_full_queue_refuses_requests_until_it_drains(serve_with_limits, identifier, photo):
+    url, _ = serve_with_limits(queue=2)
     (path,) = upload(url, photo).json()
     client = Client(url, verbose=False)
-    find.go_on.clear()
-    taken = []
+    identifier.resume.clear()
+    accepted = []
     while (called := call(url, file(path))).status_code == 200:
-        taken.append(called.json()["event_id"])
-        assert len(taken) < 50
+        accepted.append(called.json()["event_id"])
+        assert len(accepted) < 50
     assert called.status_code == 503 and int(called.headers["Retry-After"]) > 0
-    assert called.json() == {
-        "detail": "Too many people are asking just now: try again in a few seconds."
-    }
+    assert called.json() == {"detail": "Too many requests are waiting. Try again in a few seconds."}
     with pytest.raises(QueueError, match="Queue is full! Please try again."):
         client.predict(handle_file("README.md"), api_name="/identify")
-    find.go_on.set()
-    assert {result(url, event)[0] for event in taken} == {"complete"}
-    assert ask(url, photo)[0] == "complete"
+    identifier.resume.set()
+    assert {result(url, event)[0] for event in accepted} == {"complete"}
+    assert identify(url, photo)[0] == "complete"
 
 
-def test_a_full_queue_is_told_on_the_page(open_page_under, find, open_page, flower_photo):
-    url, _ = open_page_under(queue=1)
+def test_the_page_reports_a_full_queue(serve_with_limits, identifier, open_page, flower_photo):
+    url, _ = serve_with_limits(queue=1)
     (path,) = upload(url, flower_photo.read_bytes()).json()
     page = open_page(url)
-    find.go_on.clear()
+    identifier.resume.clear()
     while call(url, file(path)).status_code == 200:
         pass
     page.set_input_files("#photo input[type=file]", str(flower_photo))
     page.get_by_text("This application is currently busy. Please try again.").first.wait_for()
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(open_page_under, photo):
-    url, _ = open_page_under(rate=parse("3/minute"), everyone=True)
+def test_a_rate_limited_client_learns_when_to_retry(serve_with_limits, photo):
+    url, _ = serve_with_limits(rate=parse("3/minute"), include_local=True)
     one, other = {"X-Forwarded-For": "198.51.100.1"}, {"X-Forwarded-For": "198.51.100.2"}
     for _ in range(3):
-        assert ask(url, photo, headers=one)[0] == "complete"
+        assert identify(url, photo, headers=one)[0] == "complete"
     refused = upload(url, photo, headers=one)
     wait = int(refused.headers["Retry-After"])
     assert refused.status_code == 429 and 1 <= wait <= 120
-    sentence = f"You ask faster than this page can answer everybody: try again in {wait} s."
+    sentence = f"You are sending requests too fast. Try again in {wait} s."
     assert refused.text == sentence
     refused = call(url, None, headers=one)
-    assert refused.status_code == 429 and "try again in" in refused.json()["detail"]
-    assert ask(url, photo, headers=other)[0] == "complete"
+    assert refused.status_code == 429 and "Try again in" in refused.json()["detail"]
+    assert identify(url, photo, headers=other)[0] == "complete"
 
 
-def test_the_page_tells_who_asks_too_often(open_page_under, open_page, flower_photo):
-    url, _ = open_page_under(rate=parse("1/hour"), everyone=True)
+def test_the_page_reports_the_rate_limit(serve_with_limits, open_page, flower_photo):
+    url, _ = serve_with_limits(rate=parse("1/hour"), include_local=True)
     page = open_page(url)
     page.set_input_files("#photo input[type=file]", str(flower_photo))
     page.locator("#answer h2").wait_for()
     page.get_by_label("Remove Image").click()
-    page.get_by_text("You ask faster than this page can answer everybody").first.wait_for()
+    page.get_by_text("You are sending requests too fast").first.wait_for()
 
 
-def test_by_default_this_computer_may_ask_as_often_as_it_likes(open_page_under, photo):
-    url, _ = open_page_under(rate=parse("1/hour"))
-    assert [ask(url, photo)[0] for _ in range(3)] == ["complete"] * 3
+def test_clients_on_this_computer_are_not_rate_limited_by_default(serve_with_limits, photo):
+    url, _ = serve_with_limits(rate=parse("1/hour"))
+    assert [identify(url, photo)[0] for _ in range(3)] == ["complete"] * 3
     far = {"X-Forwarded-For": "2001:db8::1"}
-    assert ask(url, photo, headers=far)[0] == "complete"
-    neighbour = {"X-Forwarded-For": "2001:db8::2"}  # of the same visitor
+    assert identify(url, photo, headers=far)[0] == "complete"
+    neighbour = {"X-Forwarded-For": "2001:db8::2"}  # in the same /64 network
     assert upload(url, photo, headers=neighbour).status_code == 429
 
 
-def test_an_ipv4_address_written_as_ipv6_is_the_same_visitor(open_page_under, photo):
-    url, _ = open_page_under(rate=parse("1/hour"))
+def test_an_ipv4_mapped_ipv6_address_is_the_same_client(serve_with_limits, photo):
+    url, _ = serve_with_limits(rate=parse("1/hour"))
     one, other = "::ffff:198.51.100.1", "::ffff:198.51.100.2"
     for visitor in (one, other, *["::ffff:127.0.0.1"] * 3):
-        assert ask(url, photo, headers={"X-Forwarded-For": visitor})[0] == "complete"
+        assert identify(url, photo, headers={"X-Forwarded-For": visitor})[0] == "complete"
     assert upload(url, photo, headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 429
 
 
-def test_the_page_and_its_api_answer_sixteen_photos_at_once_together(open_page_under, find, photo):
-    url, _ = open_page_under()
+def test_the_page_and_the_api_together_process_sixteen_photos_at_once(
+    serve_with_limits, identifier, photo
+):
+    url, _ = serve_with_limits()
     (path,) = upload(url, photo).json()
-    find.go_on.clear()
+    identifier.resume.clear()
     for _ in range(20):
         join(url, "show_answer", file(path))
         call(url, file(path))
-    assert _settled(find.asked, 16) == 16
+    assert _settled(identifier.photos, 16) == 16
 
 
-def test_the_page_and_its_api_answer_two_questions_of_many_photos_together(
-    launch, tiny_model, photo
-):
-    inside, go_on = [], threading.Event()
+def test_the_page_and_the_api_together_process_two_batches_at_once(launch, tiny_model, photo):
+    inside, resume = [], threading.Event()
 
     class Held:
-        """The model's runtime, once it may go on."""
+        """The model's runtime, paused until `resume` is set."""
 
         name, data_config = tiny_model.runtime.name, tiny_model.runtime.data_config
 
         def __call__(self, pixels):
             inside.append(1)
-            assert go_on.wait(60)
+            assert resume.wait(60)
             return tiny_model.runtime(pixels)
 
     model = FlowerClassifier(tiny_model.network, tiny_model.config, runtime=Held())
     url = launch(model, "tiny")
     (path,) = upload(url, photo).json()
     for _ in range(4):
-        join(url, "name_photos", [file(path)])
+        join(url, "identify_photos", [file(path)])
         call(url, [file(path)], endpoint="identify_many")
     assert _settled(inside, 2) == 2
-    go_on.set()
+    resume.set()
 
 
-def test_too_much_in_one_go_is_refused_and_not_kept(open_page_under, photo):
-    url, folder = open_page_under(max_bytes=300_000)
+def test_an_oversized_upload_is_refused_and_not_stored(serve_with_limits, photo):
+    url, folder = serve_with_limits(max_bytes=300_000)
 
     def in_chunks():
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
@@ -140,16 +138,16 @@ def test_too_much_in_one_go_is_refused_and_not_kept(open_page_under, photo):
     ):
         assert refused.status_code == 413
         assert refused.text == (
-            "This is over the maximum allowed size of 0.3 MB in one go: send it in parts."
+            "The upload exceeds the maximum allowed size of 0.3 MB. Send fewer or smaller files."
         )
     assert [path for path in folder.rglob("*") if b"x" * 99 in _bytes(path)] == []
 
 
-def test_a_question_of_many_megabytes_is_refused(served):
+def test_an_oversized_json_request_is_refused(served):
     for route in ("call/identify", "queue/join", "cancel", "mcp/"):
         refused = httpx.post(f"{served.url}gradio_api/{route}", content=b" " * 41_000_000)
         assert refused.status_code == 413, route
-        assert refused.json() == {"detail": "The question is too long: send photos by the upload."}
+        assert refused.json() == {"detail": "The request is too long. Upload the photos as files."}
 
 
 def _bytes(path):
@@ -157,7 +155,7 @@ def _bytes(path):
 
 
 def _settled(inside, expected):
-    """How many there are a second after they are as many as expected, or after a minute."""
+    """Return the count one second after it reached `expected`, or after a minute."""
     deadline = time.monotonic() + 60
     while len(inside) < expected and time.monotonic() < deadline:
         time.sleep(0.1)

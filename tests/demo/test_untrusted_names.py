@@ -1,4 +1,4 @@
-"""A model and files whose every name is markup: all three tabs show it as text, and nothing runs."""
+"""Labels, details and file names that contain markup are shown as text on every tab."""
 
 import pytest
 import timm
@@ -39,7 +39,7 @@ def page(open_page, launch, model):
     page.alerts = []
     page.on("dialog", lambda dialog: (page.alerts.append(dialog.message), dialog.dismiss()))
     yield page
-    page.wait_for_timeout(300)  # for what a picture that can't be loaded would run
+    page.wait_for_timeout(300)  # time for an onerror handler to run
     assert page.alerts == []
     made_of_text = "img[src='x'], a[href^='javascript'], b:text-is('bold'), strong:text-is('b')"
     assert page.locator(made_of_text).count() == 0

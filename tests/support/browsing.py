@@ -1,4 +1,4 @@
-"""What a visitor does with the page: sends a photo and reads what it is called."""
+"""Actions of a visitor on the page."""
 
 
 def upload(page, photo):

@@ -1,6 +1,5 @@
-"""What a stranger can get from a served page: what this page made, and nothing of the server."""
+"""Untrusted clients get the page and its answers, and nothing else from the server."""
 
-import ast
 import os
 import re
 import socket
@@ -12,22 +11,22 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.asking import ask, call, call_tool, file, result, upload
+from tests.support.api_clients import call, call_tool, file, identify, result, upload
 from tests.support.commands import ROOT
 
 API = "gradio_api/"
-# Folders of this computer; only the name of the page's own temporary folder may be seen.
+# Folders of this computer; only the upload folder's name may appear in a response.
 FOLDERS = re.compile(rf"({re.escape(str(ROOT))}|{re.escape(os.path.expanduser('~'))}|/usr/|/etc/)")
 
 
 @pytest.fixture(scope="module")
 def uploaded(served, flower_photo):
-    """The path of a photo that a visitor has sent."""
+    """The path of an uploaded photo."""
     return upload(served.url, flower_photo.read_bytes(), name="mine.jpg").json()[0]
 
 
 def get(served, path):
-    """A GET whose path is sent as it is, dots and all."""
+    """Send a GET request whose path is not normalised."""
     host, port = served.url.split("/")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -59,7 +58,7 @@ def get(served, path):
         "",
     ],
 )
-def test_a_file_of_the_server_is_not_given_out(served, uploaded, path):
+def test_files_of_the_server_are_not_served(served, uploaded, path):
     folder = Path(uploaded).parents[1]
     for way in (path, f"{folder}/{path}", f"{folder}/../{path}", f"{folder}/../..{path}"):
         for route in (f"{API}file=", f"{API}file/", "file=", "static/", "assets/", "svelte/"):
@@ -69,7 +68,7 @@ def test_a_file_of_the_server_is_not_given_out(served, uploaded, path):
             assert b"Traceback" not in answer and str(ROOT).encode() not in answer
 
 
-def test_a_link_in_an_upload_s_name_or_a_climbing_name_leads_nowhere(served, flower_photo):
+def test_an_upload_with_a_path_as_its_name_stays_in_the_upload_folder(served, flower_photo):
     for name in ("../../../app.py", "/etc/passwd", "..\\..\\app.py", "a/../../b.jpg"):
         (path,) = upload(served.url, flower_photo.read_bytes(), name=name).json()
         assert ".." not in Path(path).parts and Path(path).parent.parent.name.startswith(
@@ -78,9 +77,9 @@ def test_a_link_in_an_upload_s_name_or_a_climbing_name_leads_nowhere(served, flo
         assert Path(path).read_bytes() == flower_photo.read_bytes()
 
 
-def test_a_photo_is_given_to_nobody_who_does_not_have_it(served, uploaded):
-    # Gradio asks no file's reader who he is. What protects a photo is its address, which holds the
-    # SHA-256 of its content and its name: whoever knows these has the photo.
+def test_an_uploaded_photo_is_served_only_under_its_hash(served, uploaded):
+    # Gradio does not check who fetches a file. Its address contains the SHA-256 of the content and
+    # the file name; whoever knows these has the photo.
     digest, name = Path(uploaded).parts[-2:]
     assert re.fullmatch("[0-9a-f]{64}", digest)
     assert get(served, f"{API}file={uploaded}")[0] == 200
@@ -110,12 +109,12 @@ def test_a_photo_is_given_to_nobody_who_does_not_have_it(served, uploaded):
         "../openapi.json",
     ],
 )
-def test_what_the_page_does_not_need_of_gradio_is_closed(served, route):
+def test_unused_gradio_routes_are_closed(served, route):
     assert get(served, API + route)[0] == 404
     assert get(served, f"{API}/{route}")[0] == 404
 
 
-def test_nothing_can_be_posted_past_the_queue(served, uploaded):
+def test_requests_can_not_bypass_the_queue(served, uploaded):
     for route in ("run/identify", "api/identify", "run/predict", "component_server"):
         body = {"data": [file(uploaded)], "fn_index": 5, "session_hash": "x"}
         got = httpx.post(served.url + API + route, json=body)
@@ -124,27 +123,27 @@ def test_nothing_can_be_posted_past_the_queue(served, uploaded):
         assert httpx.post(served.url + API + route, json={}).status_code == 404
 
 
-# Nothing is fetched on a visitor's word
+# URLs
 
 
 @pytest.fixture
 def internal():
-    """The address of a server inside, and what was asked of it."""
-    asked = []
+    """The URL of an internal server, and the paths requested from it."""
+    requested = []
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
 
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
         server.shutdown()
 
 
-def test_no_address_is_fetched(served, uploaded, internal):
-    inside, asked = internal
-    sentence = "Send the photo itself: nothing is fetched from an address."
+def test_no_url_is_fetched(served, uploaded, internal):
+    inside, requested = internal
+    sentence = "URLs are not fetched. Send the photo itself."
     for address in (f"{inside}/a.jpg", f"{inside.upper()}/b.jpg", "https://example.com/c.jpg"):
         for path in (address, f" {address}"):
             refused = call(served.url, file(path))
@@ -154,32 +153,34 @@ def test_no_address_is_fetched(served, uploaded, internal):
     for fn_index in range(8):
         body = {"data": [file(inside)], "fn_index": fn_index, "session_hash": "abc"}
         assert httpx.post(f"{served.url}{API}queue/join", json=body).status_code == 400
-    # An address beside a good path is left alone.
+    # A URL beside a valid path is ignored.
     event = call(served.url, file(uploaded) | {"url": f"{inside}/d.jpg"}).json()["event_id"]
     assert result(served.url, event)[0] == "complete"
     for route in (f"{API}file=", f"{API}file/", f"{API}proxy="):
         assert get(served, route + inside)[0] in (403, 404)
         assert get(served, route + quote(inside, safe=""))[0] in (403, 404)
-    said = call_tool(served, "identify", photo=f"{inside}/e.jpg")[1]
-    assert said.isError
-    said = call_tool(served, "identify_many", photos=[f"{inside}/f.jpg"])[1]
-    assert sentence in ast.literal_eval(said.content[0].text)[0]["error"]
-    assert asked == []
+    answer = call_tool(served, "identify", photo=f"{inside}/e.jpg")[1]
+    assert answer.isError and "URLs are not fetched" in answer.content[0].text
+    answer = call_tool(served, "identify_many", photos=[f"{inside}/f.jpg"])[1]
+    assert "URLs are not fetched" in answer.structuredContent["result"][0]["error"]
+    refused = httpx.post(f"{served.url}api/identify", content=f"{inside}/g.jpg".encode())
+    assert "URLs are not fetched" in refused.json()["detail"]
+    assert requested == []
 
 
-def test_no_question_of_any_endpoint_reads_another_file(served):
+def test_no_endpoint_reads_other_files(served):
     for fn_index in range(8):
         for data in ([file("/etc/passwd")], [[file("app.py")]], [{"path": "/etc/passwd"}]):
             body = {"data": data, "fn_index": fn_index, "session_hash": "abc"}
             refused = httpx.post(f"{served.url}{API}queue/join", json=body)
             assert refused.status_code == 400
-            assert refused.json() == {"detail": "The photo did not arrive: send it again."}
+            assert refused.json() == {"detail": "The photo did not arrive. Send it again."}
 
 
-# No path, token or trace
+# Paths, tokens and traces
 
 
-def test_nothing_of_the_server_is_in_what_a_visitor_sees(served, uploaded):
+def test_responses_reveal_nothing_about_the_server(served, uploaded):
     url, seen = served.url, []
     for path in ("", "config", "nope", "manifest.json", *(API + name for name in READABLE)):
         seen.append(httpx.get(url + path))
@@ -199,7 +200,7 @@ def test_nothing_of_the_server_is_in_what_a_visitor_sees(served, uploaded):
         assert "Traceback" not in text and "site-packages" not in text, answer.url
         assert not FOLDERS.search(answer.text), answer.url
         assert not set(answer.headers) & {"set-cookie", "x-powered-by"}
-    assert ask(url, Path(uploaded).read_bytes())[0] == "complete"
+    assert identify(url, Path(uploaded).read_bytes())[0] == "complete"
 
 
 READABLE = (

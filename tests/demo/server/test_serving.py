@@ -1,4 +1,4 @@
-"""A page that can be left alone: what becomes of the photos, faults, health, its end, and its log."""
+"""The served page: deletion of photos, errors, health check, shutdown and log."""
 
 import asyncio
 import json
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +15,11 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
-from flower_model.demo.micro_batching import SharedPasses, StuckError
-from flower_model.demo.server.request_log import SORRY
+from flower_model.demo.server.request_log import INTERNAL_ERROR
 from flower_model.demo.server.upload_folder import upload_folder
-from tests.support.asking import ask, call, file, result, upload
+from tests.support.api_clients import call, file, identify, result, upload
 from tests.support.commands import ROOT
 
 
@@ -32,45 +31,45 @@ def photo(flower_photo):
 def wait_until(holds, seconds=20):
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it takes too long"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)
 
 
-# What becomes of the photos
+# Deletion of photos
 
 
-def test_a_photo_is_deleted_soon_after_its_answer_and_its_session_forgotten(open_page_under, photo):
-    url, folder = open_page_under(keep=2)
+def test_photos_expire_and_idle_sessions_are_released(serve_with_limits, photo):
+    url, folder = serve_with_limits(keep_seconds=5)
     before = set(folder.rglob("*"))
     (path,) = upload(url, photo).json()
-    (unasked,) = upload(url, photo + b"x", name="orphan.jpg").json()
+    (unused,) = upload(url, photo + b"x", name="orphan.jpg").json()
     event = call(url, file(path)).json()["event_id"]
     assert result(url, event)[0] == "complete"
-    unfetched = call(url, file(path)).json()["event_id"]
-    wait_until(lambda: not Path(path).exists() and not Path(unasked).exists())
-    wait_until(lambda: set(folder.rglob("*")) <= before)  # its folder is gone, the page's own stay
+    not_fetched = call(url, file(path)).json()["event_id"]
+    wait_until(lambda: not Path(path).exists() and not Path(unused).exists())
+    wait_until(lambda: set(folder.rglob("*")) <= before)  # only the page's own files stay
     assert httpx.get(f"{url}gradio_api/file={path}").status_code == 403
-    assert call(url, file(path)).json() == {"detail": "The photo did not arrive: send it again."}
-    time.sleep(0.5)  # until what nobody has fetched was idle for two sweeps
-    assert "waited too long" in result(url, unfetched)[1]["detail"]
+    assert call(url, file(path)).json() == {"detail": "The photo did not arrive. Send it again."}
+    time.sleep(0.5)  # until the result was idle for two clean-ups
+    assert "has expired" in result(url, not_fetched)[1]["detail"]
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(open_page_under):
-    url, folder = open_page_under()
+def test_an_aborted_upload_leaves_no_file(serve_with_limits):
+    url, folder = serve_with_limits()
     before = set(folder.rglob("*"))
 
-    def breaks_off():
+    def aborted_body():
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nphoto'
         wait_until(lambda: set(folder.rglob("*")) > before)
         raise ConnectionAbortedError
 
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     with pytest.raises(ConnectionAbortedError):
-        httpx.post(f"{url}gradio_api/upload", content=breaks_off(), headers=kind)
+        httpx.post(f"{url}gradio_api/upload", content=aborted_body(), headers=kind)
     wait_until(lambda: set(folder.rglob("*")) == before)
 
 
-def test_what_a_killed_page_left_behind_is_deleted_by_the_next():
+def test_upload_folders_of_dead_servers_are_deleted_at_the_next_start():
     code = (
         "from flower_model.demo.server.upload_folder import upload_folder as f\n"
         "with f() as folder: open(folder + '/photo', 'w').close(); print(folder, flush=True); input()"
@@ -88,82 +87,62 @@ def test_what_a_killed_page_left_behind_is_deleted_by_the_next():
     assert not used.exists() and not Path(own).exists()
 
 
-# Faults
+# Errors
 
 
-def test_an_unforeseen_error_is_one_sentence_and_the_page_goes_on(
-    open_page_under, find, photo, capfd
+def test_an_unexpected_error_is_one_sentence_and_later_requests_succeed(
+    serve_with_limits, identifier, photo, capfd
 ):
-    url, _ = open_page_under()
-    find.error = RuntimeError("/secret/path")
-    kind, said = ask(url, photo)
-    assert kind == "error" and said["error"] == SORRY
-    with pytest.raises(AppError, match="Something went wrong on our side"):
+    url, _ = serve_with_limits()
+    identifier.error = RuntimeError("/secret/path")
+    kind, answer = identify(url, photo)
+    assert kind == "error" and answer["error"] == INTERNAL_ERROR
+    with pytest.raises(AppError, match="Something went wrong on the server"):
         Client(url, verbose=False).predict(handle_file("README.md"), api_name="/identify")
-    find.error = None
-    assert ask(url, photo)[0] == "complete"
+    identifier.error = None
+    assert identify(url, photo)[0] == "complete"
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [line["status"] for line in logged] == ["failed", "failed", "answered"]
     assert logged[0]["error"] == "RuntimeError" and "conftest.py" in logged[0]["at"]
     assert "/secret" not in str(logged)
 
 
-def test_a_pass_that_never_ends_holds_nobody_for_ever():
-    hang, calls = threading.Event(), []
-
-    def run(batch):
-        calls.append(batch)
-        hang.wait()
-        return batch
-
-    find = SharedPasses(run, patience=1)
-    with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(find, number) for number in range(4)]
-        assert all(isinstance(call.exception(10), StuckError) for call in asked)
-    start = time.monotonic()
-    with pytest.raises(StuckError):
-        find(5)
-    assert time.monotonic() - start < 0.8
-    hang.set()
-    wait_until(lambda: find._began is None)
-    assert find(6) == 6
-
-
-def test_healthz_says_whether_the_model_answers(open_page_under, find, monkeypatch):
-    url, _ = open_page_under()
-    monkeypatch.setattr("flower_model.demo.server.health.FRESH", 0.0)
+def test_healthz_reports_whether_the_model_answers(serve_with_limits, identifier, monkeypatch):
+    url, _ = serve_with_limits()
+    monkeypatch.setattr("flower_model.demo.server.health.CACHED_SECONDS", 0.0)
     healthy = httpx.get(url + "healthz")
     assert healthy.status_code == 200 and healthy.json()["status"] == "ok"
-    find.error = RuntimeError()
-    sick = httpx.get(url + "healthz")
-    assert sick.status_code == 503 and sick.json() == {"status": "the model does not answer"}
-    find.error = None
+    identifier.error = RuntimeError()
+    failing = httpx.get(url + "healthz")
+    assert failing.status_code == 503 and failing.json() == {"status": "the model does not answer"}
+    identifier.error = None
     assert httpx.get(url + "healthz").status_code == 200
 
 
-def test_healthz_does_not_wait_for_a_model_that_hangs(find):
-    from flower_model.demo.server.health import Health
+def test_healthz_does_not_wait_for_a_hung_model(identifier):
+    from flower_model.demo.server.health import HealthCheck
 
-    find.go_on.clear()
-    health = Health(find, lambda: False, patience=0.2)
+    identifier.resume.clear()
+    health = HealthCheck(identifier, lambda: False, timeout=0.2)
 
-    async def ask_twice():
-        codes = [(await health.answer(None)).status_code for _ in range(2)]
-        find.go_on.set()
+    async def check_twice():
+        codes = [(await health.respond(None)).status_code for _ in range(2)]
+        identifier.resume.set()
         return codes
 
-    with ThreadPoolExecutor(1) as thread:  # in this one Playwright may have a loop of its own
-        assert thread.submit(asyncio.run, ask_twice()).result(20) == [503, 503]
+    with ThreadPoolExecutor(1) as thread:  # Playwright may run an event loop in this one
+        assert thread.submit(asyncio.run, check_twice()).result(20) == [503, 503]
 
 
-def test_sigterm_answers_what_was_asked_and_refuses_the_rest(
+def test_sigterm_answers_accepted_requests_and_refuses_new_ones(
     serve_app, tiny_folder, flower_photo, tmp_path
 ):
     served = serve_app("--model", tiny_folder)
-    archive = tmp_path / "many.zip"
+    archive, large = tmp_path / "many.zip", tmp_path / "large.jpg"
+    Image.open(flower_photo).resize((2400, 1600)).save(large, quality=60, progressive=True)
     with zipfile.ZipFile(archive, "w") as zipped:
-        for number in range(400):
-            zipped.write(flower_photo, f"{number}.jpg")
+        for number in range(200):
+            zipped.write(large, f"{number}.jpg")
     (path,) = upload(served.url, archive.read_bytes(), name="many.zip").json()
     event = call(served.url, [file(path)], endpoint="identify_many").json()["event_id"]
     with ThreadPoolExecutor(1) as thread:
@@ -174,22 +153,22 @@ def test_sigterm_answers_what_was_asked_and_refuses_the_rest(
         time.sleep(0.3)
         refused = upload(served.url, b"x")
         assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
-        assert refused.text == "The page is being restarted: try again in a minute."
+        assert refused.text == "The page is restarting. Try again in a minute."
         assert httpx.get(served.url + "healthz").json() == {"status": "stopping"}
         kind, (rows,) = answer.result(60)
-    assert kind == "complete" and len(rows) == 400 and all(row["answer"] for row in rows)
+    assert kind == "complete" and len(rows) == 200 and all(row["answer"] for row in rows)
     code, _ = served.stop()
     assert code == 0
     assert not Path(path).parents[1].exists()
 
 
-def test_the_log_is_lines_of_json_without_photos_names_or_addresses(
+def test_log_lines_are_json_without_photos_file_names_or_addresses(
     serve_app, tiny_folder, flower_photo
 ):
     served = serve_app("--model", tiny_folder, "--rate", "4/hour")
     visitor = {"headers": {"X-Forwarded-For": "198.51.100.7"}}
     name = "my-secret-garden.jpg"
-    ask(served.url, flower_photo.read_bytes(), **visitor)
+    identify(served.url, flower_photo.read_bytes(), **visitor)
     (path,) = upload(served.url, b"no photo", name=name, **visitor).json()
     bad = call(served.url, file(path), **visitor).json()["event_id"]
     assert result(served.url, bad)[0] == "error"
@@ -201,8 +180,8 @@ def test_the_log_is_lines_of_json_without_photos_names_or_addresses(
     httpx.get(served.url + "gradio_api/vibe-code")
     _, errors = served.stop()
     lines = [json.loads(line) for line in errors.splitlines()]
-    told = [(line["endpoint"], line["status"], line.get("photos")) for line in lines]
-    assert told == [
+    outcomes = [(line["endpoint"], line["status"], line.get("photos")) for line in lines]
+    assert outcomes == [
         ("/identify", "answered", 1),
         ("/identify", "refused", 1),
         ("/identify_many", "answered", 3),

@@ -1,11 +1,11 @@
-"""An answer in words, as HTML; labels and file names are text, whatever they hold."""
+"""Predictions in words, as HTML with every label escaped."""
 
 from collections.abc import Mapping
 from html import escape
 
 from flower_model.prediction import Prediction
 
-# From which probability on an answer is called what.
+# Lowest probability -> words.
 WORDS = (
     (0.95, "almost certain"),
     (0.80, "very likely"),
@@ -16,35 +16,30 @@ WORDS = (
 
 
 def headline(answer: Prediction, descriptions: Mapping[str, str]) -> str:
-    """The name, its botanical name, how sure the model is, and what else it might be."""
+    """Return the name, botanical name, probability and close second of a prediction."""
     label, probability = answer.top[0]
     botanical = descriptions.get(label, "")
-    rival = doubt(answer)
+    rival = close_second(answer)
     return (
         f"<h2>{escape(label)}</h2>"
         + (f"<p class='botanical'>{escape(botanical)}</p>" if botanical else "")
         + f"<p><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
-        + (
-            f"<p class='note'>It hesitates between <em>{escape(label)}</em> "
-            f"and <em>{escape(rival)}</em>.</p>"
-            if rival
-            else ""
-        )
+        + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
     )
 
 
 def no_flower(answer: Prediction) -> str:
-    """What is said first about a photo in which the model sees no flower."""
+    """Return the headline for a photo without a flower."""
     probability = 1 - (answer.flower_probability or 0.0)
     return (
-        "<h2>No flower here</h2>"
+        "<h2>No flower found</h2>"
         f"<p><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
-        "<p class='note'>It knows flowers only, and this photo does not look like one.</p>"
+        "<p class='note'>This model only knows flowers, and the photo does not look like one.</p>"
     )
 
 
-def doubt(answer: Prediction) -> str | None:
-    """The second name, if two names stand out together and neither does alone."""
+def close_second(answer: Prediction) -> str | None:
+    """Return the second label if it is a close rival of the first, otherwise None."""
     if len(answer.top) < 2:
         return None
     (_, first), (rival, second) = answer.top[:2]
@@ -52,12 +47,12 @@ def doubt(answer: Prediction) -> str | None:
 
 
 def in_words(probability: float) -> str:
-    """A probability as people say it."""
+    """Return a probability in everyday words."""
     return next(word for least, word in WORDS if probability >= least)
 
 
 def percent(probability: float) -> str:
-    """A probability as a number; nothing is ever said to be certain or impossible."""
+    """Return a probability as a percentage; never 0% or 100% by rounding alone."""
     if 0 < probability < 0.01:
         return "<1%"
     if 0.99 < probability < 1:

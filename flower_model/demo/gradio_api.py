@@ -1,0 +1,51 @@
+"""Gradio endpoints /identify and /identify_many for gradio_client."""
+
+import gradio as gr
+from gradio.events import api
+
+from flower_model.demo.answers import Answer, PhotoAnswer, answer_dict, identify_uploads
+from flower_model.demo.batch_tab import MANY_PHOTOS
+from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.identify_tab import ONE_PHOTO
+from flower_model.demo.server.request_log import log_request
+from flower_model.demo.uploads import open_uploads, read_upload
+from flower_model.errors import FlowerModelError
+
+
+def add_endpoints(identify_photo: PhotoIdentifier) -> None:
+    """Add the endpoints inside the current `gr.Blocks`."""
+    model = identify_photo.model
+    descriptions = model.config.descriptions
+
+    def identify(photo: gr.FileData) -> Answer:
+        """Identify the flower in a photo.
+
+        Args:
+            photo: Image file: JPEG, PNG, WebP, …
+
+        Returns:
+            The most probable name, its calibrated probability, and the five most probable names.
+        """
+        with log_request("/identify", _client_error) as record:
+            record.photos = 1
+            return answer_dict(identify_photo(read_upload(photo)).prediction, descriptions)
+
+    def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
+        """Identify the flower in each of several photos.
+
+        Args:
+            photos: Image files, or zip archives of them.
+
+        Returns:
+            For each photo its file name and its answer, or an error message.
+        """
+        with log_request("/identify_many", _client_error) as record, open_uploads(photos) as files:
+            record.photos = len(files)
+            return identify_uploads(model, files)
+
+    api(identify, api_name="identify", **ONE_PHOTO)
+    api(identify_many, api_name="identify_many", **MANY_PHOTOS)
+
+
+def _client_error(error: FlowerModelError) -> gr.Error:
+    return gr.Error(str(error), print_exception=False)

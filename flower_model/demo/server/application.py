@@ -1,0 +1,188 @@
+"""The web application: the Gradio page, the REST API and the health check behind one filter."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from gradio.routes import file_upload_statuses
+from limits import RateLimitItem, RateLimitItemPerMinute
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Mount, Route
+
+from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.server.health import HealthCheck
+from flower_model.demo.server.rate_limits import RateLimiter
+from flower_model.demo.server.refusals import (
+    MCP,
+    Refused,
+    handle_http_error,
+    handle_invalid_request,
+    handle_refused,
+    handle_unexpected_error,
+)
+from flower_model.demo.server.request_filter import RequestFilter
+from flower_model.demo.server.request_log import start_logging
+from flower_model.demo.server.rest_api import add_rest_api, authenticator
+from flower_model.demo.server.upload_folder import delete_expired
+from flower_model.demo.theme import PAGE
+
+if TYPE_CHECKING:
+    from mcp.server.fastmcp import FastMCP
+
+API_VERSION = "1"
+GENEROUS_RATE = RateLimitItemPerMinute(600)
+HANDLERS: Any = {
+    HTTPException: handle_http_error,
+    RequestValidationError: handle_invalid_request,
+    Refused: handle_refused,
+    Exception: handle_unexpected_error,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a served page.
+
+    Attributes:
+        queue: Requests that may wait at the same time.
+        rate: Requests, and separately uploads, per client.
+        include_local: Apply `rate` to clients on this computer too.
+        max_bytes: Size of one upload request, all files together.
+        max_photo_bytes: Size of one photo.
+        keep_seconds: Time after which an uploaded photo is deleted.
+    """
+
+    queue: int = 200
+    rate: RateLimitItem | None = GENEROUS_RATE
+    include_local: bool = False
+    max_bytes: int = 1_000_000_000
+    max_photo_bytes: int = 100_000_000
+    keep_seconds: float = 600
+
+
+def create_app(
+    demo: gr.Blocks,
+    identify: PhotoIdentifier,
+    limits: Limits,
+    *,
+    mcp: bool = False,
+    **page_options: Any,
+) -> tuple[FastAPI, RequestFilter]:
+    """Put a page behind limits and add the endpoints that Gradio lacks.
+
+    Args:
+        demo: The page.
+        identify: Identifies single photos.
+        limits: Limits of the page.
+        mcp: Also serve the API as an MCP server.
+        page_options: More options of `gr.mount_gradio_app`.
+
+    Returns:
+        The application, and the filter that can refuse new requests before a shutdown.
+    """
+    demo.queue(max_size=limits.queue, api_open=False)
+    demo.state_session_capacity = 100  # the page keeps no state; Gradio's 10,000 take gigabytes
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    pending = demo._queue.pending_event_ids_session
+    request_filter = RequestFilter(
+        folder,
+        limits.max_bytes,
+        limits.max_photo_bytes,
+        limits.queue,
+        RateLimiter(limits.rate, limits.include_local),
+        lambda name: bool(pending.get(name)) or any(name in ids for ids in list(pending.values())),
+        authenticator(page_options.get("auth"), lambda request: _has_session(app, request)),
+    )
+    mcp_server = None
+    if mcp:
+        from flower_model.demo.server.mcp_server import create_mcp_server  # takes a second
+
+        mcp_server = create_mcp_server(identify)
+    app = FastAPI(
+        title="Flower identification",
+        version=API_VERSION,
+        docs_url=None,  # FastAPI's own pages load scripts from other servers
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=_lifespan(demo, folder, limits.keep_seconds, mcp_server),
+        middleware=[Middleware(request_filter.middleware)],
+        exception_handlers=HANDLERS,
+    )
+    health = HealthCheck(identify, lambda: request_filter.shutting_down)
+    app.add_route("/healthz", health.respond)
+    add_rest_api(app, identify)
+    if mcp_server:
+        endpoint = mcp_server.streamable_http_app().routes[0]
+        for path in (MCP, f"{MCP}/"):
+            app.router.routes.append(Route(path, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]
+    kwargs = {"exception_handlers": HANDLERS}
+    gr.mount_gradio_app(app, demo, "/", app_kwargs=kwargs, **{**PAGE, **page_options})
+    return app, request_filter
+
+
+def _lifespan(
+    demo: gr.Blocks, folder: Path, keep_seconds: float, mcp_server: "FastMCP | None"
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        start_logging()
+        page_files = {path for path in folder.rglob("*") if path.is_file()}
+
+        async def clean_up() -> None:
+            idle: set[tuple[str, str]] = set()
+            while True:
+                await asyncio.sleep(keep_seconds / 10)
+                await asyncio.to_thread(delete_expired, folder, keep_seconds, page_files)
+                idle = _release_sessions(demo, idle)
+
+        async with AsyncExitStack() as stack:
+            task = asyncio.create_task(clean_up())
+            stack.callback(task.cancel)
+            if mcp_server:
+                await stack.enter_async_context(mcp_server.session_manager.run())
+            yield
+
+    return lifespan
+
+
+def _has_session(app: FastAPI, request: Request) -> bool:
+    """Return whether a request carries the cookie of a visitor who has logged in on the page."""
+    page: Any = next(route.app for route in app.routes if isinstance(route, Mount))
+    names = (f"access-token-{page.cookie_id}", f"access-token-unsecure-{page.cookie_id}")
+    return any(request.cookies.get(name) in page.tokens for name in names)
+
+
+def _release_sessions(demo: gr.Blocks, idle: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Release what Gradio would keep indefinitely of ended sessions and finished uploads.
+
+    Args:
+        demo: The page.
+        idle: Sessions and uploads that were idle at the previous call; those still idle go.
+
+    Returns:
+        Sessions and uploads that are idle now, including results that nobody has fetched.
+    """
+    pending, running = demo._queue.pending_event_ids_session, demo._queue.event_ids_to_events
+    uploads = file_upload_statuses
+    now = {("session", name) for name, ids in pending.items() if not ids & running.keys()}
+    now |= {("upload", name) for name in {*uploads._signals, *uploads._statuses}}
+    for kind, name in now & idle:
+        if kind == "session":
+            pending.pop(name, None)
+            demo._queue.pending_messages_per_session.pop(name, None)
+        elif name not in uploads._statuses or uploads.is_done(name):
+            uploads._signals.pop(name, None)
+            uploads.stop_tracking(name)
+    for paths in demo.temp_file_sets:
+        paths -= {path for path in list(paths) if not os.path.exists(path)}
+    return now - idle

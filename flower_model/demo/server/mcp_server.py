@@ -1,0 +1,70 @@
+"""MCP server with the API's functions as tools."""
+
+import anyio
+from mcp.server.fastmcp import FastMCP
+from mcp.server.fastmcp.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+
+from flower_model.demo.answers import Answer, PhotoAnswer, answer_dict, identify_uploads
+from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.server.request_filter import MAX_MCP_BYTES
+from flower_model.demo.server.request_log import log_request
+from flower_model.demo.uploads import decode_photo, open_uploads
+from flower_model.errors import FlowerModelError
+
+
+def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
+    """Return an MCP server with the tools `identify` and `identify_many`.
+
+    It replaces Gradio's, which calls its own page over HTTP, without the password of `--auth`, and
+    returns Python literals.
+    """
+    model = identify_photo.model
+    server = FastMCP(
+        "flower-model",
+        streamable_http_path="/",
+        json_response=True,
+        stateless_http=True,
+        max_request_body_size=MAX_MCP_BYTES,
+        # The page may be served under any host name.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+
+    @server.tool()
+    async def identify(photo: str) -> Answer:
+        """Identify the flower in a photo.
+
+        Args:
+            photo: Image file (JPEG, PNG, WebP, …), base64-encoded, with or without a data: prefix.
+                URLs are not fetched.
+        """
+
+        def run() -> Answer:
+            with log_request("mcp: identify", _tool_error) as record:
+                record.photos = 1
+                prediction = identify_photo(decode_photo(photo)).prediction
+                return answer_dict(prediction, model.config.descriptions)
+
+        return await anyio.to_thread.run_sync(run)
+
+    @server.tool()
+    async def identify_many(photos: list[str]) -> list[PhotoAnswer]:
+        """Identify the flower in each of several photos.
+
+        Args:
+            photos: Image files, each base64-encoded, with or without a data: prefix.
+        """
+
+        def run() -> list[PhotoAnswer]:
+            name = "mcp: identify_many"
+            with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
+                record.photos = len(uploads)
+                return identify_uploads(model, uploads)
+
+        return await anyio.to_thread.run_sync(run)
+
+    return server
+
+
+def _tool_error(error: FlowerModelError) -> ToolError:
+    return ToolError(str(error))

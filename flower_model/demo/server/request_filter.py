@@ -1,0 +1,276 @@
+"""ASGI middleware in front of Gradio: closes unused routes, limits requests, checks file paths."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flower_model.demo.server.rate_limits import RateLimiter
+from flower_model.demo.server.refusals import (
+    API,
+    BUSY,
+    DISK_FULL,
+    FILE,
+    FILE_GONE,
+    INVALID_REQUEST,
+    MCP,
+    NO_PHOTO,
+    NOT_FOUND,
+    REQUEST_TOO_LONG,
+    REST,
+    RESULT_GONE,
+    SHUTTING_DOWN,
+    UNAUTHORIZED,
+    UPLOAD,
+    UPLOAD_STALLED,
+    URL_NOT_FETCHED,
+    Refusal,
+    Refused,
+    respond,
+    upload_too_large,
+)
+from flower_model.demo.server.request_log import log_event
+
+# Everything that the page, gradio_client, curl and MCP clients use. Gradio's other routes (video
+# recorder, proxy, deep links, calls past the queue) do not exist on this server.
+OPEN_ROUTES = re.compile(
+    r"/(|config/?|info/?|healthz|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(/\d+)?"
+    r"|login/?|logout|(assets|static|svelte|samples)/.*|api(/.*)?"
+    r"|gradio_api/(info/?|openapi\.json|app_id/?|user/?|login_check/?|startup-events|theme\.css"
+    r"|upload|upload_progress|file=.*|queue/(join|data|status)|call/.*|run/.*|cancel|reset/?"
+    r"|heartbeat/[^/]*|mcp/?))"
+)
+LIMITED = (f"{API}call/", f"{API}queue/join", f"{API}run/", MCP, REST, UPLOAD, "/login")
+RESULTS = (f"{API}call/", f"{API}queue/data")
+MAX_REQUEST_BYTES = 4_000_000  # of JSON that refers to uploaded photos
+MAX_MCP_BYTES = 40_000_000  # of JSON that contains base64-encoded photos
+MIN_FREE_BYTES = 500_000_000  # that an upload leaves on the disk
+STALL_SECONDS = 30.0  # without data, after which an upload is cancelled
+FETCH_SECONDS = 2.0  # in which a client asks for the result of its request
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+
+
+class RequestFilter:
+    """Middleware state of one page.
+
+    Args:
+        folder: Upload folder.
+        max_bytes: Size limit of one upload request, all files together.
+        max_photo_bytes: Size limit of one REST request.
+        max_waiting: REST requests that may wait at the same time.
+        limiter: Rate limits.
+        has_result: Returns whether an event or session has a result that was not fetched yet.
+        is_authorized: Returns whether a request may use the REST API and the MCP server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        max_photo_bytes: int,
+        max_waiting: int,
+        limiter: RateLimiter,
+        has_result: Callable[[str], bool],
+        is_authorized: Callable[[Request], bool],
+    ) -> None:
+        self._folder, self._max_bytes = folder.absolute(), max_bytes
+        self._max_photo_bytes = max_photo_bytes
+        self._max_waiting, self._rest_active = max_waiting, 0
+        self._limiter, self._has_result = limiter, has_result
+        self._is_authorized = is_authorized
+        self._active = 0
+        self._last_request = -FETCH_SECONDS
+        self.shutting_down = False
+
+    @property
+    def busy(self) -> bool:
+        """True while requests are being processed or results are about to be fetched."""
+        return bool(self._active) or time.monotonic() - self._last_request < FETCH_SECONDS
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an ASGI app."""
+
+        async def filtered(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                return await app(scope, receive, send)
+            start, send = time.perf_counter(), _with_headers(send)
+            try:
+                await self._forward(app, scope, receive, send)
+            except Refused as refused:
+                (refusal,) = refused.args
+                self._log(scope, refusal.status, start)
+                await respond(scope["path"], refusal)(scope, receive, send)
+
+        return filtered
+
+    async def _forward(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if not OPEN_ROUTES.fullmatch(path):
+            raise Refused(NOT_FOUND)
+        if path.startswith(FILE) and "://" in path:
+            raise Refused(FILE_GONE)
+        if scope["method"] == "GET" and path.startswith(RESULTS):
+            # Gradio would let the client wait indefinitely.
+            session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
+            if not self._has_result(session or path.rpartition("/")[2]):
+                raise Refused(RESULT_GONE)
+        limited = scope["method"] == "POST" and path.startswith(LIMITED)
+        if limited:
+            if self.shutting_down:
+                raise Refused(SHUTTING_DOWN)
+            self._limiter.count(scope)
+            if path.startswith((REST, MCP)) and not self._is_authorized(Request(scope)):
+                raise Refused(UNAUTHORIZED)
+        if scope["method"] == "POST":
+            receive = await self._check_body(scope, receive)
+        if not limited and not path.startswith(RESULTS):
+            return await app(scope, receive, send)
+        rest = path.startswith(REST)
+        if rest and self._rest_active >= self._max_waiting:
+            raise Refused(BUSY)
+        self._active += 1
+        self._rest_active += rest
+        try:
+            await app(scope, receive, send)
+        finally:
+            self._active -= 1
+            self._rest_active -= rest
+            if limited and path.startswith(f"{API}call/"):
+                self._last_request = time.monotonic()
+
+    async def _check_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Return a `receive` that limits an upload, or replays a request that passed the checks."""
+        path: str = scope["path"]
+        if path == UPLOAD or path.startswith(REST):
+            length = dict(scope["headers"]).get(b"content-length", b"0")
+            size = int(length) if length.isdigit() else 0
+            limit = self._max_bytes if path == UPLOAD else self._max_photo_bytes
+            if size > limit:
+                raise Refused(upload_too_large(limit))
+            if shutil.disk_usage(self._folder).free < size + MIN_FREE_BYTES:
+                raise Refused(DISK_FULL)
+            return _limit_upload(receive, limit, _gradio_error if path == UPLOAD else Refused)
+        mcp = path.startswith(MCP)
+        body = await _read_body(receive, MAX_MCP_BYTES if mcp else MAX_REQUEST_BYTES)
+        if not (mcp or path.startswith("/login")):
+            for file in _file_references(_parse_json(body)):
+                self._check_path(file)
+        return _replay(body, receive)
+
+    def _check_path(self, file: dict[str, Any]) -> None:
+        path = file.get("path")
+        if not isinstance(path, str) or "\0" in path:
+            raise Refused(NO_PHOTO)
+        if "://" in path:
+            raise Refused(URL_NOT_FETCHED)
+        real = os.path.abspath(path)
+        if not (Path(real).is_relative_to(self._folder) and os.path.isfile(real)):
+            raise Refused(NO_PHOTO)
+
+    def _log(self, scope: Scope, status: int, start: float) -> None:
+        log_event(
+            logging.WARNING,
+            endpoint=_endpoint(scope["path"]),
+            status=status,
+            ms=round(1000 * (time.perf_counter() - start), 1),
+            visitor=self._limiter.pseudonym(scope),
+        )
+
+
+def _endpoint(path: str) -> str:
+    """Return a path without the part that the client chose."""
+    known = [start for start in (FILE, *LIMITED, *RESULTS) if path.startswith(start)]
+    return known[0] if known else path if OPEN_ROUTES.fullmatch(path) else "closed"
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *HEADERS]
+        await send(message)
+
+    return send_with_headers
+
+
+def _limit_upload(receive: Receive, limit: int, error: Callable[[Refusal], Exception]) -> Receive:
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        try:
+            message = await asyncio.wait_for(receive(), STALL_SECONDS)
+        except TimeoutError:
+            raise error(UPLOAD_STALLED) from None
+        if message["type"] == "http.disconnect":
+            raise error(NO_PHOTO)
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise error(upload_too_large(limit))
+        return message
+
+    return limited
+
+
+def _gradio_error(refusal: Refusal) -> MultiPartException:
+    # The only exception for which Gradio deletes what it has written so far.
+    return MultiPartException(refusal.text)
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    body, more = bytearray(), True
+    while more:
+        try:
+            message = await asyncio.wait_for(receive(), STALL_SECONDS)
+        except TimeoutError:
+            raise Refused(UPLOAD_STALLED) from None
+        if message["type"] == "http.disconnect":
+            raise Refused(INVALID_REQUEST)
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise Refused(REQUEST_TOO_LONG)
+    return bytes(body)
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(INVALID_REQUEST) from None
+
+
+def _file_references(data: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a request that refers to a file."""
+    pending = [data]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if "path" in value or "meta" in value:
+                yield value
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    first = True
+
+    async def replay() -> Message:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay
