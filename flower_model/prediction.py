@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TypedDict
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs it for the page's API before Python 3.12
 
 from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig
