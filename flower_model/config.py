@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import ImageError, ModelError
+from flower_model.errors import ImageError, ModelError, is_printable
 from flower_model.photos.decode import open_image
 from flower_model.system.files import read_at_most
 
@@ -146,7 +146,7 @@ def read_content(path: Path) -> dict[str, Any]:
 
 def is_valid_label(name: Any) -> bool:
     """Return True for a non-empty string without control characters, which a terminal would obey."""
-    return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and name.isprintable()
+    return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and is_printable(name)
 
 
 def _architecture(content: dict[str, Any], path: Path) -> str:
@@ -201,7 +201,7 @@ def _aliases(aliases: Any, path: Path) -> dict[str, str]:
 
 
 def _is_description(text: Any) -> bool:
-    return isinstance(text, str) and len(text) <= MAX_DESCRIPTION and text.isprintable()
+    return isinstance(text, str) and len(text) <= MAX_DESCRIPTION and is_printable(text)
 
 
 def _imagenet_labels(num_classes: Any) -> list[str] | None:

@@ -1,5 +1,9 @@
 """Errors raised on bad input; each message is a sentence or two that say what to do."""
 
+import unicodedata
+
+JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Hindi words
+
 
 class FlowerModelError(Exception):
     """Base class of every error raised on bad input; commands print it and exit with code 2."""
@@ -38,3 +42,8 @@ def shorten(text: object, limit: int = 60) -> str:
     text = " ".join(str(text).split())
     half = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
+
+
+def is_printable(text: str) -> bool:
+    """Return True for text without control characters, which a terminal would obey."""
+    return all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)

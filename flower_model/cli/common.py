@@ -1,6 +1,7 @@
 """Helpers that all commands share: the default model, error messages and signals."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flower_model.errors import FlowerModelError, ModelError
+from flower_model.errors import FlowerModelError, ModelError, is_printable
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights"
@@ -47,6 +48,9 @@ def run_command(command: Callable[[], int]) -> int:
     Returns:
         The exit code: the one that `command` returned, 2 after an error, or 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that it can't encode ends no command
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # or it logs every retry
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata
     try:
@@ -92,4 +96,4 @@ def print_error(error: FlowerModelError | str) -> None:
 
 def escape_unprintable(text: str) -> str:
     r"""Escape control characters, which file names may hold, as \x1b and the like."""
-    return "".join(c if c.isprintable() or c in "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(c if is_printable(c) or c == "\n" else ascii(c)[1:-1] for c in text)

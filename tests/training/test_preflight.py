@@ -85,7 +85,7 @@ def test_a_size_that_the_network_does_not_take_is_refused():
 @pytest.mark.parametrize("use", ["test", "calibrate"])
 def test_photos_that_are_wanted_at_the_end_are_looked_for_at_the_start(dataset, use):
     data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), **{use: ("later:val",)})
-    with pytest.raises(DataError, match="no data folder .*later"):
+    with pytest.raises(DataError, match="data folder .*later' doesn't exist"):
         gather(data, dataset.parent)
 
 
@@ -93,15 +93,15 @@ def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset,
     other = draw_dataset(tmp_path / "others", 2)
     (other / "red disc").rename(other / "red square")
     data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), test=(str(other),))
-    with pytest.raises(DataError, match="Class 'red square' of .* is none of the model's labels"):
+    with pytest.raises(DataError, match="Class 'red square' of .* is not among the model's labels"):
         gather(data, dataset.parent)
 
 
 def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(tmp_path):
     odd = draw_dataset(tmp_path / "odd", 4)
-    (odd / "red disc").rename(odd / "red\ndisc")  # config.json would not be read again
+    (odd / "red disc").rename(odd / "red\x1bdisc")  # a terminal would obey it
     data = Data(train=(f"{odd}:train",), val=(f"{odd}:val",))
-    with pytest.raises(DataError, match=r"'red\\ndisc' can't be a label"):
+    with pytest.raises(DataError, match=r"'red\\x1bdisc' can't be a label"):
         gather(data, tmp_path)
 
 

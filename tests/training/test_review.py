@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.support.drawn import COLOURS, draw_dataset
 from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.sources import class_folders
+from training.data.folders import read_photo_folder
 from training.reporting.review import (
     cross_validated_probabilities,
     write_contact_sheets,
@@ -26,7 +26,7 @@ def photos(tmp_path) -> DecodedPhotos:
     """Discs of three colours, one of them in the wrong folder."""
     folder = draw_dataset(tmp_path / "discs", 12)
     shutil.move(folder / "yellow disc" / "000.png", folder / "red disc" / MISLABELLED)
-    return decode_photos(class_folders(folder), 64, "decoding", cache=False)
+    return decode_photos(read_photo_folder(folder).splits[""], 64, "decoding", cache=False)
 
 
 @pytest.fixture

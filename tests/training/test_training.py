@@ -174,7 +174,7 @@ def test_resuming_nothing_is_refused(capsys, dataset, tmp_path):
 
 def test_a_missing_data_folder_is_refused(capsys, tmp_path):
     said = refused(capsys, small_run(tmp_path / "nowhere", tmp_path / "out"))
-    assert "There is no data folder" in said
+    assert "nowhere' doesn't exist: check --data" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -1,14 +1,17 @@
 """Datasets in Parquet or WebDataset shards, on the Hugging Face Hub or in a folder.
 
-`fetch_photos` copies a dataset that fits on the disk to class folders once. `fetch_sample` reads a larger
+`fetch_split` copies a dataset that fits on the disk to class folders once. `fetch_sample` reads a larger
 one through once, to count its classes and to copy a sample; `StreamedPhotos` streams it in every epoch.
 """
 
 import hashlib
 import json
+import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -16,112 +19,149 @@ from typing import Any
 import numpy as np
 from huggingface_hub import HfApi
 
+from flower_model.cli.common import escape_unprintable
 from flower_model.errors import DataError, HubError, shorten
-from flower_model.system.disk_cache import find_entry, new_entry
+from flower_model.system.disk_cache import cache_root, find_entry, new_entry
 from flower_model.system.files import atomic_path
+from training.data.folders import SHARD_SUFFIXES, has_class_folders, split_in_name
 
 PREFIX = "hf://datasets/"
-SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
 SAMPLE = 5000  # training photos of a stream that are copied to files, equally many per class
 COUNTS_FILE = "counts.json"
 
 
 def is_sharded(source: str) -> bool:
-    """Return True for a dataset on the Hub and for a folder of Parquet or WebDataset files."""
-    return source.startswith(PREFIX) or bool(_shard_files(source))
+    """Return True for a dataset on the Hub, and for a folder of shards without class folders.
+
+    Class folders take precedence, so that a stray archive among them isn't taken for the dataset.
+    """
+    if source.startswith(PREFIX):
+        return True
+    return bool(_shards(source)) and not has_class_folders(Path(source))
 
 
-def fetch_photos(source: str) -> Path:
-    """Copy the photos of a dataset to a folder of class folders, unless that was done before.
+def fetch_split(source: str, split: str) -> Path | None:
+    """Copy a split of a dataset to class folders, unless that was done before.
 
-    If the dataset has a validation split, the folder has train/ and val/; otherwise it contains the
-    class folders of the training split. It is in the Hub client's assets cache, under the dataset's version.
+    Args:
+        source: A folder of shards or hf://datasets/user/name.
+        split: "train", "val" or "test".
+
+    Returns:
+        The folder, in the Hub client's assets cache under the dataset's version; None if the dataset
+        has no such split.
 
     Raises:
         HubError: If the dataset doesn't exist or can't be read.
         DataError: If it has no image column or no label column.
     """
     with hub_errors(source):
-        version = dataset_version(source)
-        if not find_entry("photos", version):
-            splits = open_splits(source, version)
-            with new_entry("photos", version, folder=True) as temporary:
-                folder = temporary / _name(source)
-                if "val" not in splits:
-                    _write(splits["train"], folder, source)
-                else:
-                    for name, rows in splits.items():
-                        _write(rows, folder / name, source)
-    return _cached("photos", version, source)
+        dataset = find_dataset(source)
+        name = f"{dataset.version}-{split}"
+        if not find_entry("photos", name):
+            rows = open_splits(dataset).get(split)
+            with new_entry("photos", name, folder=True) as temporary:
+                if (
+                    rows
+                ):  # without them the entry stays empty, so that the next run need not look again
+                    _announce_copy(dataset, split)
+                    _write(rows, temporary, source)
+    folder = _cached("photos", name, source)
+    return folder if any(folder.iterdir()) else None
 
 
 def fetch_sample(source: str) -> Path:
-    """Copy a sample of a dataset's training photos and all validation photos to train/ and val/.
+    """Copy a sample of a dataset's training photos to train/, unless that was done before.
 
-    The dataset is read through once, which also counts the photos of each class (counts.json). The folder
-    is in the Hub client's assets cache, under the dataset's version.
+    The dataset is read through once, which also counts the photos of each class (counts.json).
 
     Raises:
         HubError: If the dataset doesn't exist or can't be read.
         DataError: If it has no image column, no label column or no validation split.
     """
     with hub_errors(source):
-        version = dataset_version(source)
-        if not find_entry("samples", version):
-            splits = open_splits(source, version)
-            if "val" not in splits:
+        dataset = find_dataset(source)
+        if not find_entry("samples", dataset.version):
+            splits = open_splits(dataset)
+            if not {"train", "val"} <= splits.keys():
                 raise DataError(
-                    f"'{shorten(source)}' has no validation split, which streaming requires."
+                    f"'{shorten(source)}' has only the splits {', '.join(splits)}: streaming requires a "
+                    "training and a validation split."
                 )
-            with new_entry("samples", version, folder=True) as temporary:
-                folder = temporary / _name(source)
-                _write(splits["val"], folder / "val", source)
-                counts = _write_sample(splits["train"], folder / "train", source)
-                (folder / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
-    return _cached("samples", version, source)
+            with new_entry("samples", dataset.version, folder=True) as temporary:
+                counts = _write_sample(splits["train"], temporary / "train", source)
+                (temporary / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
+    return _cached("samples", dataset.version, source)
 
 
-def open_splits(source: str, version: str) -> dict[str, Any]:
-    """Open the splits of a dataset for streaming, as "train" and, if present, "val" and "test"."""
+@dataclass(frozen=True)
+class ShardedDataset:
+    """A dataset in shards at a certain version.
+
+    Attributes:
+        source: A folder of shards or hf://datasets/user/name.
+        version: The commit on the Hub, or a hash of the shards' names, sizes and modification times.
+        size: Bytes of all files; 0 if the Hub doesn't tell.
+    """
+
+    source: str
+    version: str
+    size: int
+
+
+def find_dataset(source: str) -> ShardedDataset:
+    """Look up the current version of a dataset."""
+    if source.startswith(PREFIX):
+        info = HfApi().dataset_info(source.removeprefix(PREFIX), files_metadata=True)
+        return ShardedDataset(source, str(info.sha), sum(f.size or 0 for f in info.siblings or []))
+    files = [(file, file.stat()) for file in _shards(source)]
+    content = "\n".join(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in files)
+    version = hashlib.sha256(os.fsencode(content)).hexdigest()
+    return ShardedDataset(source, version, sum(about.st_size for _, about in files))
+
+
+def open_splits(dataset: ShardedDataset) -> dict[str, Any]:
+    """Open the splits of a dataset for streaming, by the names "train", "val" and "test"."""
     from datasets import load_dataset
 
+    source = dataset.source
     if source.startswith(PREFIX):
-        found = load_dataset(source.removeprefix(PREFIX), revision=version, streaming=True)
+        name = source.removeprefix(PREFIX)
+        found = load_dataset(name, revision=dataset.version, streaming=True)
     else:
-        found = load_dataset(source, streaming=True)
-    splits = {SPLITS[name]: rows for name, rows in found.items() if name in SPLITS}
-    if "train" not in splits:
-        raise DataError(
-            f"'{shorten(source)}' has no training split, only {', '.join(map(str, found))}."
-        )
+        files: defaultdict[str, list[str]] = defaultdict(list)
+        for file in _shards(source):  # the files that `find_dataset` hashes, and no others
+            split = split_in_name(str(file.relative_to(source)))
+            files[split or "train"].append(str(file))
+        kind = "webdataset" if file.suffix.lower() == ".tar" else "parquet"
+        found = load_dataset(kind, data_files=dict(files), streaming=True)
+    splits: dict[str, Any] = {}
+    for name, rows in found.items():
+        splits.setdefault(split_in_name(str(name)), rows)
     return splits
 
 
-def dataset_version(source: str) -> str:
-    """Return a version that changes whenever the photos change: the commit, or a hash of the files."""
-    if source.startswith(PREFIX):
-        return str(HfApi().dataset_info(source.removeprefix(PREFIX)).sha)
-    files = [(file, file.stat()) for file in _shard_files(source)]
-    content = "\n".join(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in files)
-    return hashlib.sha256(content.encode()).hexdigest()
+def _shards(source: str) -> list[Path]:
+    """Return the Parquet files of a folder at any depth, or the WebDataset files if there are none."""
+    files = [file for file in Path(source).rglob("*") if file.is_file() and file.name[0] != "."]
+    for suffix in SHARD_SUFFIXES:
+        if shards := sorted(file for file in files if file.suffix.lower() == suffix):
+            return shards
+    return []
 
 
-def _shard_files(source: str) -> list[Path]:
-    """Return the shards of a folder at any depth."""
-    files = (file for end in ("parquet", "tar") for file in Path(source).glob(f"**/*.{end}"))
-    return sorted(files)
+def _announce_copy(dataset: ShardedDataset, split: str) -> None:
+    size = f"{dataset.size / 1e6:,.0f} MB in all splits" if dataset.size else "of unknown size"
+    source = escape_unprintable(dataset.source)
+    print(f"Copying the {split} photos of '{source}' ({size}) to {cache_root()}.", file=sys.stderr)
 
 
-def _cached(kind: str, version: str, source: str) -> Path:
+def _cached(kind: str, name: str, source: str) -> Path:
     """Return a cached folder, which no other process evicts while this one runs."""
-    entry = find_entry(kind, version, pin=True)
+    entry = find_entry(kind, name, pin=True)
     if entry is None:
         raise DataError(f"The copy of '{shorten(source)}' was deleted from the cache: try again.")
-    return entry / _name(source)
-
-
-def _name(source: str) -> str:
-    return source.rstrip("/").rpartition("/")[2]
+    return entry
 
 
 @contextmanager

@@ -1,189 +1,241 @@
-"""Which photos a recipe trains on and which it holds out: sources, names, splits."""
+"""The sources of a recipe: labelled photos, validation splits and checks before training."""
 
 import hashlib
+import os
+import sys
 import warnings
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from flower_model.cli.common import escape_unprintable
 from flower_model.config import MAX_LABEL, is_valid_label
-from flower_model.errors import DataError
+from flower_model.errors import DataError, shorten
 from training.data import flowers102
-from training.data.shards import PREFIX, fetch_photos, fetch_sample, is_sharded
+from training.data.folders import SPLITS, Photo, clean_label, model_label, read_photo_folder
+from training.data.shards import PREFIX, fetch_sample, fetch_split, is_sharded
 from training.data.streaming import stream_source
 from training.recipe import Data
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A file and the label it is filed under."""
-
-    path: Path
-    label: str
-    source: str = ""
-
-
 def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
-    """The training and the held-out photos of a recipe.
+    """Return the training and the validation photos of a recipe, and check all its sources.
 
-    Training photos whose file is byte for byte a held-out one are left out.
+    Training photos that are exact copies of validation photos are excluded.
 
     Args:
         data: The recipe's sources.
-        root: Folder that relative sources lie in.
+        root: Folder that relative sources are resolved against.
 
     Raises:
-        DataError: If a source is missing, one of those that only test or calibrate too, a class is
-            empty or there are fewer than two.
+        DataError: If a source is missing, a class is empty, or there are fewer than two classes; also
+            for the sources that are only used after training.
     """
-    train = [p for name in data.train for p in source_photos(name, root, data)]
-    val = [p for name in data.val for p in source_photos(name, root, data)]
+    notes: dict[str, None] = {}  # in order, without repetitions
+    train = [p for name in data.train for p in _read_source(name, root, data, notes)]
+    val = [p for name in data.val for p in _read_source(name, root, data, notes)]
     held_out = {digest(photo.path) for photo in val}
     unseen = [photo for photo in train if digest(photo.path) not in held_out]
     if len(unseen) < len(train):
-        print(f"{len(train) - len(unseen)} training photos are also held out: not trained on.")
+        copies = len(train) - len(unseen)
+        notes[f"Left out (copies of held-out photos): {copies} training photos."] = None
     check_classes(unseen, val)
-    for source in {*data.test, *data.calibrate}:  # now, not after hours of training
-        others = source_photos(source, root, data.model_copy(update={"stream": False}))
+    for source in {*data.test, *data.calibrate}:  # now rather than after hours of training
+        others = _read_source(source, root, data.model_copy(update={"stream": False}), notes)
         check_labels(others, source, {photo.label for photo in unseen})
+    _print_notes(notes)
     return unseen, val
 
 
 def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
-    """The photos of one source with renamed labels.
+    """Return the photos of one source with renamed labels; print what was left out.
 
     Args:
-        source: "flowers102:SPLIT" is Oxford's own split; "flowers102-all:train" and ":val" divide
-            Oxford's train and val together by `data.val_fraction`; "FOLDER:train" and ":val" are
-            the folder's train/ and val/ or, where it has none, divide it; "FOLDER" is all of it;
-            "hf://datasets/user/name:train" is a dataset of the Hub. A folder or a dataset may be in
-            shards, Parquet or WebDataset; of one that is streamed these are a sample.
-        root: Folder that relative sources lie in.
-        data: Renames, val_fraction and split_seed.
+        source: One of
+            - "flowers102:SPLIT", one of Oxford's splits,
+            - "flowers102-all:train" and ":val", Oxford's train and val together, divided by
+              `data.val_fraction`,
+            - "FOLDER:train", ":val" and ":test", a folder's split; without a folder for validation,
+              the training photos are divided,
+            - "FOLDER", all photos of a folder.
+            A folder may also contain Parquet or WebDataset shards, or be a dataset on the Hub,
+            "hf://datasets/user/name". With `data.stream`, the training photos are a sample.
+        root: Folder that relative sources are resolved against.
+        data: The renames, val_fraction and split_seed.
 
     Raises:
-        DataError: If the source is missing, is no folder of class folders or has an empty class.
+        DataError: If the source or the split is missing, or a class is empty.
     """
+    notes: dict[str, None] = {}
+    photos = _read_source(source, root, data, notes)
+    _print_notes(notes)
+    return photos
+
+
+def split_source(source: str) -> tuple[str, str]:
+    """Return the folder or dataset and the split ("train", "val", "test" or "") of a source."""
     name, _, split = source.rpartition(":")
-    if split not in ("train", "val", "test") or not name:
-        name, split = source, ""
+    return (name, SPLITS[split.lower()]) if name and split.lower() in SPLITS else (source, "")
+
+
+def _read_source(source: str, root: Path, data: Data, notes: dict[str, None]) -> list[Photo]:
+    name, split = split_source(source)
     if name == "flowers102":
         photos = _flowers102(root, split or "test")
     elif name == "flowers102-all" and split in ("train", "val"):
-        labelled = _flowers102(root, "train") + _flowers102(root, "val")
-        photos = _own_split(labelled, split, data)
+        photos = _divide(_flowers102(root, "train") + _flowers102(root, "val"), split, data, notes)
     else:
-        place = name if name.startswith(PREFIX) else str(root / name)
-        folder = Path(place)
-        if data.stream:
-            folder = fetch_sample(stream_source(data, root))
-        elif is_sharded(place):
-            folder = fetch_photos(place)
-        inside = folder / split if split else folder
-        if split and not inside.is_dir():
-            photos = _own_split(class_folders(folder), split, data)
+        place = name if name.startswith(PREFIX) else str(root / Path(name).expanduser())
+        if data.stream or is_sharded(place):
+            splits = _read_shards(place, split, data, root, notes)
         else:
-            photos = class_folders(inside)
-    return [Photo(photo.path, data.rename.get(photo.label, photo.label), name) for photo in photos]
+            splits = _read_folder(Path(place), notes)
+        if not split:
+            photos = [photo for part in splits.values() for photo in part]
+        else:
+            divided = split != "test" and not splits.get("val")
+            part = ("train" if "train" in splits else "") if divided else split
+            photos = splits.get(part, [])
+            if not photos:
+                raise DataError(
+                    f"'{shorten(place)}' has no {split} split, only {', '.join(splits) or 'none'}: add "
+                    "a folder of that name with class folders in it."
+                )
+            if divided:
+                photos = _divide(photos, split, data, notes)
+    return [Photo(photo.path, model_label(photo.label, data.rename), name) for photo in photos]
 
 
 def _flowers102(root: Path, split: str) -> list[Photo]:
     return [Photo(path, label) for path, label in flowers102.photos(root, split)]
 
 
-def class_folders(folder: Path) -> list[Photo]:
-    """All files of a folder of class folders, each labelled with its folder's name.
+def _read_folder(folder: Path, notes: dict[str, None]) -> dict[str, list[Photo]]:
+    found = read_photo_folder(folder)
+    notes.update(dict.fromkeys(found.notes))
+    return found.splits
 
-    Raises:
-        DataError: If the folder is missing, has no class folders or an empty one.
+
+def _read_shards(
+    place: str, split: str, data: Data, root: Path, notes: dict[str, None]
+) -> dict[str, list[Photo]]:
+    """Return the splits of a dataset in shards that are needed to read one of them; "" is all."""
+    splits: dict[str, list[Photo]] = {}
+    for part in {"": ("train", "val", "test"), "test": ("test",)}.get(split, ("val", "train")):
+        if data.stream and part == "train":
+            folder: Path | None = (
+                fetch_sample(stream_source((*data.train, *data.val), root)) / "train"
+            )
+        else:
+            folder = fetch_split(place, part)
+        if folder:
+            splits[part] = [p for found in _read_folder(folder, notes).values() for p in found]
+        if split == "val" and splits.get("val"):
+            break
+    return splits
+
+
+def _divide(photos: list[Photo], split: str, data: Data, notes: dict[str, None]) -> list[Photo]:
+    """Return one side of a stratified split in which exact copies of a photo stay on one side.
+
+    Every class keeps training photos; a class with fewer photos than there are folds may have no
+    validation photos.
     """
-    if not folder.is_dir():
-        raise DataError(f"There is no data folder '{folder}': check --data or --data-root.")
-    classes = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if not classes:
-        raise DataError(f"'{folder}' holds no class folders: put each class's photos in a folder.")
-    photos = []
-    for class_folder in classes:
-        files = sorted(f for f in class_folder.iterdir() if f.is_file() and f.name[0] != ".")
-        if not files:
-            raise DataError(f"Class folder '{class_folder}' is empty: add photos or remove it.")
-        photos += [Photo(file, class_folder.name) for file in files]
-    return photos
+    groups = [digest(photo.path) for photo in photos]
+    different: defaultdict[str, set[str]] = defaultdict(set)
+    for photo, group in zip(photos, groups, strict=True):
+        different[photo.label].add(group)
+    single = sorted(label for label, found in different.items() if len(found) < 2)
+    if single:
+        names = shorten(", ".join(single), 100)
+        notes[f"Not held out, since these classes have one photo (copies aside): {names}."] = None
+    divided = [i for i, photo in enumerate(photos) if photo.label not in single]
+    train = {i for i, photo in enumerate(photos) if photo.label in single}
+    held_out: list[int] = []
+    if divided:
+        count = min(max(2, round(1 / data.val_fraction)), max(map(len, different.values())))
+        labels = [photos[i].label for i in divided]
+        folder = StratifiedGroupKFold(count, shuffle=True, random_state=data.split_seed)
+        with warnings.catch_warnings():  # about classes with fewer photos than folds
+            warnings.simplefilter("ignore", UserWarning)
+            fit, val = next(folder.split(divided, labels, [groups[i] for i in divided]))
+        train |= {divided[i] for i in fit}
+        trained = {photos[i].label for i in train}
+        held_out = [divided[i] for i in val if labels[i] in trained]
+    sides = {"val": held_out, "train": sorted(set(range(len(photos))) - set(held_out))}
+    return [photos[i] for i in sides[split]]
 
 
 def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
-    """Raises DataError unless there are two classes, each with photos to train on and fit for a label."""
+    """Raise DataError unless there are training photos of two classes and validation photos of those."""
     classes = {photo.label for photo in train}
     if len(classes) < 2:
-        found = f"only '{next(iter(classes))}'" if classes else "none"
+        found = f"only '{shorten(next(iter(classes)))}'" if classes else "none"
         raise DataError(f"Training needs photos of at least two classes, and there is {found}.")
     for label in sorted(classes):
         if not is_valid_label(label):
             raise DataError(
-                f"{label!a} can't be a label: rename the class to at most {MAX_LABEL} "
-                "printable characters."
+                f"{shorten(ascii(label))} can't be a label: rename the class folder to at most "
+                f"{MAX_LABEL} printable characters."
             )
     unknown = sorted({photo.label for photo in val} - classes)
     if unknown:
-        raise DataError(f"Class '{unknown[0]}' has held-out photos but none to train on.")
+        raise DataError(
+            f"Class '{shorten(unknown[0])}' has held-out photos but none to train on, copies of held-out "
+            "photos aside: add some to its training folder."
+        )
     if not val:
-        raise DataError("There are no held-out photos to validate on: add some to val/.")
+        raise DataError(
+            "No photos are held out: add a folder called val, or at least two different photos of a "
+            "class."
+        )
 
 
 def check_labels(photos: Sequence[Photo], source: str, labels: Collection[str]) -> None:
-    """Raises DataError if a photo of a source has none of the model's labels."""
-    unknown = sorted({photo.label for photo in photos} - set(labels))
+    """Raise DataError if the label of a photo is not among the model's labels."""
+    unknown = sorted({photo.label for photo in photos} - set(map(clean_label, labels)))
     if unknown:
         raise DataError(
-            f"Class '{unknown[0]}' of '{source}' is none of the model's labels: "
+            f"Class '{shorten(unknown[0])}' of '{shorten(source)}' is not among the model's labels: "
             "rename its folder to one of them."
         )
 
 
-def _own_split(photos: list[Photo], split: str, data: Data) -> list[Photo]:
-    """A stratified split in which byte-for-byte equal files stay on one side.
-
-    A class of fewer photos than there are folds may have none held out.
-    """
-    counts = Counter(photo.label for photo in photos)
-    label, fewest = min(counts.items(), key=lambda item: item[1])
-    if fewest < 2:
-        raise DataError(
-            f"Class '{label}' has a single photo: at least two are needed to hold one out."
-        )
-    count = min(max(2, round(1 / data.val_fraction)), max(counts.values()))
-    groups = [digest(photo.path) for photo in photos]
-    labels = [photo.label for photo in photos]
-    folder = StratifiedGroupKFold(count, shuffle=True, random_state=data.split_seed)
-    with warnings.catch_warnings():  # it would rather have no class smaller than that
-        warnings.simplefilter("ignore", UserWarning)
-        train, val = next(folder.split(photos, labels, groups))
-    return [photos[index] for index in (val if split == "val" else train)]
-
-
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; of one that can't be read, its name."""
+    """Return the SHA-256 of a file's content in hexadecimal; of an unreadable file, that of its path."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        status = path.stat()
+        return _content_digest(path, status.st_size, status.st_mtime_ns)
     except OSError:
-        return str(path)  # unreadable: decode_photos names and skips it
+        return hashlib.sha256(os.fsencode(path)).hexdigest()  # decode_photos reports the file
+
+
+@cache
+def _content_digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(photos: Sequence[Photo]) -> str:
-    """SHA-256 over the sorted SHA-256 sums of the files: says later which photos these were."""
+    """Return a SHA-256 over the sorted digests of the photos, which identifies the set."""
     return hashlib.sha256("\n".join(sorted(digest(p.path) for p in photos)).encode()).hexdigest()
 
 
 def folds(photos: Sequence[Photo], count: int) -> np.ndarray:
-    """Divides photos by the hash of their files: the same way every time, copies together.
+    """Assign photos to folds by their digests: reproducibly, and copies to the same fold.
 
     Returns:
-        (photos,) int64, 0 to `count` - 1, as many of each as can be.
+        (photos,) int64 fold numbers from 0 to `count` - 1; the folds have nearly equal sizes.
     """
     digests = [digest(photo.path) for photo in photos]
     fold_of = {digest: rank % count for rank, digest in enumerate(sorted(set(digests)))}
     return np.array([fold_of[digest] for digest in digests], dtype=np.int64)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(escape_unprintable(note), file=sys.stderr)

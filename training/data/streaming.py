@@ -3,18 +3,20 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from flower_model.errors import DataError
+from training.data.folders import model_label
 from training.data.shards import (
     COUNTS_FILE,
     PREFIX,
-    dataset_version,
+    ShardedDataset,
     fetch_sample,
+    find_dataset,
     hub_errors,
     is_sharded,
     iter_photos,
@@ -31,14 +33,12 @@ class StreamedPhotos:
     """The training photos of a dataset in shards.
 
     Attributes:
-        source: A folder of shards or hf://datasets/user/name.
-        version: Version of the dataset; on the Hub, the commit.
+        dataset: The dataset.
         counts: Label -> number of photos.
         rename: Class name in the dataset -> label.
     """
 
-    source: str
-    version: str
+    dataset: ShardedDataset
     counts: Counter[str]
     rename: dict[str, str]
 
@@ -65,14 +65,15 @@ class StreamedPhotos:
         targets = {label: index for index, label in enumerate(sorted(self.counts))}
         weights = {label: count**-balance for label, count in self.counts.items()}
         most = max(weights.values())
-        with hub_errors(self.source):
-            rows = open_splits(self.source, self.version)["train"]
-            rows = without_decoding(rows, self.source).shuffle(seed, buffer_size=SHUFFLE_BUFFER)
+        source = self.dataset.source
+        with hub_errors(source):
+            rows = open_splits(self.dataset)["train"]
+            rows = without_decoding(rows, source).shuffle(seed, buffer_size=SHUFFLE_BUFFER)
             rows = split_dataset_by_node(rows, process, processes)
             for number in itertools.count():
                 rows.set_epoch(number)
-                for name, content in iter_photos(rows, self.source):
-                    label = self.rename.get(name, name)
+                for name, content in iter_photos(rows, source):
+                    label = model_label(name, self.rename)
                     if rng.random() < weights[label] / most:
                         yield content, targets[label]
 
@@ -85,23 +86,23 @@ def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
     """
     if not data.stream:
         return None
-    source = stream_source(data, root)
+    source = stream_source((*data.train, *data.val), root)
     with hub_errors(source):
-        version = dataset_version(source)
+        dataset = find_dataset(source)
     class_counts = json.loads((fetch_sample(source) / COUNTS_FILE).read_text(encoding="utf-8"))
     counts: Counter[str] = Counter()
     for name, count in class_counts.items():
-        counts[data.rename.get(name, name)] += count
-    return StreamedPhotos(source, version, counts, data.rename)
+        counts[model_label(name, data.rename)] += count
+    return StreamedPhotos(dataset, counts, data.rename)
 
 
-def stream_source(data: Data, root: Path) -> str:
-    """Return the sharded source of a recipe with `data.stream`.
+def stream_source(sources: Sequence[str], root: Path) -> str:
+    """Return the dataset that all sources of a streaming recipe are splits of.
 
     Raises:
         DataError: Unless all photos come from one sharded source.
     """
-    names = {name.rpartition(":")[0] or name for name in (*data.train, *data.val)}
+    names = {name.rpartition(":")[0] or name for name in sources}
     source = names.pop()
     source = source if source.startswith(PREFIX) else str(root / source)
     if names or not is_sharded(source):

@@ -15,7 +15,7 @@ from tests.support.commands import ROOT
 from tests.support.drawn import draw_dataset
 from training.data import decoded_cache
 from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.sources import class_folders
+from training.data.folders import read_photo_folder
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def folder(tmp_path) -> Path:
 
 
 def decode(folder: Path, short_side: int = 40, use_cache: bool = True) -> DecodedPhotos:
-    return decode_photos(class_folders(folder), short_side, "decoding", cache=use_cache)
+    return decode_photos(
+        read_photo_folder(folder).splits[""], short_side, "decoding", cache=use_cache
+    )
 
 
 def same(one: DecodedPhotos, other: DecodedPhotos) -> bool:
@@ -50,7 +52,9 @@ def test_cached_images_equal_decoded_photos(cache, folder):
 
 def test_second_run_opens_no_photo(cache, folder, monkeypatch):
     first = decode(folder)
-    good = [photo for photo in class_folders(folder) if photo.path.name != "broken.jpg"]
+    good = [
+        photo for photo in read_photo_folder(folder).splits[""] if photo.path.name != "broken.jpg"
+    ]
     monkeypatch.setattr(
         "training.data.decoded._decode", lambda *_, **__: pytest.fail("opened a photo")
     )

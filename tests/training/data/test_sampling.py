@@ -15,9 +15,10 @@ from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset
 from training.data import flowers102, loader
+from training.data.folders import read_photo_folder
 from training.data.labels import match_labels
 from training.data.sampling import BalancedSampler, EpochPhotos
-from training.data.sources import Photo, class_folders, gather, source_photos
+from training.data.sources import Photo, gather, source_photos
 from training.engine.linear_probe import fit_head
 from training.recipe import Data, load_recipe
 
@@ -65,7 +66,7 @@ def test_training_photo_that_is_also_held_out_is_excluded(tmp_path, capsys):
     draw_dataset(tmp_path / "set" / "val", 1)  # the same seeds: the same photos
     train, _ = gather(Data(train=("set:train",), val=("set:val",)), tmp_path)
     assert len(train) == 6
-    assert "3 training photos are also held out" in capsys.readouterr().out
+    assert "Left out (copies of held-out photos): 3 training photos" in capsys.readouterr().err
 
 
 def test_renamed_classes_are_merged(tmp_path):
@@ -195,7 +196,7 @@ def test_names_equal_the_official_list(flower_data):
 def test_hidden_files_are_ignored(tmp_path):
     folder = draw_dataset(tmp_path / "set", 1)
     (folder / "red disc" / ".DS_Store").write_bytes(b"x")
-    assert len(class_folders(folder)) == 3
+    assert len(read_photo_folder(folder).splits[""]) == 3
 
 
 def test_missing_oxford_photos_raise_an_actionable_error(flower_data, tmp_path):

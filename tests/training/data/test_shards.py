@@ -160,13 +160,14 @@ def test_sample_of_the_first_class_is_random_too(tmp_path, cache, monkeypatch):
 
 
 def test_shards_in_a_folder_are_copied_to_class_folders(folder, cache):
-    photos = shards.fetch_photos(str(folder))
-    assert len([*photos.glob("train/*/*")]) == 6 * PER_CLASS
+    train = shards.fetch_split(str(folder), "train")
+    assert len([*train.glob("*/*")]) == 6 * PER_CLASS
+    assert shards.fetch_split(str(folder), "test") is None
 
 
 def test_stream_without_a_validation_split_is_rejected(folder, cache):
     next(folder.glob("validation*")).unlink()
-    with pytest.raises(DataError, match="no validation split"):
+    with pytest.raises(DataError, match="requires a training and a validation split"):
         open_stream(data_of(folder), Path())
 
 
