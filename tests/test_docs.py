@@ -1,5 +1,6 @@
 """The documentation: its links, names, options and examples."""
 
+import doctest
 import re
 import shutil
 import subprocess
@@ -9,12 +10,27 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
+from PIL import Image
 
+from flower_model import FlowerClassifier, ImageError
+from flower_model.config import read_config
+from flower_model.photos.decode import open_image
+from flower_model.runtimes.openvino_loading import load_openvino
 from tests.support.commands import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+
+
+def modules() -> list[str]:
+    """Return the paths of the project's modules."""
+    files = [path for name in ("flower_model", "training") for path in (ROOT / name).rglob("*.py")]
+    return ["app.py", *sorted(path.relative_to(ROOT).as_posix() for path in files)]
+
+
 page = pytest.mark.parametrize("name", TEXTS)
 
 
@@ -83,7 +99,7 @@ def test_file_tree_lists_every_module():
         folders[depth:] = [entry.rstrip("/")]
         if not entry.endswith("/"):
             listed.append("/".join(folders))
-    assert sorted(listed) == sorted(modules())
+    assert sorted(listed) == [name for name in modules() if not name.endswith("__init__.py")]
 
 
 def test_recipes_in_the_documentation_are_those_in_the_folder():
@@ -116,6 +132,36 @@ def test_command_in_the_readme_prints_what_it_shows(workplace):
     assert_same_answer(result.stdout, shown[2])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [path for path in modules() if ">>> " in (ROOT / path).read_text()]
+)
+def test_docstring_examples_run(name, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    module = import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    names = {
+        "model": FlowerClassifier.from_pretrained("weights"),
+        "photo": "photo.jpg",
+        "photos": ["photo.jpg"],
+        "notice": RuntimeError,
+        **{function.__name__: function for function in (open_image, load_openvino, read_config)},
+        "Image": Image, "ImageError": ImageError, "Path": Path, "np": np, "timm": timm,
+    }
+    runner = doctest.DocTestRunner(AnyOutputIfNoneIsShown(), optionflags=doctest.ELLIPSIS)
+    for test in doctest.DocTestFinder().find(module):
+        test.globs = names | test.globs
+        test.examples = [e for e in test.examples if "push_to_hub" not in e.source]  # see tests/hub
+        runner.run(test)
+    assert runner.summarize().failed == 0
+
+
+class AnyOutputIfNoneIsShown(doctest.OutputChecker):
+    """Accepts the value of a statement for which an example shows no output."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return not want or super().check_output(want, got, optionflags)
+
+
 def test_python_example_of_the_api_runs(served, flower_photo, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", TEXTS["docs/serving.md"], re.DOTALL)
     shutil.copy(flower_photo, tmp_path / "photo.jpg")
@@ -136,10 +182,11 @@ def test_curl_example_of_the_api_runs(served, flower_photo, tmp_path):
 
 @pytest.fixture
 def workplace(flower_photo, tmp_path) -> Path:
-    """A folder with photo.jpg, photos/ and the shipped weights, where the package can be imported."""
-    shutil.copy(flower_photo, tmp_path / "photo.jpg")
-    (tmp_path / "photos").mkdir()
-    shutil.copy(flower_photo, tmp_path / "photos")
+    """A folder with photos, the shipped weights and the package."""
+    for name in ("photo.jpg", "one.jpg", "photos/a.jpg", "album/a.png", "album/b/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(flower_photo, tmp_path / name)
+    Image.open(flower_photo).resize((4000, 3000)).save(tmp_path / "phone.jpg")
     for name in ("weights", "flower_model"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
@@ -192,10 +239,3 @@ def options_of(module: str) -> set[str]:
     command = [sys.executable, *start, "--help"]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
-
-
-def modules() -> list[str]:
-    """Return the paths of the project's modules."""
-    files = [path for name in ("flower_model", "training") for path in (ROOT / name).rglob("*.py")]
-    named = [path for path in files if path.name != "__init__.py"]
-    return ["app.py", *(path.relative_to(ROOT).as_posix() for path in named)]

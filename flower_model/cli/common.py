@@ -71,7 +71,7 @@ def stop_signals() -> Iterator[list[int]]:
         ...     for photo in photos:
         ...         ...
         ...         if received:
-        ...             return 128 + received[0]
+        ...             break
     """
     received: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

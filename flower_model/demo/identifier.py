@@ -34,7 +34,6 @@ class PhotoIdentifier:
     Example:
         >>> identify = PhotoIdentifier(model)
         >>> identify(Path("photo.jpg").read_bytes()).prediction.label
-        'sunflower'
     """
 
     def __init__(self, model: FlowerClassifier) -> None:
