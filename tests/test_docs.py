@@ -145,7 +145,11 @@ def test_docstring_examples_run(name, workplace, monkeypatch):
         "photos": ["photo.jpg"],
         "notice": RuntimeError,
         **{function.__name__: function for function in (open_image, load_openvino, read_config)},
-        "Image": Image, "ImageError": ImageError, "Path": Path, "np": np, "timm": timm,
+        "Image": Image,
+        "ImageError": ImageError,
+        "Path": Path,
+        "np": np,
+        "timm": timm,
     }
     runner = doctest.DocTestRunner(AnyOutputIfNoneIsShown(), optionflags=doctest.ELLIPSIS)
     for test in doctest.DocTestFinder().find(module):
