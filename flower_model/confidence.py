@@ -69,7 +69,8 @@ def confidence_bins(probs: np.ndarray) -> np.ndarray:
     Args:
         probs: (photos, classes) probabilities.
     """
-    return np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
+    bins: np.ndarray = np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
+    return bins
 
 
 def _log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:

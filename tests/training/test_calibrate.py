@@ -16,8 +16,9 @@ from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training import calibrate, train
 from training.data.decoded import decode_photos
+from training.data.folders import Photo
 from training.data.negatives import drawn_pictures, foliage
-from training.data.sources import Photo, folds
+from training.data.sources import folds
 from training.reporting.metrics import calibration_error_by_chance, per_class, reliability
 
 NEW = [draw_photo(colour, 99_000 + n) for colour in COLOURS.values() for n in range(8)]

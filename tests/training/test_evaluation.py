@@ -7,7 +7,7 @@ import pytest
 
 from flower_model.errors import DataError
 from tests.support.drawn import draw_photo
-from training.data.sources import Photo
+from training.data.folders import Photo
 from training.reporting.evaluation import (
     bootstrap_intervals,
     evaluate_sources,

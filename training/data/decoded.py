@@ -16,7 +16,8 @@ from torchvision.transforms.functional import InterpolationMode, resize
 from flower_model.errors import ImageError, shorten
 from flower_model.photos.decode import open_image
 from training.data.decoded_cache import cache_key, load_images, save_images
-from training.data.sources import Photo, digest
+from training.data.folders import Photo
+from training.data.sources import digest
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _reason(photo: Photo) -> str:
 def _shrink(image: Image.Image, short_side: int) -> Image.Image:
     if min(image.size) <= short_side:
         return image
-    return resize(image, [short_side], InterpolationMode.BICUBIC)  # type: ignore[arg-type, return-value]  # PIL in, PIL out
+    return resize(image, [short_side], InterpolationMode.BICUBIC)
 
 
 def resize_side(test_size: int, crop: float) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from flower_model.config import ModelConfig
 from training.data.flowers102 import flowers
-from training.data.sources import Photo
+from training.data.folders import Photo
 
 
 def match_labels(photos: Iterable[Photo], config: ModelConfig) -> list[Photo]:

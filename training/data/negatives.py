@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos
-from training.data.sources import Photo
+from training.data.folders import Photo
 
 WIDTH, HEIGHT = 320, 280
 PER_KIND = 40  # synthetic images of each kind

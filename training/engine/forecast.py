@@ -17,8 +17,9 @@ from torch import nn
 from flower_model.errors import DataError
 from flower_model.runtimes.base import Runtime
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.folders import Photo
 from training.data.sampling import Photos
-from training.data.sources import Photo, gather
+from training.data.sources import gather
 from training.data.streaming import open_stream
 from training.engine.clock import Clock
 from training.engine.finetune import finetune

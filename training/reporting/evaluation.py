@@ -12,8 +12,9 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import BINS, confidence_bins, probabilities
 from flower_model.errors import DataError
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.folders import Photo
 from training.data.labels import match_labels
-from training.data.sources import Photo, check_labels, source_photos
+from training.data.sources import check_labels, source_photos
 from training.engine.inference import predict_photos
 from training.recipe import Data
 from training.reporting.metrics import compute_metrics

@@ -15,10 +15,10 @@ from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset
 from training.data import flowers102, loader
-from training.data.folders import read_photo_folder
+from training.data.folders import Photo, read_photo_folder
 from training.data.labels import match_labels
 from training.data.sampling import BalancedSampler, EpochPhotos
-from training.data.sources import Photo, gather, source_photos
+from training.data.sources import gather, source_photos
 from training.engine.linear_probe import fit_head
 from training.recipe import Data, load_recipe
 
