@@ -131,6 +131,11 @@ class Finetune(_Section):
     keep: Literal["best", "last"] = "best"
     """The epoch to save: the one with the best held-out accuracy, or the last one."""
 
+    @property
+    def has_style(self) -> bool:
+        """Whether training photos change their style; then calibration photos do, too."""
+        return bool(self.zoom_out or self.tile or self.degrade)
+
     def size_of(self, epoch: int) -> int:
         """Return the size of the training crops in pixels in an epoch, counted from 0."""
         return self.image_sizes[epoch * len(self.image_sizes) // self.epochs]

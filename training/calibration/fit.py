@@ -1,8 +1,9 @@
 """Fit temperature and rejection rule on held-out photos, and evaluate both by cross-validation."""
 
+import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.calibration.rejection_fit import FOLDS, evaluate_rejection, fit_re
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.data.sources import folds
+from training.data.style import snapshot
 from training.engine.inference import predict_photos
 from training.recipe import Recipe
 from training.reporting.evaluation import decode_source
@@ -77,9 +79,18 @@ def calibrate(
     Raises:
         DataError: If a source or `negatives_folder` is missing or too small.
     """
-    fitting = [_predict(model, held_out)]
-    fitting += [_predict(model, decode_source(model, s, data_root)) for s in recipe.data.calibrate]
+    photos = [held_out, *(decode_source(model, s, data_root) for s in recipe.data.calibrate)]
+    fitting = [_predict(model, decoded) for decoded in photos]
     evaluated = dict(zip(recipe.data.calibrate, fitting[1:], strict=True))
+    negatives = None
+    if negatives_folder:
+        negatives = _decode_negatives(
+            model, negatives_folder, held_out_half=bool(recipe.data.negatives)
+        )
+    if recipe.finetune.has_style:
+        snapshots = [_predict_snapshots(model, decoded, negatives) for decoded in photos]
+        fitting += snapshots
+        evaluated["snapshots"] = _join(snapshots)
     test_only = [s for s in recipe.data.test if s not in evaluated]
     evaluated |= {s: _predict(model, decode_source(model, s, data_root)) for s in test_only}
 
@@ -104,9 +115,7 @@ def calibrate(
         calibration["before"], calibration["after"]
     )
 
-    model.rejection, metrics = _fit_rejection(
-        model, train, fitting, negatives_folder, held_out_half=bool(recipe.data.negatives)
-    )
+    model.rejection, metrics = _fit_rejection(model, train, fitting, negatives)
     details.pop("rejection", None)
     if model.rejection:
         details["rejection"] = metrics
@@ -199,18 +208,15 @@ def _fit_rejection(
     model: FlowerClassifier,
     train: DecodedPhotos,
     fitting: Sequence[HeldOut],
-    negatives_folder: Path | None,
-    *,
-    held_out_half: bool,
+    negative_photos: DecodedPhotos | None,
 ) -> tuple[Rejection | None, dict[str, Any]]:
     """Return the rule and its metrics; None if there are too few photos for its threshold."""
     held_out = _split_folds(fitting)
     if sum(map(len, held_out)) < MIN_PHOTOS:
         return None, {}
     negatives = None
-    if negatives_folder:
-        outputs = _predict_negatives(model, negatives_folder, held_out_half=held_out_half)
-        negatives = _split_folds([outputs])
+    if negative_photos is not None:
+        negatives = _split_folds([_predict(model, negative_photos, labelled=False)])
     train = train.sample(MAX_TRAIN_PHOTOS)
     _, train_features = predict_photos(model.runtime, train, title="training photos")
     synthetic = as_photos([*drawn_pictures(), *foliage(train)])
@@ -226,7 +232,9 @@ def _fit_rejection(
     return rule, {"method": rule.name, **round_metrics({"threshold": rule.threshold, **metrics})}
 
 
-def _predict_negatives(model: FlowerClassifier, folder: Path, *, held_out_half: bool) -> HeldOut:
+def _decode_negatives(
+    model: FlowerClassifier, folder: Path, *, held_out_half: bool
+) -> DecodedPhotos:
     short_side = resize_side(model.image_size, model.crop)
     decoded = decode_photos(not_flowers(folder), short_side, "decoding")
     if held_out_half:  # the other half was trained on: see `load_negatives`
@@ -238,23 +246,37 @@ def _predict_negatives(model: FlowerClassifier, folder: Path, *, held_out_half: 
             f"'{shorten(folder, 120)}' contains {len(decoded)} readable photos. A rejection rule "
             f"requires at least {MIN_PHOTOS} non-flower photos: add some."
         )
-    return _predict(model, decoded, labelled=False)
+    return decoded
+
+
+def _predict_snapshots(
+    model: FlowerClassifier, photos: DecodedPhotos, negatives: DecodedPhotos | None
+) -> HeldOut:
+    """Return the outputs on one copy of each photo in a random style; see `training.data.style`."""
+    random.seed(0)
+    copies = [
+        np.asarray(snapshot(photos.image(i), negatives.random_image() if negatives else None))
+        for i in range(len(photos))
+    ]
+    logits, features = predict_photos(model.runtime, as_photos(copies), title="snapshots")
+    return HeldOut(logits, features, photos.targets(model.labels), folds(photos.photos, FOLDS))
+
+
+def _join(parts: Sequence[HeldOut]) -> HeldOut:
+    names = [field.name for field in fields(HeldOut)]
+    return HeldOut(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _concatenate(fitting: Sequence[HeldOut]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return logits (photos, classes), targets (photos,) and folds (photos,) of all sources."""
-    return (
-        np.concatenate([outputs.logits for outputs in fitting]),
-        np.concatenate([outputs.targets for outputs in fitting]),
-        np.concatenate([outputs.fold for outputs in fitting]),
-    )
+    joined = _join(fitting)
+    return joined.logits, joined.targets, joined.fold
 
 
 def _split_folds(fitting: Sequence[HeldOut]) -> list[np.ndarray]:
     """Return the features (photos, channels) of each fold, over all sources."""
-    features = np.concatenate([outputs.features for outputs in fitting])
-    fold = np.concatenate([outputs.fold for outputs in fitting])
-    return [features[fold == f] for f in range(FOLDS)]
+    joined = _join(fitting)
+    return [joined.features[joined.fold == f] for f in range(FOLDS)]
 
 
 def _scale(logits: np.ndarray, fold: np.ndarray, temperatures: Sequence[float]) -> np.ndarray:

@@ -49,7 +49,7 @@ def train_transform(
         re_prob=settings.random_erasing,
         **common,
     )
-    if settings.zoom_out or settings.tile or settings.degrade:
+    if settings.has_style:
         return v2.Compose([StyleShift(settings, background), transform])
     return transform
 

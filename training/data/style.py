@@ -38,6 +38,14 @@ class StyleShift:
         return image
 
 
+def snapshot(image: Image.Image, background: Image.Image | None = None) -> Image.Image:
+    """Apply one of `zoom_out`, `tile` and `degrade`, drawn from Python's `random`."""
+    style = random.randrange(3)
+    return (
+        zoom_out(image, background) if style == 0 else tile(image) if style == 1 else degrade(image)
+    )
+
+
 def zoom_out(image: Image.Image, background: Image.Image | None = None) -> Image.Image:
     """Shrink an image to 30 to 75 % and paste it at a random place on a background of its former size.
 
