@@ -1,0 +1,153 @@
+"""python -m training.pack: pack the photos of a data root into small tar files for a machine with a GPU.
+
+Every photo is resized and stored as WebP under its old name; other files, such as label lists, are copied. The
+tar files unpack to a data root that `training.train` reads like the original one.
+"""
+
+import argparse
+import io
+import os
+import sys
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from flower_model.cli.common import run_command
+from flower_model.errors import DataError, ImageError, shorten
+
+QUALITY = 88  # of WebP; a training photo of 256 pixels takes some 20 kB
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code (2: invalid input, reported in one sentence)."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _pack(options))
+
+
+def pack(
+    folders: list[Path], root: Path, out: Path, *, short_side: int, max_bytes: int
+) -> list[Path]:
+    """Pack folders into tar files photos-00.tar, photos-01.tar, … of at most `max_bytes`.
+
+    The result depends only on the files, so packing again gives the same tar files.
+
+    Args:
+        folders: Folders under `root`.
+        root: The data root; names in the tar files are relative to it.
+        out: Folder for the tar files; created if missing.
+        short_side: Larger photos are resized to this short side in pixels.
+        max_bytes: Maximum size of a tar file.
+
+    Returns:
+        The tar files.
+
+    Raises:
+        DataError: If a folder is missing or empty, or a single file is larger than `max_bytes`.
+    """
+    from flower_model.system.files import atomic_path
+
+    files = []
+    for folder in folders:
+        found = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+        if not found:
+            raise DataError(f"There are no files in '{shorten(folder)}'. Check --data-root.")
+        files += found
+    out.mkdir(parents=True, exist_ok=True)
+    parts: list[Path] = []
+    entries = _pack_files(files, root, short_side)
+    entry = next(entries, None)
+    while entry is not None:
+        parts.append(out / f"photos-{len(parts):02}.tar")
+        with atomic_path(parts[-1]) as temporary, tarfile.open(temporary, "w") as tar:
+            size, first = 0, True
+            while entry is not None:
+                info, content = entry
+                size += 512 + (info.size + 511) // 512 * 512
+                if size + 10240 > max_bytes:  # tar pads the archive to 10,240 bytes
+                    break
+                tar.addfile(info, io.BytesIO(content))
+                entry, first = next(entries, None), False
+            if first:
+                raise DataError(f"'{shorten(info.name)}' alone is larger than --max-mb: raise it.")
+    return parts
+
+
+def _pack_files(
+    files: list[Path], root: Path, short_side: int
+) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    with ThreadPoolExecutor() as pool:
+        for path, content in zip(
+            files, pool.map(lambda f: _encode(f, short_side), files), strict=True
+        ):
+            info = tarfile.TarInfo(path.relative_to(root).as_posix())
+            info.size = len(content)
+            yield info, content
+
+
+def _encode(path: Path, short_side: int) -> bytes:
+    from PIL import Image
+
+    from flower_model.photos.decode import open_image
+
+    try:
+        image = open_image(path)
+    except ImageError:  # a label list, or a broken photo, which training reports
+        return path.read_bytes()
+    scale = short_side / min(image.size)
+    if scale < 1:
+        size = round(image.width * scale), round(image.height * scale)
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=QUALITY, method=4)
+    return file.getvalue()
+
+
+def _pack(options: argparse.Namespace) -> int:
+    root = Path(options.data_root)
+    folders = [root / name for name in options.folders]
+    parts = pack(
+        folders,
+        root,
+        Path(options.out),
+        short_side=options.short_side,
+        max_bytes=options.max_mb * 1_000_000,
+    )
+    for part in parts:
+        print(f"{part}  {part.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.pack",
+        description="Packs the photos of a data root into small tar files for another machine.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        help="folders of the data root, such as flowers-102 flowers5 not-flowers",
+    )
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="folder that the folders lie in (default: $FLOWER_DATA or data)",
+    )
+    parser.add_argument(
+        "--out", default="packed", help="folder for the tar files (default: packed)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=256,
+        metavar="PIXELS",
+        help="resize larger photos to this short side (default: 256)",
+    )
+    parser.add_argument(
+        "--max-mb", type=int, default=60, help="maximum size of a tar file in MB (default: 60)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
