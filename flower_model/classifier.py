@@ -190,7 +190,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Classify one photo or a list of photos.
 
         Args:
-            photos: A path, bytes, PIL image or uint8 array (height, width, 3), or a list of them.
+            photos: A path, bytes, binary file, PIL image or uint8 array (height, width, 3), or a
+                list of them.
             top_k: Number of labels to return, at least 1.
             batch_size: Photos per forward pass.
 
@@ -198,16 +199,16 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             A Prediction, or a list of them in the order of `photos`.
 
         Raises:
-            ImageError: If a photo can't be opened.
+            ImageError: If a photo can't be opened; for a list, the message has its index.
         """
         if not isinstance(photos, list | tuple):
             require_positive(top_k=top_k)
             return self._predict_batch(self.to_pixels(photos)[None], top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
-            for answer in stream:
+            for index, answer in enumerate(stream):
                 if isinstance(answer, ImageError):
-                    raise answer
+                    raise ImageError(f"photos[{index}]: {answer}")
                 answers.append(answer)
         return answers
 
@@ -220,7 +221,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         from `photos`. Closing the generator ends its threads.
 
         Args:
-            photos: An iterable of paths, bytes, PIL images or uint8 arrays (height, width, 3).
+            photos: An iterable of the same kinds of photos that `predict` accepts.
             top_k: Number of labels to return, at least 1.
             batch_size: Photos per forward pass, at least 1.
 

@@ -3,10 +3,18 @@
 import unicodedata
 
 JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Hindi words
+MAX_MESSAGE = 300  # characters
 
 
 class FlowerModelError(Exception):
-    """Base class of every error raised on bad input; commands print it and exit with code 2."""
+    """Base class of every error raised on bad input; commands print it and exit with code 2.
+
+    Whatever a message quotes, it is a single line of at most `MAX_MESSAGE` characters.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        super().__init__(line if len(line) <= MAX_MESSAGE else shorten(line, MAX_MESSAGE))
 
 
 class ImageError(FlowerModelError):

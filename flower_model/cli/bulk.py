@@ -1,6 +1,7 @@
 """Bulk prediction into a results file: `python -m flower_model FOLDER --output answers.csv`."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import tee
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
-from flower_model.photos.discovery import find_photos
+from flower_model.photos.discovery import describe_skipped, find_photos
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import ResultsFile
 
@@ -34,7 +35,8 @@ def write_results(
     Raises:
         FlowerModelError: If `output` can't be written or holds results of other options.
     """
-    total = sum(1 for _ in find_photos(names))
+    skipped: Counter[str] = Counter()
+    total = sum(1 for _ in find_photos(names, skipped))
     top_k = min(top_k, len(model.labels))
     with (
         stop_signals() as received,
@@ -55,6 +57,8 @@ def write_results(
             f"Stopped after {results.rows} of {total} photos. Run the same command again to resume."
         )
         return 128 + received[0]
+    if skipped:
+        print_error(describe_skipped(skipped))
     for error in results.errors:
         print_error(error)
     if results.failures > len(results.errors):

@@ -49,7 +49,7 @@ def run_command(command: Callable[[], int]) -> int:
         The exit code: the one that `command` returned, 2 after an error, or 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that it can't encode ends no command
+        if isinstance(stream, io.TextIOWrapper):  # whose encoding may lack characters
             stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # or it logs every retry
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata
@@ -90,7 +90,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def print_error(error: FlowerModelError | str) -> None:
-    """Print an error as a single line on stderr."""
+    """Print an error or a notice as a single line on stderr."""
     print(escape_unprintable(" ".join(str(error).split())), file=sys.stderr, flush=True)
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from contextlib import closing
 from itertools import tee
 from pathlib import Path
@@ -17,7 +18,7 @@ from flower_model.cli.common import (
     run_command,
 )
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.photos.discovery import find_photos
+from flower_model.photos.discovery import describe_skipped, find_photos
 
 if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
@@ -47,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="write a .csv, .jsonl or .parquet file instead, and resume it if interrupted",
     )
-    options = parser.parse_args(arguments)
-    return run_command(lambda: identify_photos(options))
+    return run_command(lambda: identify_photos(parser.parse_args(arguments)))
 
 
 def identify_photos(options: argparse.Namespace) -> int:
@@ -59,8 +59,11 @@ def identify_photos(options: argparse.Namespace) -> int:
         from flower_model.results.results_file import check_output
 
         check_output(options.output)
-    if next(find_photos(options.photos), None) is None:
-        raise FlowerModelError(f"No photos found in {', '.join(map(repr, options.photos))}.")
+    skipped: Counter[str] = Counter()
+    if next(find_photos(options.photos, skipped), None) is None:
+        folders = ", ".join(map(repr, options.photos))
+        notice = describe_skipped(skipped) if skipped else ""
+        raise FlowerModelError(f"No photos found in {folders}. {notice}".rstrip())
     from flower_model.classifier import FlowerClassifier  # slow to import
 
     model = FlowerClassifier.from_pretrained(options.model or default_model())
@@ -79,7 +82,8 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
     """Print a table for each photo or, at the end, one JSON array."""
     entries: list[dict[str, Any]] = []
     failed = False
-    photos, names = tee(find_photos(options.photos))
+    skipped: Counter[str] = Counter()
+    photos, names = tee(find_photos(options.photos, skipped))
     with closing(model.predict_stream(photos, top_k=options.top_k)) as stream:
         for photo, answer in zip(names, stream, strict=False):  # names ends first
             if isinstance(answer, ImageError):
@@ -89,9 +93,11 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
             elif options.json:
                 entries.append({"photo": photo, **answer.to_dict()})
             else:
-                _print(_table(photo, answer))
+                print(escape_unprintable(_table(photo, answer)), flush=True)
     if options.json:
-        _print(json.dumps(entries, indent=2))
+        print(json.dumps(entries, indent=2), flush=True)
+    if skipped:
+        print_error(describe_skipped(skipped))
     return 2 if failed else 0
 
 
@@ -101,10 +107,3 @@ def _table(photo: str, answer: "Prediction") -> str:
         rows = (("no flower", 1 - (answer.flower_probability or 0.0)),)
     width = max(len(name) for name, _ in rows)
     return "\n".join([photo, *(f"  {name:<{width}}  {p:7.2%}" for name, p in rows)])
-
-
-def _print(text: str) -> None:
-    # The terminal's encoding may lack characters of a file name.
-    encoding = sys.stdout.encoding or "utf-8"
-    text = escape_unprintable(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(text, flush=True)

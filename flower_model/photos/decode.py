@@ -4,7 +4,6 @@ import struct
 import threading
 import warnings
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,8 @@ from flower_model.photos.headers import (
     check_tags,
 )
 from flower_model.photos.rgb import to_rgb
-from flower_model.system.files import read_at_most
+from flower_model.photos.sources import MAX_BYTES, PhotoSource, looks_like_base64, read_source
 
-MAX_BYTES = 100_000_000  # per file; files are read into memory whole
 MAX_PIXELS = 178_000_000  # just below the size that Pillow calls a decompression bomb
 
 # Pixel limits by the cost of each format's decoder: at most about 500 MB of memory and two seconds
@@ -48,7 +46,8 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-PhotoSource = str | Path | bytes | Image.Image | np.ndarray
+DAMAGED_FILE = "is damaged or truncated: copy or download it again."
+DAMAGED_PICTURE = "can't be decoded: its file is closed, damaged or truncated. Open it again."
 
 # Pillow decodes lazily, and not thread-safely: two threads may be given the same picture.
 DECODE_LOCK = threading.Lock()
@@ -61,10 +60,10 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
     """Open a photo as an upright RGB picture.
 
     Args:
-        source: A path, the bytes of an image file, a PIL image, or a uint8 array of shape
-            (height, width), (height, width, 3) or (height, width, 4). Transparent pixels are
-            blended with white, EXIF orientation is applied, and the first frame of an animation
-            is used.
+        source: A path, the bytes of an image file, a binary file object, a PIL image, or a uint8
+            array of shape (height, width), (height, width, 3) or (height, width, 4). Transparent
+            pixels are blended with white, EXIF orientation is applied, and the first frame of an
+            animation is used.
         short_side: Length in pixels to which the caller will resize the short side. A larger photo
             may be returned at a reduced size, but never smaller than this: JPEGs are decoded at
             1/2, 1/4 or 1/8 scale, which is many times faster for photos from phones.
@@ -81,29 +80,11 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
     """
     if isinstance(source, Image.Image):
         with DECODE_LOCK:
-            return _load(source, "the picture", short_side)
+            return _decode(source, "the picture", short_side, damage=DAMAGED_PICTURE)
     if isinstance(source, np.ndarray):
-        return _load(_from_array(source), "the array", short_side)
-    if isinstance(source, bytes):
-        return _load(_open_lazily(source, "the file", short_side), "the file", short_side)
-    if isinstance(source, str | Path):
-        name = f"'{source}'"
-        return _load(_open_lazily(_read(Path(source)), name, short_side), name, short_side)
-    raise ImageError(
-        f"A photo must be a path, bytes, a PIL image or a uint8 array, not {type(source).__name__}."
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_at_most(path, MAX_BYTES)
-    except FileNotFoundError:
-        raise ImageError(f"'{path}' does not exist: check the path.") from None
-    except IsADirectoryError:
-        raise ImageError(f"'{path}' is a folder: pass the photos in it.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"'{path}' can't be read ({reason}).") from None
+        return _decode(_from_array(source), "the array", short_side)
+    data, name = read_source(source)
+    return _decode(_open_lazily(data, name, short_side), name, short_side)
 
 
 def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
@@ -122,6 +103,8 @@ def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_large(name, f"{MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception:  # noqa: BLE001  # Pillow's parsers raise all kinds of errors on damaged headers
+        if looks_like_base64(data[:1000]):
+            raise ImageError("The bytes are base64 text: decode them first.") from None
         raise ImageError(
             f"{_capitalized(name)} is not a supported image: "
             "use a JPEG, PNG, WebP, AVIF or HEIC file."
@@ -147,7 +130,9 @@ def _check_scans(data: bytes, picture: Image.Image, name: str) -> None:
         raise _too_large(name, f"{MAX_DECODED_DEFAULT // 1_000_000} megapixels")
 
 
-def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Image:
+def _decode(
+    picture: Image.Image, name: str, short_side: int | None, *, damage: str = DAMAGED_FILE
+) -> Image.Image:
     """Check the size of a picture, decode it if necessary, and convert it."""
     width, height = picture.size
     limit = MAX_DECODED.get(picture.format, MAX_DECODED_DEFAULT) if picture.format else MAX_PIXELS
@@ -167,9 +152,7 @@ def _load(picture: Image.Image, name: str, short_side: int | None) -> Image.Imag
         rgb = to_rgb(picture, factor)
         return rgb if transposition is None else rgb.transpose(transposition)
     except Exception:  # noqa: BLE001  # damaged files make decoders raise all kinds of errors
-        raise ImageError(
-            f"{_capitalized(name)} is damaged or truncated: copy or download it again."
-        ) from None
+        raise ImageError(f"{_capitalized(name)} {damage}") from None
     finally:
         if xmp is not None:  # the picture may belong to the caller
             picture.info["xmp"] = xmp

@@ -1,52 +1,81 @@
 """Photos named on the command line: single files, and the contents of folders."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-# Suffixes of photos inside folders. Decoding depends on content alone.
+# Files with these suffixes count as photos whatever they contain, so that damaged ones are reported.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
-    *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
+# The first bytes of every format that `open_image` accepts; any other name may hide a photo.
+SIGNATURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]"
+    rb"|BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}|P[1-6]\s+[#\d]"
+    rb"|....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1|avi[fs])",
+    re.DOTALL,
+)
+NOT_A_PHOTO, HIDDEN, LINK = "not a photo", "hidden", "link to a folder"
 
 
-def find_photos(names: Iterable[str]) -> Iterator[str]:
+def find_photos(names: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[str]:
     """Yield the given files, and the photos of the given folders at any depth, sorted by name.
 
-    Hidden entries, links to folders and files without a photo's suffix are skipped. Memory use is
-    one folder's listing per level of depth. A folder that can't be listed is yielded like a photo,
-    so that opening it reports the reason.
+    Photos in folders are detected by content. Memory use is one folder's listing per level of
+    depth. A folder that can't be listed is yielded like a photo, so that opening it reports the
+    reason.
+
+    Args:
+        names: Files and folders.
+        skipped: Counts the skipped entries of folders by kind.
 
     Example:
         >>> list(find_photos(["one.jpg", "album"]))
         ['one.jpg', 'album/a.png', 'album/b/c.jpg']
     """
+    skipped = Counter() if skipped is None else skipped
     for name in names:
         if os.path.isdir(name):
-            yield from _photos_in(name)
+            yield from _photos_in(name, skipped)
         else:
             yield name
 
 
-def _photos_in(folder: str) -> Iterator[str]:
+def describe_skipped(skipped: Counter[str]) -> str:
+    """Return for example "Skipped in folders: not a photo (3), hidden (1)."."""
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in skipped.items())
+    return f"Skipped in folders: {kinds}."
+
+
+def _photos_in(folder: str, skipped: Counter[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted(
-                (entry.name, entry.is_dir())
-                for entry in entries
-                if not entry.name.startswith(".")
-                and (entry.is_dir(follow_symlinks=False) or _is_photo(entry))
-            )
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         yield folder
         return
-    for name, is_folder in found:
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from _photos_in(path)
+    for entry in found:
+        if entry.name.startswith("."):
+            skipped[HIDDEN] += 1
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _photos_in(entry.path, skipped)
+        elif os.path.isdir(entry.path):  # unlike is_dir(), never raises
+            skipped[LINK] += 1
+        elif _is_photo(entry):
+            yield entry.path
         else:
-            yield path
+            skipped[NOT_A_PHOTO] += 1
 
 
 def _is_photo(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+    if not os.path.isfile(entry.path):  # reading a pipe would block
+        return False
+    if entry.name.lower().endswith(SUFFIXES):
+        return True
+    try:
+        with open(entry.path, "rb", buffering=0) as file:
+            return SIGNATURE.match(file.read(32)) is not None
+    except OSError:
+        return False

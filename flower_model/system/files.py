@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -30,60 +31,50 @@ def read_at_most(path: Path, limit: int) -> bytes:
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path, whose file atomically replaces `path` on success.
+def atomic_path(path: Path | str, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary path, whose content atomically becomes `path` on success.
+
+    Args:
+        path: The file to create or replace, or the folder to create.
+        folder: Whether to yield a folder, to be filled with `atomic_path`.
 
     Raises:
-        WriteError: If the file can't be written; `path` is unchanged.
+        WriteError: If it can't be written, or the folder exists; `path` is unchanged.
 
     Example:
         >>> with atomic_path("metrics.csv") as temporary:
         ...     temporary.write_text("epoch,accuracy\\n")
     """
     path = Path(path)
-    with _as_write_error(path):
+    make = tempfile.mkdtemp if folder else _make_file
+    try:
         make_folder(path.parent)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = Path(make(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         try:
             yield temporary
-            # mkstemp creates private files; give them the usual permissions instead.
-            temporary.chmod(0o666 & ~_umask())
+            # tempfile's permissions are private; set the usual ones instead.
+            temporary.chmod((0o777 if folder else 0o666) & ~_umask())
             sync(temporary)  # before the rename, or a power failure could leave an empty file
             os.replace(temporary, path)
             sync(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            _delete(temporary)
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk by an error of its Rust code
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason.removeprefix("Error while serializing: ")
+        raise WriteError(
+            f"'{path}' can't be written ({reason}). The previous version is intact."
+        ) from None
 
 
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill with `atomic_path`; on success it is renamed to `path`.
-
-    Raises:
-        WriteError: If the folder can't be written or `path` exists.
-    """
-    with _as_write_error(path):
-        make_folder(path.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        try:
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            sync(temporary)
-            os.rename(temporary, path)
-            sync(path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+atomic_folder = partial(atomic_path, folder=True)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of interrupted writes; no other process may write to `folder`."""
     for leftover in folder.glob(".*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+        _delete(leftover)
 
 
 def make_folder(folder: Path) -> None:
@@ -105,18 +96,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _as_write_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        # safetensors reports a full disk by an error of its Rust code
-        reason = getattr(error, "strerror", None) or str(error).removeprefix(
-            "Error while serializing: "
-        )
-        raise WriteError(
-            f"'{path}' can't be written ({reason}). The previous version is intact."
-        ) from None
+def _make_file(prefix: str, suffix: str, dir: Path) -> str:
+    descriptor, name = tempfile.mkstemp(suffix, prefix, dir)
+    os.close(descriptor)
+    return name
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

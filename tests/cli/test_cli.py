@@ -95,13 +95,34 @@ def test_file_name_that_is_not_utf8_is_accepted(run_module, tiny_folder, flower_
 def test_folder_is_replaced_by_its_photos(run_module, tiny_folder, flower_photo, tmp_path):
     inner = tmp_path / "b.album"
     inner.mkdir()
-    for name in ("c.jpg", "b.album/z.JPEG", "b.album/a.png", "notes.txt", ".hidden.jpg"):
+    for name in ("c.jpg", "b.album/z.JPEG", "b.album/a", "d.jpg.1", ".hidden.jpg"):
         shutil.copy(flower_photo, tmp_path / name)
-    words = (flower_photo, tmp_path, "--model", tiny_folder, "--json")
-    answers = json.loads(run_module("flower_model", *words).stdout)
-    expected = [tmp_path / name for name in ("b.album/a.png", "b.album/z.JPEG", "c.jpg")]
+    (inner / "notes.txt").write_text("notes")
+    result = run_module("flower_model", flower_photo, tmp_path, "--model", tiny_folder, "--json")
+    answers = json.loads(result.stdout)
+    expected = [tmp_path / name for name in ("b.album/a", "b.album/z.JPEG", "c.jpg", "d.jpg.1")]
     assert [answer["photo"] for answer in answers] == list(map(str, [flower_photo, *expected]))
     assert all(answer["top"] == answers[0]["top"] for answer in answers)
+    assert result.stderr == "Skipped in folders: hidden (1), not a photo (1).\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "shift_jis", "utf-16"])
+@pytest.mark.parametrize("words", [(), ("--json",), ("--help",)], ids=["table", "json", "help"])
+def test_output_in_any_encoding(run_module, tiny_folder, flower_photo, tmp_path, encoding, words):
+    photo = tmp_path / "Blüte 花 \udcff.jpg"
+    shutil.copy(flower_photo, photo)
+    (tmp_path / "क.jpg").write_text("not a photo")
+    result = run(
+        *("-m", "flower_model", tmp_path, "--model", tiny_folder, *words),
+        env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"},
+        encoding=encoding,
+    )
+    assert "Traceback" not in result.stderr
+    if words == ("--help",):
+        assert result.returncode == 0 and "usage" in result.stdout
+    else:
+        assert result.returncode == 2 and "not a supported image" in result.stderr
+        assert ".jpg" in result.stdout
 
 
 def test_shipped_model_is_the_default(run_module, flower_photo):
@@ -129,7 +150,7 @@ def test_top_k_below_one_is_rejected(run_here, tiny_folder):
 def test_folder_without_photos_is_reported(run_module, tiny_folder, tmp_path):
     (tmp_path / "notes.txt").touch()
     result = run_module("flower_model", tmp_path, "--model", tiny_folder)
-    assert_one_sentence(result, "No photos found in", tmp_path)
+    assert_one_sentence(result, "No photos found in", tmp_path, "not a photo (1)")
 
 
 def test_missing_model_folder_is_named(run_module, flower_photo, tmp_path):

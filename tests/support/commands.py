@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: object, env: dict[str, str], encoding: str | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
@@ -18,6 +20,7 @@ def run(*words: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]
         check=False,
         capture_output=True,
         text=True,
+        encoding=encoding,
         timeout=120,
     )
 

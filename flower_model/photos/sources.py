@@ -1,0 +1,90 @@
+"""Content of photos given as paths, bytes or file objects."""
+
+import os
+import re
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from flower_model.errors import ImageError
+from flower_model.system.files import read_at_most
+
+PhotoSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
+)
+
+MAX_BYTES = 100_000_000  # per file; files are read into memory whole
+FILE_LOCK = threading.Lock()  # two threads may be given the same file object
+
+
+def read_source(source: object) -> tuple[bytes, str]:
+    """Return the content of an encoded photo and its name for messages.
+
+    Raises:
+        ImageError: If the source can't be read or is of another type.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), "the file"
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        return _read_path(path), f"'{path}'"
+    if callable(getattr(source, "read", None)):
+        with FILE_LOCK:
+            return _read_file(source), "the file"
+    advice = ""
+    if hasattr(source, "__array__"):  # a tensor, for example
+        advice = " Convert it to an array first."
+    elif hasattr(source, "__iter__"):
+        advice = " Pass several photos as a list."
+    raise ImageError(
+        "A photo must be a path, bytes, a binary file, a PIL image or a uint8 array, "
+        f"not {type(source).__name__}.{advice}"
+    )
+
+
+def looks_like_base64(text: str | bytes) -> bool:
+    """Return whether a text has the alphabet of base64, and a length that few paths have."""
+    text = text if isinstance(text, str) else text.decode("latin-1")
+    return re.fullmatch(r"[\w+/=\s-]{200,}", text, re.ASCII) is not None
+
+
+def _read_path(path: str) -> bytes:
+    try:
+        return read_at_most(Path(path), MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise ImageError(_path_problem(path, error)) from None
+
+
+def _path_problem(path: str, error: OSError | ValueError) -> str:
+    if path.startswith("data:"):
+        return "A data URL is not a path: decode its base64 part and pass the bytes."
+    if re.match(r"[a-zA-Z][\w+.-]*://", path):
+        return f"'{path}' is a URL, which is not downloaded: pass a path or the file's bytes."
+    if looks_like_base64(path):
+        return "The text is base64, not a path: decode it and pass the bytes."
+    if not path:
+        return "The path is empty: pass the path of a photo."
+    if isinstance(error, FileNotFoundError):
+        return f"'{path}' does not exist: check the path."
+    if isinstance(error, IsADirectoryError):
+        return f"'{path}' is a folder: pass the photos in it."
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"'{path}' can't be read ({reason})."
+
+
+def _read_file(file: Any) -> bytes:
+    seekable = getattr(file, "seekable", None)
+    try:
+        if seekable and seekable():
+            file.seek(0)  # callers often pass a buffer that they have just written
+        data = file.read(MAX_BYTES + 1)
+    except UnicodeDecodeError:  # text mode
+        data = None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"The file object can't be read ({error}): open it again.") from None
+    if not isinstance(data, bytes):
+        raise ImageError("The file object must be binary: open it with mode 'rb'.")
+    return data
