@@ -13,8 +13,9 @@ import numpy as np
 
 from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
 from flower_model.errors import ImageError
-from flower_model.photos.decode import PhotoSource, open_image
+from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
+from flower_model.photos.sources import PhotoSource
 from flower_model.photos.transform import PhotoTransform
 from flower_model.prediction import Prediction, make_predictions, require_positive
 from flower_model.rejection import Rejection, load_rejection
