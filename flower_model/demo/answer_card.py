@@ -1,7 +1,8 @@
-"""Predictions in words, as HTML with every label escaped."""
+"""The answer to one photo as HTML; every label is escaped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from urllib.parse import quote_plus
 
 from flower_model.prediction import Prediction
 
@@ -13,36 +14,58 @@ WORDS = (
     (0.25, "perhaps"),
     (0.00, "a guess"),
 )
+MIN_SHOWN = 0.01  # less probable candidates are summed up in a line
+SURE_GENUS, UNSURE_SPECIES = 0.8, 0.5
+LINKS = {
+    "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
+    "GBIF": "https://www.gbif.org/species/search?q=",
+    "iNaturalist": "https://www.inaturalist.org/search?q=",
+}
 
 
-def headline(answer: Prediction, descriptions: Mapping[str, str]) -> str:
-    """Return the name, botanical name, probability and close second of a prediction."""
-    label, probability = answer.top[0]
+def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
+    """Return the name, probability and alternatives of a prediction.
+
+    Args:
+        prediction: The prediction.
+        descriptions: Label -> botanical name.
+    """
+    if prediction.is_flower is False:
+        return _no_flower(prediction, descriptions)
+    if genus := sure_genus(prediction):
+        return (
+            f"<h2><i>{escape(genus[0])}</i></h2>"
+            "<p class='botanical'>a genus; the species is uncertain</p>"
+            f"{_probability(genus[1])}<h3>Which species?</h3>"
+            f"{_candidates(prediction.top, descriptions)}"
+        )
+    label, probability = prediction.top[0]
     botanical = descriptions.get(label, "")
-    rival = close_second(answer)
+    rival = close_second(prediction)
     return (
-        f"<h2>{escape(label)}</h2>"
+        f"<h2 data-name='{escape(label)}'>{escape(label)}</h2>"
         + (f"<p class='botanical'>{escape(botanical)}</p>" if botanical else "")
-        + f"<p><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
+        + _probability(probability)
         + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
+        + _links(botanical or label)
+        + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
+        + _candidates(prediction.top[1:], descriptions)
     )
 
 
-def no_flower(answer: Prediction) -> str:
-    """Return the headline for a photo without a flower."""
-    probability = 1 - (answer.flower_probability or 0.0)
-    return (
-        "<h2>No flower found</h2>"
-        f"<p><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
-        "<p class='note'>This model only knows flowers, and the photo does not look like one.</p>"
-    )
+def sure_genus(prediction: Prediction) -> tuple[str, float] | None:
+    """Return the genus and its probability if the genus is sure and the species is not."""
+    genus = prediction.genus
+    if genus and genus[1] >= SURE_GENUS and prediction.probability < UNSURE_SPECIES:
+        return genus
+    return None
 
 
-def close_second(answer: Prediction) -> str | None:
+def close_second(prediction: Prediction) -> str | None:
     """Return the second label if it is a close rival of the first, otherwise None."""
-    if len(answer.top) < 2:
+    if len(prediction.top) < 2:
         return None
-    (_, first), (rival, second) = answer.top[:2]
+    (_, first), (rival, second) = prediction.top[:2]
     return rival if second > first / 2 and first + second > 0.5 else None
 
 
@@ -58,3 +81,43 @@ def percent(probability: float) -> str:
     if 0.99 < probability < 1:
         return ">99%"
     return f"{100 * probability:.0f}%"
+
+
+def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
+    return (
+        "<h2>No flower found</h2>"
+        f"{_probability(1 - (prediction.flower_probability or 0.0))}"
+        "<p class='note'>The photo does not look like a flower. Try one in which the flower is larger "
+        "and in focus.</p>"
+        "<details><summary>Show the closest matches</summary><h3>If it were a flower</h3>"
+        f"{_candidates(prediction.top, descriptions)}</details>"
+    )
+
+
+def _probability(probability: float) -> str:
+    return f"<p class='probability'><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
+
+
+def _is_shown(candidates: Sequence[tuple[str, float]]) -> bool:
+    return any(probability >= MIN_SHOWN for _, probability in candidates)
+
+
+def _candidates(candidates: Sequence[tuple[str, float]], descriptions: Mapping[str, str]) -> str:
+    items = "".join(
+        f"<li><button class='candidate' data-name='{escape(label)}' aria-pressed='false'>"
+        f"<span>{escape(label)}</span> <b>{escape(percent(probability))}</b></button>"
+        + (f"<i>{escape(botanical)}</i>" if (botanical := descriptions.get(label, "")) else "")
+        + f"{_links(botanical or label)}</li>"
+        for label, probability in candidates
+        if probability >= MIN_SHOWN
+    )
+    rest = "<p class='note'>All other flowers: below 1% each.</p>"
+    return (f"<ul class='candidates'>{items}</ul>" if items else "") + rest
+
+
+def _links(name: str) -> str:
+    links = "".join(
+        f"<a href='{url}{quote_plus(name)}' target='_blank' rel='noopener noreferrer'>{site}</a>"
+        for site, url in LINKS.items()
+    )
+    return f"<p class='links'><button class='copy' data-copy='{escape(name)}'>Copy name</button>{links}</p>"

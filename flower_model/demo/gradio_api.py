@@ -5,8 +5,7 @@ from gradio.events import api
 
 from flower_model.demo.answers import Answer, PhotoAnswer, answer_dict, identify_uploads
 from flower_model.demo.batch_tab import MANY_PHOTOS
-from flower_model.demo.identifier import PhotoIdentifier
-from flower_model.demo.identify_tab import ONE_PHOTO
+from flower_model.demo.identifier import CONCURRENT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError
@@ -43,7 +42,7 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
             record.photos = len(files)
             return identify_uploads(model, files)
 
-    api(identify, api_name="identify", **ONE_PHOTO)
+    api(identify, api_name="identify", concurrency_limit=CONCURRENT_PHOTOS)
     api(identify_many, api_name="identify_many", **MANY_PHOTOS)
 
 

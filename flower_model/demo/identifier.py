@@ -8,6 +8,7 @@ import numpy as np
 
 from flower_model.classifier import FlowerClassifier
 from flower_model.demo.micro_batching import MicroBatcher
+from flower_model.photos.decode import open_image
 from flower_model.prediction import Prediction
 
 TOP_K = 5
@@ -20,11 +21,13 @@ class Identification:
 
     Attributes:
         prediction: The `TOP_K` most probable labels.
+        size: (width, height) of the upright photo as decoded, which may be smaller than the file's.
         maps: Label -> (height, width) class activation map, in the order of `prediction.top`; empty
             if the network has no activation maps.
     """
 
     prediction: Prediction
+    size: tuple[int, int]
     maps: dict[str, np.ndarray]
 
 
@@ -50,15 +53,20 @@ class PhotoIdentifier:
             InferenceTimeoutError: If the model hangs.
         """
         with self._slots:
-            return self._classify(self.model.to_pixels(photo))
+            transform = self.model.photo_transform
+            picture = open_image(photo, short_side=transform.short_side)
+            prediction, maps = self._classify(transform.to_pixels(picture))
+        return Identification(prediction, picture.size, maps)
 
-    def _classify_batch(self, pixels: Sequence[np.ndarray]) -> list[Identification]:
+    def _classify_batch(
+        self, pixels: Sequence[np.ndarray]
+    ) -> list[tuple[Prediction, dict[str, np.ndarray]]]:
         outputs = self.model.runtime(np.stack(pixels))
         predictions = self.model.to_predictions(outputs, top_k=TOP_K)
         if outputs.maps is None:
-            return [Identification(prediction, {}) for prediction in predictions]
+            return [(prediction, {}) for prediction in predictions]
         return [
-            Identification(
+            (
                 prediction,
                 {label: maps[self._indices[label]].copy() for label, _ in prediction.top},
             )

@@ -25,7 +25,7 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
             elem_id="title",
         )
         with gr.Tab("Identify"):
-            identify_tab(identify)
+            identify_tab(model.labels)
         with gr.Tab("Many photos"):
             batch_tab(model)
         with gr.Tab("About this model"):

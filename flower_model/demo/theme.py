@@ -38,7 +38,9 @@ PAGE: dict[str, Any] = {
     "theme": _THEME,
     "css": (STATIC / "style.css").read_text(encoding="utf-8"),
     "js": (STATIC / "page.js").read_text(encoding="utf-8"),
-    "head": f'<meta name="description" content="{DESCRIPTION}">',
+    "head": f'<meta name="description" content="{DESCRIPTION}">'
+    # Gradio would apply a rule in `css` only below this element.
+    "<style>@media (max-width: 480px) { main.fillable, .main.fillable.app { padding: .25rem 1rem .5rem } }</style>",
     "favicon_path": str(STATIC / "icon.svg"),
     "footer_links": ["api"],
     "run_history": False,

@@ -1,8 +1,8 @@
-"""Predictions in words: probability, close second, and labels as text."""
+"""The answer card: probabilities, close second, genus, and labels as text."""
 
 import pytest
 
-from flower_model.demo.answer_card import close_second, headline, in_words, no_flower, percent
+from flower_model.demo.answer_card import answer_card, close_second, in_words, percent
 from flower_model.prediction import Prediction
 
 
@@ -29,7 +29,7 @@ def test_a_percentage_never_rounds_to_0_or_100(probability, number):
 @pytest.mark.parametrize("probabilities", [(0.5, 0.45), (0.4, 0.25, 0.1), (0.34, 0.33)])
 def test_a_close_second_is_mentioned(probabilities):
     assert close_second(answer(*probabilities)) == "tulip"
-    assert "could also be" in headline(answer(*probabilities), {})
+    assert "It could also be <em>tulip</em>" in answer_card(answer(*probabilities), {})
 
 
 @pytest.mark.parametrize("probabilities", [(0.9, 0.05), (0.6, 0.2), (0.2, 0.15, 0.1), (1.0,)])
@@ -37,13 +37,31 @@ def test_a_clear_winner_or_many_candidates_have_no_close_second(probabilities):
     assert close_second(answer(*probabilities)) is None
 
 
+def test_every_probability_appears_once_and_small_ones_are_summed_up():
+    card = answer_card(answer(0.97, 0.025, 0.004), {})
+    assert card.count("97%") == card.count("2%") == 1
+    assert "daisy" not in card and "All other flowers: below 1% each." in card
+
+
+def test_a_sure_genus_with_an_unsure_species_is_the_answer():
+    card = answer_card(answer(0.45, 0.44, 0.1, genus=("Lilium", 0.93)), {})
+    assert "<h2><i>Lilium</i></h2>" in card and "93%" in card
+    assert "Which species?" in card and "45%" in card
+
+
+@pytest.mark.parametrize("genus", [("Rosa", 0.95), None])
+def test_a_sure_species_is_the_answer_whatever_its_genus(genus):
+    assert "<h2 data-name='rose'>rose</h2>" in answer_card(answer(0.9, 0.05, genus=genus), {})
+
+
 def test_no_flower_is_reported_with_its_probability():
-    text = no_flower(answer(0.9, flower_probability=0.02, is_flower=False))
-    assert "No flower found" in text and "98" in text and "rose" not in text
+    card = answer_card(answer(0.9, flower_probability=0.02, is_flower=False), {})
+    assert "No flower found" in card and "98%" in card
+    assert card.index("<details>") < card.index("rose")
 
 
 def test_labels_are_text():
-    label = "<img src=x>"
-    text = headline(Prediction(((label, 0.4), ("<b>", 0.3))), {label: "<i>"})
-    assert not any(tag in text for tag in ("<img", "<b>,", "<i>"))
-    assert text.count("&lt;img src=x&gt;") == 1
+    label = "'<img src=x>"
+    card = answer_card(Prediction(((label, 0.4), ("<b>", 0.3))), {label: "<u>'", "<b>": "<u>"})
+    assert "<img" not in card and "<u>" not in card and "<b><" not in card
+    assert "&#x27;&lt;img src=x&gt;" in card

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 
 from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.identify_tab import sample_photos
 from flower_model.demo.server.health import HealthCheck
 from flower_model.demo.server.rate_limits import RateLimiter
 from flower_model.demo.server.refusals import (
@@ -121,10 +124,12 @@ def create_app(
     health = HealthCheck(identify, lambda: request_filter.shutting_down)
     app.add_route("/healthz", health.respond)
     add_rest_api(app, identify)
+    for name, path in sample_photos().items():
+        app.add_route(f"/samples/{name}", partial(_send_file, path))
     if mcp_server:
         endpoint = mcp_server.streamable_http_app().routes[0]
-        for path in (MCP, f"{MCP}/"):
-            app.router.routes.append(Route(path, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]
+        for address in (MCP, f"{MCP}/"):
+            app.router.routes.append(Route(address, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]
     kwargs = {"exception_handlers": HANDLERS}
     gr.mount_gradio_app(app, demo, "/", app_kwargs=kwargs, **{**PAGE, **page_options})
     return app, request_filter
@@ -153,6 +158,10 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+async def _send_file(path: Path, request: Request) -> FileResponse:
+    return FileResponse(path, headers={"Cache-Control": "max-age=86400"})
 
 
 def _has_session(app: FastAPI, request: Request) -> bool:

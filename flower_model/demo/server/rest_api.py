@@ -12,8 +12,10 @@ from fastapi import FastAPI, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from flower_model.demo.answer_card import answer_card
 from flower_model.demo.answers import Answer, answer_dict
-from flower_model.demo.identifier import CONCURRENT_PHOTOS, PhotoIdentifier
+from flower_model.demo.cam_layers import cam_layers, photo_preview
+from flower_model.demo.identifier import CONCURRENT_PHOTOS, Identification, PhotoIdentifier
 from flower_model.demo.micro_batching import InferenceTimeoutError
 from flower_model.demo.server.refusals import Refusal, Refused
 from flower_model.demo.server.request_log import log_request
@@ -21,6 +23,7 @@ from flower_model.demo.theme import STATIC
 from flower_model.demo.uploads import SEND_A_FILE, not_a_photo
 from flower_model.errors import FlowerModelError, ImageError
 
+Render = Callable[[bytes, Identification, bool], Response]
 MEMORY_BYTES = 1_000_000  # of a photo that waits; a larger one waits in a temporary file
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 PHOTO_BODY = {
@@ -59,18 +62,30 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
         openapi_extra={"requestBody": PHOTO_BODY},
     )
     async def identify(request: Request) -> Response:
-        """Identify the flower in a photo, sent as a form field or as the request body."""
+        """Identify the flower in a photo, sent as a form field or as the request body.
+
+        The page asks for text/html and gets its answer card.
+        """
         with await read_photo(request) as file, log_request("/api/identify", _refused) as record:
             record.photos = 1
-            answer = await anyio.to_thread.run_sync(_answer, file, limiter=threads)
-            return JSONResponse(answer)
+            render = _card if "text/html" in request.headers.get("accept", "") else _json
+            preview = "preview" in request.query_params
+            return await anyio.to_thread.run_sync(_answer, file, render, preview, limiter=threads)
 
-    def _answer(file: IO[bytes]) -> Answer:
+    def _answer(file: IO[bytes], render: Render, preview: bool) -> Response:
         photo = file.read()
         try:
-            return answer_dict(identify_photo(photo).prediction, descriptions)
+            return render(photo, identify_photo(photo), preview)
         except ImageError as error:
             raise not_a_photo(photo) or error from None
+
+    def _json(photo: bytes, identification: Identification, preview: bool) -> Response:
+        return JSONResponse(answer_dict(identification.prediction, descriptions))
+
+    def _card(photo: bytes, identification: Identification, preview: bool) -> Response:
+        card = answer_card(identification.prediction, descriptions)
+        layers = cam_layers(identification, identify_photo.model.photo_transform)
+        return HTMLResponse(card + layers + (photo_preview(photo) if preview else ""))
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/", include_in_schema=False)
