@@ -28,7 +28,7 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
             identify_tab(model.labels)
         with gr.Tab("Many photos"):
             batch_tab(model)
-        with gr.Tab("About this model"):
+        with gr.Tab("About"):
             about_tab(model, name)
         add_endpoints(identify)
     return demo

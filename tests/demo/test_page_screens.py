@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
@@ -32,10 +34,41 @@ def test_every_tab_fits_a_narrow_phone(open_page, flower_photo, shoot):
     page = open_page(viewport=PHONE)
     upload(page, flower_photo)
     name(page).wait_for()
-    for tab in ("Identify", "Many photos", "About this model"):
+    for tab in ("Identify", "Many photos", "About"):
         page.get_by_role("tab", name=tab).click()
         shoot(page, f"phone {tab}")
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+@pytest.mark.parametrize("size", [PHONE, {"width": 390, "height": 844}], ids=["360", "390"])
+def test_on_a_phone_the_answer_is_above_the_fold(open_page, tmp_path, size):
+    portrait = tmp_path / "portrait.png"
+    Image.new("RGB", (900, 1200), "green").save(portrait)
+    page = open_page(viewport=size, has_touch=True, is_mobile=True)
+    box = page.locator("#photo .stage").bounding_box()
+    assert box["y"] <= 120  # title, tabs and the gap below them
+    upload(page, portrait)
+    probability = page.locator("#answer .probability")
+    probability.wait_for()
+    box = probability.bounding_box()
+    assert box["y"] + box["height"] < size["height"]
+
+
+def test_touch_targets_are_44_pixels_high(open_page, flower_photo):
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    upload(page, flower_photo)
+    name(page).wait_for()
+    targets = page.locator("#identify :is(button, a, summary):visible, [role=tab]:visible")
+    heights = {t.inner_text(): t.bounding_box()["height"] for t in targets.all()}
+    assert len(heights) > 5 and min(heights.values()) >= 44, heights
+
+
+def test_the_page_can_be_installed_as_an_app(page, served):
+    assert page.locator("link[rel=manifest]").count() == 1
+    manifest = page.request.get(served.url + "manifest.json").json()
+    assert manifest["name"] == TITLE and manifest["display"] == "standalone"
+    icon = page.request.get(served.url + manifest["icons"][0]["src"].lstrip("/"))
+    assert icon.ok
 
 
 def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
@@ -47,19 +80,19 @@ def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
         raise AssertionError(f"the Tab key does not reach {selector}")
 
     page.on("filechooser", lambda _: None)  # or the first chooser opens before the handler exists
-    tab_to("#photo button")
+    tab_to("#photo .choose")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(str(flower_photo))
     expect(name(page)).to_have_text(label)
-    tab_to("#top button:nth-of-type(2)")
-    chosen = page.locator("#top button dt").nth(1).text_content()
+    tab_to("#photo .heatmap")
     page.keyboard.press("Enter")
-    expect(page.locator("#looked em")).to_have_text(chosen)
-    tab_to("#looked input")
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("#looked .heat:visible")).to_have_css("opacity", "0.95")
+    expect(page.locator("#photo .legend em")).to_have_text(label)
+    tab_to("#answer .candidate")
+    chosen = page.locator("#answer .candidate").first.get_attribute("data-name")
+    page.keyboard.press("Enter")
+    expect(page.locator("#photo .legend em")).to_have_text(chosen)
 
 
 def test_no_tab_contacts_another_server(browser, served, flower_photo):
@@ -71,7 +104,7 @@ def test_no_tab_contacts_another_server(browser, served, flower_photo):
     page.get_by_role("tab", name="Many photos").click()
     page.set_input_files("#files input[type=file]", str(flower_photo))
     page.locator("#csv a").wait_for()
-    page.get_by_role("tab", name="About this model").click()
+    page.get_by_role("tab", name="About").click()
     page.locator("#code .cm-line").first.wait_for()
     assert hosts <= {served.url.split("/")[2], ""}  # "" is a data: or blob: address
     page.close()

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
-from flower_model.config import ModelConfig
+from flower_model.config import PICTURES, ModelConfig
 from tests.conftest import BOTANICAL
 
 # Serious or critical findings of axe in Gradio's own markup.
@@ -130,7 +130,7 @@ def open_about(open_page, launch, tiny_model):
         config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, details=details)
         model = FlowerClassifier(tiny_model.network, config, device="cpu", pictures=pictures)
         page = open_page(launch(model, "user/gardens"))
-        page.get_by_role("tab", name="About this model").click()
+        page.get_by_role("tab", name="About").click()
         page.locator("#names").wait_for()
         return page
 
@@ -161,7 +161,7 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
         'FlowerClassifier.from_pretrained("user/gardens")',
     ):
         expect(page.locator("body")).to_contain_text(text)
-    expect(page.get_by_alt_text("Confusion matrix: which class was taken for")).to_be_visible()
+    expect(page.get_by_alt_text(PICTURES["confusion-matrix.png"])).to_be_visible()
 
 
 def test_malformed_details_are_omitted(open_about):
@@ -170,14 +170,14 @@ def test_malformed_details_are_omitted(open_about):
 
 
 def test_missing_details_are_omitted(page):
-    page.get_by_role("tab", name="About this model").click()
+    page.get_by_role("tab", name="About").click()
     expect(page.locator("#names tr")).to_have_count(5)
     for heading in ("How good it is", "Confusion matrix", "Data and licences"):
         expect(page.get_by_text(heading)).to_have_count(0)
 
 
 def test_the_names_can_be_searched(page):
-    page.get_by_role("tab", name="About this model").click()
+    page.get_by_role("tab", name="About").click()
     page.get_by_label("Search").fill("RosA")
     expect(page.locator("#names tr:visible")).to_have_count(1)
     page.get_by_label("Search").fill("helianthus")
@@ -197,12 +197,14 @@ def test_axe_finds_nothing_serious_in_our_markup(open_page, photos, scheme, shoo
 
     look("empty")
     page.set_input_files("#photo input[type=file]", str(photos[0]))
-    page.locator("#looked figure").wait_for()
+    page.locator("#answer h2").wait_for()
     look("answer")
+    page.get_by_role("button", name="Show heatmap").click()
+    look("heatmap")
     page.get_by_role("tab", name="Many photos").click()
     send(page, *photos)
     look("many")
-    page.get_by_role("tab", name="About this model").click()
+    page.get_by_role("tab", name="About").click()
     page.locator("#names tr").first.wait_for()
     look("about")
     assert [finding for finding in found if finding[0] not in GRADIOS_OWN] == []

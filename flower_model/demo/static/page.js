@@ -284,6 +284,8 @@
     if (!camera) return setTimeout(start, 20);
     camera.hidden = !touch && !navigator.mediaDevices?.getUserMedia;
     if (touch) camera.textContent = "Camera";
+    const [early] = find("#photo input[type=file]").files; // chosen before this script ran
+    if (early) identify(early);
     document.documentElement.dataset.page = "ready";
   };
   start();

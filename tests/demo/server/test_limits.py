@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from gradio_client.utils import QueueError
 from limits import parse
 
 from flower_model import FlowerClassifier
+from flower_model.demo.identifier import PhotoIdentifier
 from tests.support.api_clients import call, file, identify, join, result, upload
 
 
@@ -38,13 +40,16 @@ def test_a_full_queue_refuses_requests_until_it_drains(serve_with_limits, identi
 
 def test_the_page_reports_a_full_queue(serve_with_limits, identifier, open_page, flower_photo):
     url, _ = serve_with_limits(queue=1)
-    (path,) = upload(url, flower_photo.read_bytes()).json()
     page = open_page(url)
     identifier.resume.clear()
-    while call(url, file(path)).status_code == 200:
-        pass
-    page.set_input_files("#photo input[type=file]", str(flower_photo))
-    page.get_by_text("This application is currently busy. Please try again.").first.wait_for()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(httpx.post, f"{url}api/identify", content=b"x", timeout=60)
+        while not identifier.photos:
+            time.sleep(0.01)
+        page.set_input_files("#photo input[type=file]", str(flower_photo))
+        page.get_by_text("Too many requests are waiting. Try again in a few seconds.").wait_for()
+        identifier.resume.set()
+        assert waiting.result().status_code == 422
 
 
 def test_a_rate_limited_client_learns_when_to_retry(serve_with_limits, photo):
@@ -67,8 +72,8 @@ def test_the_page_reports_the_rate_limit(serve_with_limits, open_page, flower_ph
     page = open_page(url)
     page.set_input_files("#photo input[type=file]", str(flower_photo))
     page.locator("#answer h2").wait_for()
-    page.get_by_label("Remove Image").click()
-    page.get_by_text("You are sending requests too fast").first.wait_for()
+    page.set_input_files("#photo input[type=file]", str(flower_photo))
+    page.locator("#answer .error").get_by_text("You are sending requests too fast").wait_for()
 
 
 def test_clients_on_this_computer_are_not_rate_limited_by_default(serve_with_limits, photo):
@@ -88,16 +93,27 @@ def test_an_ipv4_mapped_ipv6_address_is_the_same_client(serve_with_limits, photo
     assert upload(url, photo, headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 429
 
 
-def test_the_page_and_the_api_together_process_sixteen_photos_at_once(
-    serve_with_limits, identifier, photo
+def test_all_endpoints_together_process_sixteen_photos_at_once(
+    serve_page, tiny_model, photo, monkeypatch
 ):
-    url, _ = serve_with_limits()
+    inside, resume = [], threading.Event()
+    identify_photo = PhotoIdentifier(tiny_model)
+
+    def classify(pixels):
+        inside.append(1)
+        assert resume.wait(60)
+        return classify_now(pixels)
+
+    classify_now = identify_photo._classify
+    monkeypatch.setattr(identify_photo, "_classify", classify)
+    url = serve_page(identify_photo, "tiny")
     (path,) = upload(url, photo).json()
-    identifier.resume.clear()
-    for _ in range(20):
-        join(url, "show_answer", file(path))
-        call(url, file(path))
-    assert _settled(identifier.photos, 16) == 16
+    with ThreadPoolExecutor(20) as threads:
+        for _ in range(20):
+            call(url, file(path))
+            threads.submit(httpx.post, f"{url}api/identify", content=photo, timeout=90)
+        assert _settled(inside, 16) == 16
+        resume.set()
 
 
 def test_the_page_and_the_api_together_process_two_batches_at_once(launch, tiny_model, photo):
