@@ -1,84 +1,81 @@
-"""The arguments of the training commands, and the recipe that those of training.train make."""
+"""Command-line arguments of the training commands, and the recipe that they select."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import DataError, RecipeError
+from flower_model.errors import DataError, RecipeError, shorten
+from training.data.folders import HUB_PREFIX, has_test_split
 from training.recipe import RECIPES, Recipe, load_recipe, merge, parse_change
 
 TRACKERS = ("tensorboard", "trackio")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Of `python -m training.train`."""
+def train_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m training.train`."""
     recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-    options = argparse.ArgumentParser(
-        prog="python -m training.train", description="Trains a flower classifier."
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description="Train a flower classifier."
     )
-    options.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
-    options.add_argument(
-        "--data",
-        help="what to train on: a folder of class folders or of Parquet or WebDataset files, or "
-        "hf://datasets/user/name",
-    )
-    options.add_argument(
+    parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
+    add_data_arguments(parser)
+    parser.add_argument(
         "--stream",
         action="store_true",
-        help="read the files of --data anew in every epoch: for more photos than the disk holds",
+        help="read the shards of --data in every epoch instead of copying the photos to the disk",
     )
-    add_photos_arguments(options)
-    options.add_argument(
+    parser.add_argument(
         "--pretrained",
-        help="first weights: a timm tag, a Hub repository or a folder "
-        "(default: $FLOWER_PRETRAINED or what the recipe says)",
+        help="initial weights: a timm tag, a Hub repository or a folder "
+        "(default: $FLOWER_PRETRAINED, or those of the recipe)",
     )
-    options.add_argument(
+    parser.add_argument(
         "--explain",
         action="store_true",
-        help="train nothing; say what would happen and what it would cost on this machine",
+        help="don't train; print the steps of the run and their estimated time on this machine",
     )
-    options.add_argument("--out", help="the run's folder (default: runs/RECIPE)")
-    options.add_argument("--model", metavar="NAME", help="a timm architecture, such as resnet101")
-    options.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the photos; 0: the probe alone"
+    parser.add_argument("--out", help="folder of the run (default: runs/RECIPE)")
+    parser.add_argument("--model", metavar="NAME", help="timm architecture, such as resnet101")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="epochs of fine-tuning; 0 trains only the probe"
     )
-    options.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="train and test at this one size"
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="use this size for training and testing"
     )
-    options.add_argument(
+    parser.add_argument(
         "--freeze",
         type=int,
         metavar="N",
-        help="leave the first groups of layers as they are; a ResNet: 1 the stem, 2 and its "
+        help="freeze the first N groups of layers; of a ResNet: 1 the stem, 2 the stem and the "
         "first stage, …, 5 all but the head",
     )
-    options.add_argument("--resume", action="store_true", help="go on after the last epoch")
-    options.add_argument("--overwrite", action="store_true", help="replace the run in --out")
-    options.add_argument(
+    parser.add_argument("--resume", action="store_true", help="continue after the last epoch")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
         "--track",
         choices=TRACKERS,
-        help="show the figures of each epoch in TensorBoard (OUT/NAME) or Trackio (its own page)",
+        help="log the metrics of each epoch to TensorBoard (OUT/NAME) or Trackio",
     )
-    options.add_argument(
+    parser.add_argument(
         "--push-to-hub", metavar="user/repo", help="publish the finished model on the Hub"
     )
-    options.add_argument(
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="change a setting of the recipe, such as finetune.epochs=2",
     )
-    return options
+    return parser
 
 
-def chosen_recipe(options: argparse.Namespace) -> Recipe:
-    """The recipe that the arguments name, with what else they say put in.
+def recipe_from_options(options: argparse.Namespace) -> Recipe:
+    """Return the recipe that the arguments of `train_parser` select, with their changes applied.
 
     Raises:
-        RecipeError: If there is no such recipe, or a value is no good.
+        RecipeError: If there is no such recipe, or a value is invalid.
+        DataError: If the folder of `--data` is unusable.
     """
     changes: dict[str, Any] = {}
     for text in options.set:
@@ -88,26 +85,24 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
             raise RecipeError(
                 f"{section} is a section: set one of its keys, such as {section}.KEY=1."
             )
-    for section, values in _shorthands(options).items():
+    for section, values in _changes_by_options(options).items():
         changes.setdefault(section, {}).update(values)
     model = changes["model"]
     if options.pretrained is not None:
         model["pretrained"] = options.pretrained
     elif "pretrained" not in model:
-        # of another architecture its own weights on the Hub: those at hand are another network's
-        own = options.model or os.environ.get("FLOWER_PRETRAINED")
-        model |= {"pretrained": own} if own else {}
+        # $FLOWER_PRETRAINED has weights of the default architecture; others have their own on the Hub
+        default = options.model or os.environ.get("FLOWER_PRETRAINED")
+        model |= {"pretrained": default} if default else {}
     if options.data:
-        hub = options.data.startswith("hf://datasets/")
-        folder = options.data.rstrip("/") if hub else str(Path(options.data).absolute())
-        changes.setdefault("data", {}).update(train=[f"{folder}:train"], val=[f"{folder}:val"])
-        changes.setdefault("name", Path(folder).name.lstrip(".") or "photos")
-        if options.stream:
-            changes["data"]["stream"] = True
+        data = changes.setdefault("data", {})
+        data |= data_sources(options.data) | ({"stream": True} if options.stream else {})
+        name = data["train"][0].removesuffix(":train").rpartition("/")[2]
+        changes.setdefault("name", name.lstrip(".") or "photos")
     elif options.stream:
-        raise RecipeError("--stream needs --data: name a dataset in shards.")
+        raise RecipeError("--stream requires --data with a dataset in shards.")
     elif not options.recipe:
-        raise RecipeError("Name a recipe or, with --data, a folder of class folders.")
+        raise RecipeError("Name a recipe, or a folder of class folders with --data.")
     recipe = load_recipe(options.recipe or "default", changes)
     if options.image_size is not None and recipe.probe:
         probe = recipe.probe.model_copy(update={"image_size": options.image_size})
@@ -115,8 +110,27 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
     return recipe
 
 
-def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The settings that have an option of their own, as changes to a recipe."""
+def data_sources(name: str) -> dict[str, Any]:
+    """Return the `data` keys of a recipe for the value of `--data`: train, val and, for a test folder, test.
+
+    Raises:
+        RecipeError: If the path can't be stored in a recipe.
+        DataError: If the folder is missing or has no class folders.
+    """
+    is_folder = not name.startswith(HUB_PREFIX)
+    place = Path(name).expanduser().absolute().as_posix() if is_folder else name.rstrip("/")
+    if not place.isascii() and place != os.fsencode(place).decode("utf-8", "replace"):
+        raise RecipeError(
+            f"The path {shorten(ascii(place))} is not valid UTF-8: rename the folder."
+        )
+    sources = {part: (f"{place}:{part}",) for part in ("train", "val", "test")}
+    if not (is_folder and has_test_split(Path(place))):
+        del sources["test"]
+    return sources
+
+
+def _changes_by_options(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the settings with dedicated options as changes to a recipe."""
     finetune = {"epochs": options.epochs, "freeze": options.freeze}
     changes: dict[str, dict[str, Any]] = {
         "finetune": {key: value for key, value in finetune.items() if value is not None},
@@ -130,27 +144,39 @@ def _shorthands(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return changes
 
 
-def add_photos_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--data-root` and `--not-flowers`."""
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--data`, `--data-root` and `--not-flowers`."""
     parser.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="where the recipe's photos lie (default: $FLOWER_DATA or data)",
+        "--data",
+        metavar="PATH",
+        help="the photos, in place of the recipe's: a folder of class folders or of Parquet or "
+        "WebDataset shards, with or without train, val and test folders, or hf://datasets/user/name",
     )
+    add_data_root_argument(parser)
     parser.add_argument(
         "--not-flowers",
         metavar="PATH",
-        help="photos that show no flower (default: DATA_ROOT/not-flowers if there is one)",
+        help="folder of non-flower photos for the rejection rule "
+        "(default: DATA_ROOT/not-flowers if it exists)",
     )
 
 
-def not_flowers_folder(options: argparse.Namespace, data_root: Path) -> Path | None:
-    """The folder that `--not-flowers` names, else the one under the data root, if there is one.
+def add_data_root_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--data-root`."""
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("FLOWER_DATA", "data"),
+        help="folder of flowers102 and of the recipe's relative folders (default: $FLOWER_DATA or data)",
+    )
+
+
+def negatives_folder(options: argparse.Namespace) -> Path | None:
+    """Return the folder of `--not-flowers`, or the default one if it exists.
 
     Raises:
-        DataError: If the one that was named does not exist.
+        DataError: If the folder of `--not-flowers` doesn't exist.
     """
-    folder = Path(options.not_flowers) if options.not_flowers else data_root / "not-flowers"
+    folder = Path(options.not_flowers or Path(options.data_root) / "not-flowers")
     if options.not_flowers and not folder.is_dir():
-        raise DataError(f"There is no folder '{folder}': check --not-flowers.")
+        raise DataError(f"The folder '{shorten(folder)}' doesn't exist: check --not-flowers.")
     return folder if folder.is_dir() else None

@@ -1,7 +1,7 @@
-"""python -m training.average --out FOLDER FIRST SECOND: the mean of the weights of several rounds.
+"""python -m training.average --out FOLDER FIRST SECOND: average the weights of several runs.
 
-Rounds that began one with the weights of the other lie in one valley, and the middle of it is often
-better than either, most of all on photos unlike those of the training (Wortsman et al. 2022).
+The average of runs that started from each other's weights is often better than each of them, above all
+on photos unlike the training photos ("model soups", Wortsman et al. 2022).
 """
 
 import argparse
@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
-from flower_model.errors import ModelError
-from training.arguments import add_photos_arguments, not_flowers_folder
+from flower_model.errors import ModelError, shorten
+from training.arguments import add_data_arguments, data_sources, negatives_folder
 
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped path is told at once
+if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped path is reported at once
     from flower_model import FlowerClassifier
 
-# Measured on the last round's network, or fitted to it: not the mean's.
+# Details of the last run that don't apply to the average: measured with its weights, or fitted to them.
 FITTED = ("metrics", "tests", "per_class", "calibration", "rejection")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
     options = _parser().parse_args(arguments)
     return run_command(lambda: _average(options))
 
 
-def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifier":
-    """The mean of the weights of several weights folders, not calibrated yet.
+def average(folders: Sequence[Path], weights: Sequence[float]) -> "FlowerClassifier":
+    """Return the weighted average of several models; it is not calibrated.
 
     Args:
-        folders: At least two, of one architecture and with the same labels; what is known of the
-            run is taken from the last.
-        shares: How much each counts, one for each folder, above 0.
+        folders: At least two weights folders with the same architecture, labels and held-out photos.
+            The details of the average are those of the last.
+        weights: The weight of each model in the average, above 0.
 
     Raises:
-        ModelError: If a folder is no good, or they do not fit together.
+        ModelError: If a folder is unusable, or the models don't fit together.
     """
     import torch
 
@@ -48,16 +48,16 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifi
     for folder, model in zip(folders, models, strict=True):
         if (model.config.architecture, model.labels) != (last.config.architecture, last.labels):
             raise ModelError(
-                f"'{folder}' and '{folders[-1]}' differ in architecture or labels: average rounds "
-                "of one model."
+                f"'{shorten(folder)}' and '{shorten(folders[-1])}' differ in architecture or labels: "
+                "average runs of one model."
             )
         if _held_out(model) != _held_out(last):
             raise ModelError(
-                f"'{folder}' and '{folders[-1]}' held out different photos, so that each may know "
-                "those that would measure the mean: average rounds on the same photos."
+                f"'{shorten(folder)}' and '{shorten(folders[-1])}' held out different photos, so no "
+                "photos are unseen by both: average runs with the same held-out photos."
             )
     states = [model.network.state_dict() for model in models]
-    parts = [share / sum(shares) for share in shares]
+    parts = [weight / sum(weights) for weight in weights]
     mean = {
         name: torch.stack([p * s[name] for p, s in zip(parts, states, strict=True)]).sum(dim=0)
         if tensor.is_floating_point()
@@ -66,25 +66,25 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> "FlowerClassifi
     }
     last.network.load_state_dict(mean)
     details = {k: v for k, v in last.config.details.items() if k not in FITTED}
-    averaged = _rounds(models, parts)
+    averaged = _averaged_runs(models, parts)
     last.config = replace(last.config, details={**details, "averaged": averaged})
     last.rejection = None
     return last
 
 
-def _rounds(models: "Sequence[FlowerClassifier]", parts: Sequence[float]) -> list[str]:
-    """Of which rounds a mean is, as "60% flowers5"; a model that is a mean counts as its rounds."""
-    rounds = []
+def _averaged_runs(models: "Sequence[FlowerClassifier]", parts: Sequence[float]) -> list[str]:
+    """Return the weight and the recipe of each run, such as "60% flowers5"; averages are expanded."""
+    runs = []
     for model, part in zip(models, parts, strict=True):
         alone = f"100% {model.config.details.get('recipe', {}).get('name', '')}"
         for text in model.config.details.get("averaged", [alone]):
             percent, _, name = text.partition("% ")
-            rounds.append(f"{part * float(percent) / 100:.0%} {name}")
-    return rounds
+            runs.append(f"{part * float(percent) / 100:.0%} {name}")
+    return runs
 
 
 def _held_out(model: "FlowerClassifier") -> str | None:
-    """The fingerprint of the photos that a run held out; None if the model is no run's."""
+    """Return the fingerprint of the held-out photos; None if the model was not made by training.train."""
     return model.config.details.get("held_out", {}).get("sha256")
 
 
@@ -94,18 +94,18 @@ def _average(options: argparse.Namespace) -> int:
     folders, out = [Path(name) for name in options.models], Path(options.out)
     if len(folders) < 2:
         raise ModelError("Name at least two weights folders.")
-    shares = options.shares or [1.0] * len(folders)
-    if len(shares) != len(folders) or min(shares) <= 0:
-        raise ModelError(f"--shares must be {len(folders)} numbers above 0, one for each folder.")
+    weights = options.weights or [1.0] * len(folders)
+    if len(weights) != len(folders) or min(weights) <= 0:
+        raise ModelError(f"--weights must be {len(folders)} numbers above 0, one for each folder.")
     if out.exists():
-        raise ModelError(f"'{out}' exists: name a new folder with --out.")
-    data_root = Path(options.data_root)
-    not_flowers = not_flowers_folder(options, data_root)
-    from training.calibration.recalibrate import recalibrate_folder  # torch: seconds
+        raise ModelError(f"'{shorten(out)}' exists: name a new folder with --out.")
+    negatives = negatives_folder(options)
+    sources = data_sources(options.data) if options.data else {}
+    from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
     with atomic_folder(out) as folder:
-        average(folders, shares).save_pretrained(folder)
-        print(recalibrate_folder(folder, data_root, not_flowers))
+        average(folders, weights).save_pretrained(folder)
+        print(recalibrate_folder(folder, Path(options.data_root), negatives, sources))
     print(f"Model saved in {out}.")
     return 0
 
@@ -113,14 +113,18 @@ def _average(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.average",
-        description="Averages the weights of several rounds of one model, and calibrates the mean.",
+        description="Average the weights of several runs of one model, and calibrate the average.",
     )
-    parser.add_argument("models", nargs="+", help="weights folders that training.train made")
+    parser.add_argument("models", nargs="+", help="weights folders made by training.train")
     parser.add_argument(
-        "--shares", nargs="+", type=float, metavar="N", help="how much each counts (default: equal)"
+        "--weights",
+        nargs="+",
+        type=float,
+        metavar="N",
+        help="weight of each model (default: equal)",
     )
-    parser.add_argument("--out", required=True, help="a new folder for the averaged model")
-    add_photos_arguments(parser)
+    parser.add_argument("--out", required=True, help="new folder for the averaged model")
+    add_data_arguments(parser)
     return parser
 
 

@@ -1,38 +1,43 @@
-"""python -m training.calibrate MODEL: the temperature, and the rule that says what is no flower."""
+"""python -m training.calibrate MODEL: fit the temperature and the rejection rule of a model again."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from flower_model.cli.common import run_command
-from flower_model.errors import ModelError
-from training.arguments import add_photos_arguments, not_flowers_folder
+from flower_model.errors import ModelError, shorten
+from training.arguments import add_data_arguments, data_sources, negatives_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
+    """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
     options = _parser().parse_args(arguments)
-    return run_command(lambda: _calibrate_folder(options))
+    return run_command(lambda: _calibrate(options))
 
 
-def _calibrate_folder(options: argparse.Namespace) -> int:
-    folder, data_root = Path(options.model), Path(options.data_root)
+def _calibrate(options: argparse.Namespace) -> int:
+    folder = Path(options.model)
     if not folder.is_dir():
-        raise ModelError(f"There is no model folder '{folder}': only a folder can be calibrated.")
-    not_flowers = not_flowers_folder(options, data_root)
-    from training.calibration.recalibrate import recalibrate_folder  # torch: seconds
+        raise ModelError(
+            f"There is no weights folder '{shorten(folder)}'. Models on the Hub can't be calibrated."
+        )
+    negatives = negatives_folder(options)
+    sources = data_sources(options.data) if options.data else {}
+    from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
-    print(recalibrate_folder(folder, data_root, not_flowers))
+    print(recalibrate_folder(folder, Path(options.data_root), negatives, sources))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.calibrate",
-        description="Fits a trained model's temperature and its rule for what is no flower anew.",
+        description="Fit the temperature and the rejection rule of a trained model again, on the "
+        "photos that its run held out. A run on --data PATH requires the same --data PATH here: if "
+        "PATH has no folder for validation, the part that the run held out, PATH:val, is used.",
     )
-    parser.add_argument("model", help="a weights folder that training.train made")
-    add_photos_arguments(parser)
+    parser.add_argument("model", help="a weights folder made by training.train")
+    add_data_arguments(parser)
     return parser
 
 

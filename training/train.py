@@ -1,4 +1,4 @@
-"""python -m training.train RECIPE: photos in, a weights folder out."""
+"""python -m training.train RECIPE: train a model on photos and write a weights folder."""
 
 import argparse
 import importlib.util
@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
-from flower_model.errors import HubError, RecipeError
-from training.arguments import chosen_recipe, not_flowers_folder, parser
+from flower_model.errors import HubError, RecipeError, shorten
+from training.arguments import negatives_folder, recipe_from_options, train_parser
 from training.engine.run_folder import check_run, open_run, record_photos
 from training.recipe import Recipe
 
-if TYPE_CHECKING:  # a mistyped option is told before torch's seconds of import
+if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped option is reported at once
     from accelerate import Accelerator
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code (2: bad input, said in one sentence)."""
-    options = parser().parse_args(arguments)
+    """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
+    options = train_parser().parse_args(arguments)
     return run_command(lambda: run_training(options))
 
 
 def run_training(options: argparse.Namespace) -> int:
-    """Checks what was asked for, then trains."""
-    recipe = chosen_recipe(options)
+    """Check the options, train, and publish the model if requested."""
+    recipe = recipe_from_options(options)
     if options.explain:
         print(explain(recipe, Path(options.data_root)))
         return 0
@@ -36,31 +36,32 @@ def run_training(options: argparse.Namespace) -> int:
     if options.push_to_hub:
         from flower_model.hub.upload import check_login
 
-        check_login(options.push_to_hub)  # now, not after hours of training
-    data_root = Path(options.data_root)
-    not_flowers = not_flowers_folder(options, data_root)
-    if options.resume and (run / "model").is_dir():  # written last, and in one step
-        print(f"The run is finished: its model is in {run / 'model'}.")
+        check_login(options.push_to_hub)  # now rather than after hours of training
+    data_root, negatives = Path(options.data_root), negatives_folder(options)
+    if options.resume and (run / "model").is_dir():  # written last, atomically
+        print(f"The run is finished. Its model is in {run / 'model'}.")
     else:
         from training.engine.preflight import explain_out_of_memory
 
         with explain_out_of_memory():
-            train(recipe, run, data_root, not_flowers, resume=options.resume, track=options.track)
-    if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # as accelerate launch sets it
+            train(recipe, run, data_root, negatives, resume=options.resume, track=options.track)
+    if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # set by accelerate launch
         push(run / "model", options.push_to_hub)
     return 0
 
 
 def explain(recipe: Recipe, data_root: Path) -> str:
-    """What `train` would do with the same arguments, and how long each phase would take."""
+    """Return a description of what `train` would do, with the estimated time of each phase."""
     from flower_model.system.memory import keep_freed_memory
     from training.engine.forecast import forecast
     from training.engine.preflight import explain_out_of_memory
+    from training.engine.pretrained import find_weights
 
     keep_freed_memory()
     accelerator = prepare_accelerator(recipe)
     if accelerator.num_processes > 1:
-        raise RecipeError("--explain tries a run on one process: ask for it without a launcher.")
+        raise RecipeError("--explain runs in one process: call it without a launcher.")
+    find_weights(recipe.model)
     with explain_out_of_memory():
         return forecast(recipe, data_root, accelerator)
 
@@ -69,27 +70,27 @@ def train(
     recipe: Recipe,
     run: Path,
     data_root: Path,
-    not_flowers: Path | None,
+    negatives: Path | None,
     *,
     resume: bool = False,
     track: str | None = None,
 ) -> None:
-    """A whole run, from the photos to the weights folder `run`/model.
+    """Train a model on photos and write the weights folder `run`/model.
 
     Args:
-        recipe: What to do.
-        run: Folder for metrics, checkpoints and the finished model; an earlier run in it goes,
-            once the photos have been read, unless it is resumed.
-        data_root: Folder that the recipe's sources lie in.
-        not_flowers: Folder of photos that show no flower; None if there is none.
-        resume: Go on from the run's last epoch.
-        track: What shows the figures of each epoch while it runs: one of Accelerate's trackers.
+        recipe: The recipe of the run.
+        run: Folder for metrics, checkpoints and the finished model. An earlier run in it is deleted
+            after the photos have been read, unless it is resumed.
+        data_root: Folder that the recipe's sources are resolved against.
+        negatives: Folder of non-flower photos; None if there is none.
+        resume: Continue after the run's last epoch.
+        track: One of Accelerate's trackers, which logs the metrics of each epoch.
 
     Raises:
-        FlowerModelError: If the data, the pretrained weights or the run folder are no good, or the
-            disk is full; then the run goes on from its last epoch when it is resumed.
+        FlowerModelError: If the data, the pretrained weights or the run folder are unusable, or the
+            disk is full. An interrupted run can be resumed after its last epoch.
     """
-    # Imported here so that `--help` and a mistyped recipe answer at once.
+    # Imported here so that `--help` and errors in the recipe don't wait for torch.
     import torch
 
     from flower_model.classifier import FlowerClassifier
@@ -102,20 +103,23 @@ def train(
     from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
     from training.data.sources import fingerprint
+    from training.data.training_record import save_record
     from training.engine.clock import Clock
     from training.engine.finetune import finetune
     from training.engine.inference import compute_of, fastest_runtime
     from training.engine.linear_probe import probe_head, save_features
     from training.engine.preflight import check_network
-    from training.engine.pretrained import create_network
+    from training.engine.pretrained import create_network, find_weights
+    from training.reporting.failure import report_failure
     from training.reporting.provenance import may_have_seen, provenance
 
     clock = Clock()
     keep_freed_memory()
     accelerator = prepare_accelerator(recipe, track, run)
     short_side = resize_side(recipe.model.test_size, recipe.model.crop)
-    # On each machine one process decodes, and says so; the others then find its pictures on disk.
-    with accelerator.local_main_process_first(), only_main_speaks(accelerator):
+    # One process per machine downloads and decodes; the others then find the results on the disk.
+    with accelerator.local_main_process_first(), silence_other_processes(accelerator):
+        find_weights(recipe.model)  # before the photos are read, which may take minutes
         clock.lap("start")
         photos = load_photos(recipe.data, data_root, short_side)
     clock.lap("decoding")
@@ -125,20 +129,21 @@ def train(
     network = network.to(memory_format=torch.channels_last).to(accelerator.device)
     check_network(network, recipe)
     resume = resume and (run / "last.safetensors").exists()
-    accelerator.wait_for_everyone()  # all have looked whether there is something to resume
+    accelerator.wait_for_everyone()  # until all processes have looked for a checkpoint
     if accelerator.is_main_process:
         lock = open_run(run, recipe, resume=resume)
         sides = {"train": photos.train, "val": photos.val}
         seen = {side: fingerprint(of_side.photos) for side, of_side in sides.items()}
         record_photos(run, seen, resume=resume)
+        save_record(run, photos.train.photos)
         if may_have_seen(recipe, seen["val"]):
             print(
-                f"'{recipe.model.pretrained}' was trained on the same sources with other photos "
-                "held out: it may know some of those that measure it now.",
+                f"'{recipe.model.pretrained}' was trained on the same sources with other photos held "
+                "out: it may have been trained on some of the photos held out now.",
                 file=sys.stderr,
             )
     accelerator.wait_for_everyone()
-    accelerator.init_trackers(recipe.name)  # that `track` names, if any
+    accelerator.init_trackers(recipe.name)
     clock.lap("start")
     if recipe.probe and not resume:
         features = probe_head(network, photos, recipe, compute_of(accelerator))
@@ -156,11 +161,9 @@ def train(
     )
     accelerator.end_training()
     if not accelerator.is_main_process:
-        return  # what is left takes seconds and writes files
+        return  # the rest takes seconds and writes files
 
-    from training.reporting.figures import (
-        plot_training_curve,  # a second's import that nothing waited for
-    )
+    from training.reporting.figures import plot_training_curve  # imports matplotlib
     from training.reporting.review import review
 
     config = ModelConfig(
@@ -171,14 +174,18 @@ def train(
     )
     runtime = fastest_runtime(network, compute_of(accelerator))
     model = FlowerClassifier(network, config, runtime=runtime)
-    answers = calibrate(model, recipe, photos.train, photos.val, data_root, not_flowers)
-    print(format_summary(model), flush=True)
-    model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
+    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, negatives)
+    with report_failure("The training curve"):
+        model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
-    review(run, photos, probabilities(answers[0].logits, model.config.temperature), recipe)
-    clock.lap("calibration and report")
-    print(f"Model saved in {run / 'model'}. Where the time went: {clock}.")
+    with report_failure("The summary"):
+        print(format_summary(model), flush=True)
+    with report_failure("The review"):
+        review(run, photos, probabilities(outputs[0].logits, model.config.temperature), recipe)
+    with report_failure("The summary"):
+        clock.lap("calibration and report")
+        print(f"Model saved in {run / 'model'}. Time: {clock}.", flush=True)
     lock.release()
 
 
@@ -194,21 +201,21 @@ def prepare_accelerator(
     from flower_model.system.cores import cores_per_process
     from training.engine.preflight import check_settings
 
-    # A container that is given few of many cores would have a thread for each of the many.
+    # torch starts a thread for each core of the machine, also in a container limited to fewer.
     torch.set_num_threads(min(torch.get_num_threads(), cores_per_process()))
 
-    # Several processes on processors alone find one another only if Accelerate is told.
+    # Accelerate must be told that several processes share a machine without GPUs.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu)
     bf16 = recipe.finetune.precision == "bf16" or (
         recipe.finetune.precision == "auto" and supports_bf16(state.device)
     )
     if track and not importlib.util.find_spec(track):
-        raise RecipeError(f"{track} is not here: pip install {track}, or leave out --track.")
+        raise RecipeError(f"{track} is not installed: pip install {track}, or omit --track.")
     accelerator = Accelerator(
         cpu=cpu,
         mixed_precision="bf16" if bf16 else "no",
-        # a batch is divided among the processes: the recipe means the same with any number of them
+        # divide each batch among the processes, so that a recipe doesn't depend on their number
         dataloader_config=DataLoaderConfiguration(split_batches=True),
         log_with=track,
         project_dir=run,
@@ -218,13 +225,13 @@ def prepare_accelerator(
 
 
 @contextmanager
-def only_main_speaks(accelerator: "Accelerator") -> Iterator[None]:
-    """What a process prints is lost inside, unless it is the main one."""
+def silence_other_processes(accelerator: "Accelerator") -> Iterator[None]:
+    """Discard what all processes but the main one print."""
     with ExitStack() as stack:
         if not accelerator.is_main_process:
-            nowhere = stack.enter_context(open(os.devnull, "w"))
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+            devnull = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(devnull))
+            stack.enter_context(redirect_stderr(devnull))
         yield
 
 
@@ -240,7 +247,7 @@ def push(folder: Path, repo_id: str) -> None:
         print(f"Published: {publish_folder(folder, repo_id).commit_url}")
     except HubError as error:
         raise HubError(
-            f"{error} The model is safe in '{folder}'; to push it later: "
+            f"{shorten(error, 160)} The model is safe in '{folder}'. To publish it later: "
             f"python -m training.publish {folder} {repo_id}"
         ) from None
 

@@ -8,7 +8,7 @@ from flower_model.errors import RecipeError
 from tests.support.drawn import draw_dataset
 from tests.training.test_training import small_run
 from training import train
-from training.arguments import chosen_recipe, parser
+from training.arguments import recipe_from_options, train_parser
 from training.recipe import Recipe
 
 
@@ -55,8 +55,8 @@ def test_forecast_rejects_data_without_a_readable_photo(tmp_path, capsys):
 
 def recipe_of(*arguments: str) -> Recipe:
     """Return the recipe for these arguments of the command."""
-    options: argparse.Namespace = parser().parse_args(["flowers5", *arguments])
-    return chosen_recipe(options)
+    options: argparse.Namespace = train_parser().parse_args(["flowers5", *arguments])
+    return recipe_from_options(options)
 
 
 def test_shorthand_options_change_the_recipe():

@@ -256,7 +256,7 @@ def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, r
     details = FlowerClassifier.from_pretrained(tmp_path / "second" / "model").config.details
     assert [run["recipe"] for run in details["earlier"]] == [details["recipe"]["name"]]
     card = (tmp_path / "second" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "from the weights of an earlier round" in card
+    assert "Initialised from an earlier run" in card
 
 
 @pytest.mark.parametrize(

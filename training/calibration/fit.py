@@ -21,6 +21,7 @@ from training.data.style import snapshot
 from training.engine.inference import predict_photos
 from training.recipe import Recipe
 from training.reporting.evaluation import decode_source
+from training.reporting.failure import report_failure
 from training.reporting.figures import plot_confusion_matrix, plot_reliability
 from training.reporting.metrics import (
     calibration_error_by_chance,
@@ -107,13 +108,16 @@ def calibrate(
     predicted = np.concatenate([outputs.logits.argmax(1) for outputs in all_outputs])
     targets = np.concatenate([outputs.targets for outputs in all_outputs])
     details["per_class"] = per_class(predicted, targets, model.labels)
-    model.pictures["confusion-matrix.png"] = plot_confusion_matrix(targets, predicted, model.labels)
+    with report_failure("The confusion matrix"):
+        picture = plot_confusion_matrix(targets, predicted, model.labels)
+        model.pictures["confusion-matrix.png"] = picture
     sources = [*details["held_out"]["sources"], *map(public_source_name, recipe.data.calibrate)]
     calibration = _evaluate_calibration(fitting, fold_temperatures)
     details["calibration"] = {"sources": sources, "fitted": fitted, **calibration}
-    model.pictures["reliability.png"] = plot_reliability(
-        calibration["before"], calibration["after"]
-    )
+    with report_failure("The reliability diagram"):
+        model.pictures["reliability.png"] = plot_reliability(
+            calibration["before"], calibration["after"]
+        )
 
     model.rejection, metrics = _fit_rejection(model, train, fitting, negatives)
     details.pop("rejection", None)

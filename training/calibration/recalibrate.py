@@ -1,11 +1,14 @@
 """Calibrate a finished model again, on the photos that its run held out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from flower_model import FlowerClassifier
+from flower_model.cli.common import print_error
 from flower_model.config import CONFIG_FILE
 from flower_model.errors import DataError, ModelError, shorten
 from flower_model.rejection import save_rejection
@@ -13,17 +16,24 @@ from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, format_summary
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
-from training.data.sources import fingerprint, gather
+from training.data.sources import fingerprint, gather, source_photos
+from training.data.training_record import count_trained_on, load_record
 from training.recipe import Recipe
 
 
-def recalibrate_folder(folder: Path, data_root: Path, negatives_folder: Path | None) -> str:
+def recalibrate_folder(
+    folder: Path,
+    data_root: Path,
+    negatives_folder: Path | None,
+    sources: Mapping[str, Any] | None = None,
+) -> str:
     """Fit the temperature and the rejection rule of a weights folder on its held-out photos.
 
     Args:
         folder: The weights folder; everything in it but the weights is rewritten.
         data_root: Folder that the recipe's sources are resolved against.
         negatives_folder: Folder of non-flower photos; None if there is none.
+        sources: Keys of the recipe's `data` section to replace, such as the folder of the photos.
 
     Returns:
         A summary of the results.
@@ -33,14 +43,24 @@ def recalibrate_folder(folder: Path, data_root: Path, negatives_folder: Path | N
         DataError: If the photos are missing or have changed.
     """
     model = FlowerClassifier.from_pretrained(folder)
-    recipe, train, held_out = load_run_photos(model, folder, data_root)
+    recipe, train, held_out = load_run_photos(model, folder, data_root, sources)
+    record = load_record(folder)
+    for source in {*recipe.data.test, *recipe.data.calibrate}:
+        photos = source_photos(source, data_root, recipe.data)
+        if count := count_trained_on(photos, record):
+            print_error(
+                f"Warning: the model was trained on {count} of the {len(photos)} photos of '{source}'."
+            )
     calibrate(model, recipe, train, held_out, data_root, negatives_folder)
     _write(model, folder)
     return format_summary(model)
 
 
 def load_run_photos(
-    model: FlowerClassifier, folder: Path, data_root: Path
+    model: FlowerClassifier,
+    folder: Path,
+    data_root: Path,
+    sources: Mapping[str, Any] | None = None,
 ) -> tuple[Recipe, DecodedPhotos, DecodedPhotos]:
     """Return the recipe of a model's run, its training photos and its held-out photos.
 
@@ -56,14 +76,16 @@ def load_run_photos(
             f"The config.json in '{shorten(folder, 120)}' doesn't record which photos were held "
             "out. Only a model made by training.train can be calibrated."
         ) from None
-    train, held_out = gather(recipe.data, data_root)
+    data = recipe.data.model_copy(update=dict(sources or {}))
+    recipe = recipe.model_copy(update={"data": data})
+    train, held_out = gather(data, data_root)
     short_side = resize_side(model.image_size, model.crop)
     decoded = decode_photos(held_out, short_side, "decoding")
     if fingerprint(decoded.photos) != expected:
         raise DataError(
-            f"The photos under '{shorten(data_root, 80)}' are not those that "
-            f"'{shorten(folder, 80)}' was trained with, so some held-out photos may have been "
-            "trained on. Check --data-root."
+            f"The photos of {shorten(', '.join(data.val), 80)} are not those that the run of "
+            f"'{shorten(folder)}' held out, so it may have been trained on some of them. Check --data "
+            "and --data-root."
         )
     return recipe, decode_photos(train, short_side, "decoding"), decoded
 
@@ -76,7 +98,7 @@ def _write(model: FlowerClassifier, folder: Path) -> None:
     content["flower_model"] = model.config.to_timm()["flower_model"]
     with atomic_path(folder / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    for name in ("reliability.png", "confusion-matrix.png"):
+    for name in model.pictures.keys() & {"reliability.png", "confusion-matrix.png"}:
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(model.pictures[name])
     write_card(folder, model.config, model.pictures)

@@ -20,6 +20,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 SYSTEM_NAMES = ("__macosx", "@eadir", ".ds_store", "thumbs.db", "desktop.ini")
+HUB_PREFIX = "hf://datasets/"
 SHARD_SUFFIXES = (".parquet", ".tar")
 
 
@@ -65,6 +66,27 @@ def read_photo_folder(path: Path) -> PhotoFolder:
 def has_class_folders(path: Path) -> bool:
     """Return True if a folder inside the folder contains photos."""
     return path.is_dir() and any(inner.has_photos for inner in _Folder(path).folders)
+
+
+def has_test_split(path: Path) -> bool:
+    """Return True if a folder has labelled test photos, in class folders or in shards.
+
+    Raises:
+        DataError: If the folder is missing, or has neither shards nor class folders.
+    """
+    shards = find_shards(path)
+    if shards and not has_class_folders(path):
+        return any(split_in_name(str(file.relative_to(path))) == "test" for file in shards)
+    return "test" in read_photo_folder(path).splits
+
+
+def find_shards(path: Path) -> list[Path]:
+    """Return the Parquet files in a folder at any depth, or the WebDataset files if there are none."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.name[0] != "."]
+    for suffix in SHARD_SUFFIXES:
+        if shards := sorted(file for file in files if file.suffix.lower() == suffix):
+            return shards
+    return []
 
 
 def clean_label(name: str) -> str:

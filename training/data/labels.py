@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from flower_model.config import ModelConfig
 from training.data.flowers102 import flowers
-from training.data.folders import Photo
+from training.data.folders import Photo, clean_label
 
 
 def match_labels(photos: Iterable[Photo], config: ModelConfig) -> list[Photo]:
@@ -14,10 +14,11 @@ def match_labels(photos: Iterable[Photo], config: ModelConfig) -> list[Photo]:
     A model from before the class names of Oxford 102 were corrected knows each class by the data set's name.
     """
     former = {flower.label: flower.oxford for flower in flowers()}
+    labels = {clean_label(label): label for label in config.labels}
 
     def match(label: str) -> str:
-        if label in config.labels:
-            return label
+        if label in labels:
+            return labels[label]
         alias = config.aliases.get(label, former.get(label, label))
         return alias if alias in config.labels else label
 

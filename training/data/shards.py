@@ -23,9 +23,8 @@ from flower_model.cli.common import escape_unprintable
 from flower_model.errors import DataError, HubError, shorten
 from flower_model.system.disk_cache import cache_root, find_entry, new_entry
 from flower_model.system.files import atomic_path
-from training.data.folders import SHARD_SUFFIXES, has_class_folders, split_in_name
+from training.data.folders import HUB_PREFIX, find_shards, has_class_folders, split_in_name
 
-PREFIX = "hf://datasets/"
 SAMPLE = 5000  # training photos of a stream that are copied to files, equally many per class
 COUNTS_FILE = "counts.json"
 
@@ -35,9 +34,9 @@ def is_sharded(source: str) -> bool:
 
     Class folders take precedence, so that a stray archive among them isn't taken for the dataset.
     """
-    if source.startswith(PREFIX):
+    if source.startswith(HUB_PREFIX):
         return True
-    return bool(_shards(source)) and not has_class_folders(Path(source))
+    return bool(find_shards(Path(source))) and not has_class_folders(Path(source))
 
 
 def fetch_split(source: str, split: str) -> Path | None:
@@ -111,10 +110,10 @@ class ShardedDataset:
 
 def find_dataset(source: str) -> ShardedDataset:
     """Look up the current version of a dataset."""
-    if source.startswith(PREFIX):
-        info = HfApi().dataset_info(source.removeprefix(PREFIX), files_metadata=True)
+    if source.startswith(HUB_PREFIX):
+        info = HfApi().dataset_info(source.removeprefix(HUB_PREFIX), files_metadata=True)
         return ShardedDataset(source, str(info.sha), sum(f.size or 0 for f in info.siblings or []))
-    files = [(file, file.stat()) for file in _shards(source)]
+    files = [(file, file.stat()) for file in find_shards(Path(source))]
     content = "\n".join(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in files)
     version = hashlib.sha256(os.fsencode(content)).hexdigest()
     return ShardedDataset(source, version, sum(about.st_size for _, about in files))
@@ -125,12 +124,14 @@ def open_splits(dataset: ShardedDataset) -> dict[str, Any]:
     from datasets import load_dataset
 
     source = dataset.source
-    if source.startswith(PREFIX):
-        name = source.removeprefix(PREFIX)
+    if source.startswith(HUB_PREFIX):
+        name = source.removeprefix(HUB_PREFIX)
         found = load_dataset(name, revision=dataset.version, streaming=True)
     else:
         files: defaultdict[str, list[str]] = defaultdict(list)
-        for file in _shards(source):  # the files that `find_dataset` hashes, and no others
+        for file in find_shards(
+            Path(source)
+        ):  # the files that `find_dataset` hashes, and no others
             split = split_in_name(str(file.relative_to(source)))
             files[split or "train"].append(str(file))
         kind = "webdataset" if file.suffix.lower() == ".tar" else "parquet"
@@ -139,15 +140,6 @@ def open_splits(dataset: ShardedDataset) -> dict[str, Any]:
     for name, rows in found.items():
         splits.setdefault(split_in_name(str(name)), rows)
     return splits
-
-
-def _shards(source: str) -> list[Path]:
-    """Return the Parquet files of a folder at any depth, or the WebDataset files if there are none."""
-    files = [file for file in Path(source).rglob("*") if file.is_file() and file.name[0] != "."]
-    for suffix in SHARD_SUFFIXES:
-        if shards := sorted(file for file in files if file.suffix.lower() == suffix):
-            return shards
-    return []
 
 
 def _announce_copy(dataset: ShardedDataset, split: str) -> None:

@@ -16,8 +16,8 @@ from flower_model.cli.common import escape_unprintable
 from flower_model.config import MAX_LABEL, is_valid_label
 from flower_model.errors import DataError, shorten
 from training.data import flowers102
-from training.data.folders import SPLITS, Photo, clean_label, model_label, read_photo_folder
-from training.data.shards import PREFIX, fetch_sample, fetch_split, is_sharded
+from training.data.folders import HUB_PREFIX, SPLITS, Photo, model_label, read_photo_folder
+from training.data.shards import fetch_sample, fetch_split, is_sharded
 from training.data.streaming import stream_source
 from training.recipe import Data
 
@@ -89,7 +89,7 @@ def _read_source(source: str, root: Path, data: Data, notes: dict[str, None]) ->
     elif name == "flowers102-all" and split in ("train", "val"):
         photos = _divide(_flowers102(root, "train") + _flowers102(root, "val"), split, data, notes)
     else:
-        place = name if name.startswith(PREFIX) else str(root / Path(name).expanduser())
+        place = name if name.startswith(HUB_PREFIX) else str(root / Path(name).expanduser())
         if data.stream or is_sharded(place):
             splits = _read_shards(place, split, data, root, notes)
         else:
@@ -197,7 +197,7 @@ def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:
 
 def check_labels(photos: Sequence[Photo], source: str, labels: Collection[str]) -> None:
     """Raise DataError if the label of a photo is not among the model's labels."""
-    unknown = sorted({photo.label for photo in photos} - set(map(clean_label, labels)))
+    unknown = sorted({photo.label for photo in photos} - set(labels))
     if unknown:
         raise DataError(
             f"Class '{shorten(unknown[0])}' of '{shorten(source)}' is not among the model's labels: "

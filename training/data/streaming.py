@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from flower_model.errors import DataError
-from training.data.folders import model_label
+from training.data.folders import HUB_PREFIX, model_label
 from training.data.shards import (
     COUNTS_FILE,
-    PREFIX,
     ShardedDataset,
     fetch_sample,
     find_dataset,
@@ -104,7 +103,7 @@ def stream_source(sources: Sequence[str], root: Path) -> str:
     """
     names = {name.rpartition(":")[0] or name for name in sources}
     source = names.pop()
-    source = source if source.startswith(PREFIX) else str(root / source)
+    source = source if source.startswith(HUB_PREFIX) else str(root / source)
     if names or not is_sharded(source):
         raise DataError(
             "--stream needs a single dataset in Parquet or WebDataset shards: name it with --data."

@@ -1,5 +1,6 @@
 """The network that a run starts from, with pretrained weights from a folder or the Hub."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,12 @@ def create_network(model: Model, num_classes: int) -> nn.Module:
         ModelError: If the weights folder is damaged.
         HubError: If the weights can't be downloaded.
     """
-    if not timm.is_model(model.architecture):
-        raise RecipeError(
-            f"timm {timm.__version__} has no architecture '{shorten(model.architecture)}'. "
-            "Check the name with timm.list_models()."
-        )
-    name = model.architecture
+    weights = find_weights(model)
     network: Any  # timm stores its configuration in attributes of the network
-    if not model.pretrained:
-        network = timm.create_model(name, num_classes=num_classes)
-    elif Path(model.pretrained).is_dir():
-        network = _from_folder(model, Path(model.pretrained), num_classes)
+    if weights is None:
+        network = timm.create_model(model.architecture, num_classes=num_classes)
     else:
-        network = _from_hub(model, num_classes)
+        network = _load(model, weights, num_classes)
     # timm, transformers and this package read the preprocessing from here.
     network.pretrained_cfg = {
         **network.pretrained_cfg,
@@ -51,16 +45,37 @@ def create_network(model: Model, num_classes: int) -> nn.Module:
     return network
 
 
-def _from_folder(model: Model, folder: Path, num_classes: int) -> nn.Module:
-    """Load weights with timm, always from this folder, even if its config.json names another source."""
-    content = read_content(folder / CONFIG_FILE)
+def find_weights(model: Model) -> Path | None:
+    """Return the folder of the pretrained weights, after downloading them if necessary; None for "".
+
+    Raises:
+        RecipeError: If timm has no such architecture or the weights belong to another one.
+        ModelError: If the folder has no weights or no config.json.
+        HubError: If the weights can't be downloaded.
+    """
+    if not timm.is_model(model.architecture):
+        similar = ", ".join(get_close_matches(model.architecture, timm.list_models(), 3))
+        raise RecipeError(
+            f"timm {timm.__version__} has no architecture '{shorten(model.architecture)}'. "
+            + (f"Similar names: {similar}." if similar else "See timm.list_models().")
+        )
+    if not model.pretrained:
+        return None
+    folder = Path(model.pretrained)
+    if not folder.is_dir():
+        folder = _download(model)
     _check_architecture(read_architecture(folder / CONFIG_FILE), model)
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise ModelError(
             f"'{shorten(folder, 120)}' contains no {WEIGHTS_FILE}. "
             "Pickled weights are not loaded: convert them to safetensors."
         )
+    return folder
+
+
+def _load(model: Model, folder: Path, num_classes: int) -> nn.Module:
+    """Load weights with timm, always from this folder, even if its config.json names another source."""
+    content = read_content(folder / CONFIG_FILE)
     source = pretrained_cfg(content)
     classes = content.get("num_classes", (content.get("pretrained_cfg") or {}).get("num_classes"))
     if isinstance(classes, int):
@@ -69,7 +84,7 @@ def _from_folder(model: Model, folder: Path, num_classes: int) -> nn.Module:
         return timm.create_model(
             model.architecture,
             pretrained=True,
-            pretrained_cfg={**source, "file": str(weights)},
+            pretrained_cfg={**source, "file": str(folder / WEIGHTS_FILE)},
             num_classes=num_classes,
             **model_args(content),
         )
@@ -80,21 +95,20 @@ def _from_folder(model: Model, folder: Path, num_classes: int) -> nn.Module:
         ) from None
 
 
-def _from_hub(model: Model, num_classes: int) -> nn.Module:
+def _download(model: Model) -> Path:
     source = model.pretrained
     if "/" not in source:  # a timm tag; timm hosts its weights on the Hub
         _check_architecture(source.partition(".")[0], model)
         known = timm.get_pretrained_cfg(source)
         source = known.hf_hub_id if known and known.hf_hub_id else f"timm/{source}"
     try:
-        folder = download(HubSource.parse(source), (CONFIG_FILE, WEIGHTS_FILE))
+        return download(HubSource.parse(source), (CONFIG_FILE, WEIGHTS_FILE))
     except FlowerModelError as error:
         raise HubError(
             f"The pretrained weights '{shorten(model.pretrained)}' are not a folder and can't be "
             f"downloaded from the Hub ({shorten(error, 120).rstrip('.')}). "
             "Name a folder with --pretrained or check the internet connection."
         ) from None
-    return _from_folder(model, folder, num_classes)
 
 
 def _check_architecture(found: str, model: Model) -> None:

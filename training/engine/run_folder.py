@@ -38,6 +38,10 @@ def check_run(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> No
             f"'{name}' already contains a run. Continue it with --resume, replace it with "
             "--overwrite, or choose another folder with --out."
         )
+    elif not (parent := next(p for p in run.absolute().parents if p.exists())).is_dir():
+        raise RecipeError(f"'{shorten(parent, 120)}' is a file, not a folder: check --out.")
+    elif not os.access(run if run.is_dir() else parent, os.W_OK):
+        raise RecipeError(f"'{name}' can't be written to: check --out.")
     elif run.is_file() or (_visible_files(run) and not recipe_file.exists()):
         raise RecipeError(f"'{name}' contains other files. Choose an empty folder with --out.")
 

@@ -15,6 +15,7 @@ from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.folders import Photo
 from training.data.labels import match_labels
 from training.data.sources import check_labels, source_photos
+from training.data.training_record import count_trained_on
 from training.engine.inference import predict_photos
 from training.recipe import Data
 from training.reporting.metrics import compute_metrics
@@ -25,13 +26,18 @@ SOURCE_PREFIX = re.compile(r"([^\W\d_][^\W_]*)[-_ ]")  # "inaturalist-0012.jpg":
 
 
 def evaluate_sources(
-    model: FlowerClassifier, sources: Iterable[str], data_root: Path
+    model: FlowerClassifier,
+    sources: Iterable[str],
+    data_root: Path,
+    record: frozenset[str] = frozenset(),
 ) -> list[dict[str, Any]]:
     """Evaluate a model on several sources; see `evaluate` for the arguments and the rows."""
-    return [evaluate(model, source, data_root) for source in sources]
+    return [evaluate(model, source, data_root, record) for source in sources]
 
 
-def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str, Any]:
+def evaluate(
+    model: FlowerClassifier, source: str, data_root: Path, record: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Evaluate a model on one source of labelled photos.
 
     Args:
@@ -40,12 +46,14 @@ def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str,
             matched to the model's labels after applying the renames of the model's recipe.
         data_root: Folder that a relative source is resolved against, unless the source exists in
             the current directory.
+        record: Digests of the model's training photos, see `training.data.training_record`.
 
     Returns:
         source; the metrics of `training.reporting.metrics.compute_metrics`; the numbers of photos, of
         classes among them and of the model's labels; intervals, the 95 % bootstrap interval
         (low, high) of top1, top5 and calibration_error; resampled, the unit of the bootstrap
-        ("412 photos" or "9 groups"); and skipped, one sentence per photo that can't be opened.
+        ("412 photos" or "9 groups"); trained_on, the number of photos that are in the record; and
+        skipped, one sentence per photo that can't be opened.
 
     Raises:
         FlowerModelError: If the model or the data can't be read, or a class isn't among the
@@ -65,6 +73,7 @@ def evaluate(model: FlowerClassifier, source: str, data_root: Path) -> dict[str,
         **compute_metrics(logits, targets, model.config.temperature),
         "intervals": bootstrap_intervals(logits, targets, groups, model.config.temperature),
         "resampled": f"{len(set(groups))} {'groups' if grouped else 'photos'}",
+        "trained_on": count_trained_on(decoded.photos, record),
         "skipped": decoded.skipped,
     }
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
+from training.reporting.label_text import figure_labels
+
 SPLITS = {"train": "training photos (augmented)", "val": "held-out photos"}
 MAX_CLASSES = 20  # in a confusion matrix; more are not legible
 
@@ -53,14 +55,20 @@ def plot_confusion_matrix(
     side = 2.5 + 0.34 * len(shown)
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay(counts, display_labels=[labels[index] for index in shown])
+    names = figure_labels(labels)
+    texts = [names[index].replace("$", r"\$") for index in shown]  # $…$ would be a formula
+    display = ConfusionMatrixDisplay(counts, display_labels=texts)
     display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False)
     for text in display.text_.flat:
         if text.get_text() == "0":
             text.set_text("")
     axes.set(xlabel="predicted", ylabel="label")
+    title = []
     if len(shown) < len(present):
-        axes.set_title(f"the {len(shown)} of {len(present)} classes with the most errors")
+        title.append(f"the {len(shown)} of {len(present)} classes with the most errors")
+    if any(names[index] != labels[index] for index in shown):
+        title.append("#n: label n in config.json, from 0")
+    axes.set_title("\n".join(title), fontsize="medium")
     return _png(figure)
 
 

@@ -11,8 +11,8 @@ import timm
 import torch
 
 from flower_model.config import CONFIG_FILE
+from training.data.folders import HUB_PREFIX
 from training.data.sampling import Photos
-from training.data.shards import PREFIX
 from training.data.sources import fingerprint
 from training.recipe import Recipe
 
@@ -100,7 +100,7 @@ def _emissions(seconds: float) -> dict[str, Any]:
 
 def public_source_name(source: str) -> str:
     """Return a source without the path of its folder; a Hub dataset is returned unchanged."""
-    return source if source.startswith(PREFIX) else source.rstrip("/").rsplit("/", 1)[-1]
+    return source if source.startswith(HUB_PREFIX) else source.rstrip("/").rsplit("/", 1)[-1]
 
 
 def round_metrics(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from training.data.decoded import DecodedPhotos
 from training.data.sampling import Photos
 from training.engine.linear_probe import fit_head, load_features
 from training.recipe import Recipe
+from training.reporting.label_text import FONT_FILE, figure_labels
 
 SHOWN = 48  # photos on a contact sheet
 COLUMNS = 8
@@ -45,6 +46,13 @@ def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None
         )
         sets.append((photos.train, train_probs))
     count = write_suspects(run, sets, photos.labels)
+    numbered = [
+        f"{shown} {label}"
+        for shown, label in zip(figure_labels(photos.labels), photos.labels, strict=True)
+        if shown != label
+    ]
+    if numbered:
+        print(f"Class names without glyphs in the font are numbered: {', '.join(numbered)}.")
     print(
         f"For review: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
         f"({count} suspected label errors)."
@@ -62,7 +70,7 @@ def write_contact_sheets(
         probs: (photos, classes) probabilities of the finished model.
         labels: Class names in the order of the classes.
     """
-    targets = photos.targets(labels)
+    targets, names = photos.targets(labels), figure_labels(labels)
     label_probs = probs[np.arange(len(probs)), targets]
     second, first = np.sort(probs, axis=1)[:, -2:].T
     for name, order in (
@@ -72,8 +80,8 @@ def write_contact_sheets(
         tiles = [
             (
                 photos.image(index),
-                f"{labels[probs[index].argmax()]} {100 * first[index]:.0f} %",
-                f"label: {labels[targets[index]]} {100 * label_probs[index]:.0f} %",
+                f"{names[probs[index].argmax()]} {100 * first[index]:.0f} %",
+                f"label: {names[targets[index]]} {100 * label_probs[index]:.0f} %",
             )
             for index in order[:SHOWN]
         ]
@@ -109,7 +117,10 @@ def write_suspects(
             rows.append([photos.photos[index].path, labels[label], labels[best], *values])
     rows.sort(key=lambda row: row[-1])
     path = run / "suspects.csv"
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(SUSPECTS)
         writer.writerows([*row[:3], *(f"{value:.3f}" for value in row[3:])] for row in rows)
@@ -141,7 +152,7 @@ def cross_validated_probabilities(
 
 
 def _sheet(tiles: Sequence[tuple[Image.Image, str, str]]) -> Image.Image:
-    font = ImageFont.load_default(11)
+    font = ImageFont.truetype(FONT_FILE, 10)
     height = TILE + 30
     rows = -(-len(tiles) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * height), "white")
