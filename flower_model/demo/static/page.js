@@ -2,7 +2,6 @@
 () => {
   const LONGEST_SIDE = 1280; // pixels of a photo as it is sent
   const SMALL_FILE = 300_000; // bytes; a smaller file is sent as it is
-  const MAX_PHOTOS = 5; // of one plant
   const OFFLINE = "The server can't be reached. Check your connection and try again.";
 
   const find = (selector) => document.querySelector(selector);
@@ -13,9 +12,8 @@
     });
   const address = (path) => location.pathname.replace(/\/?$/, "/") + path;
 
-  // ---- Photos of one plant: {blob, name, decodable, url} ----
-  let photos = [];
-  let adding = false; // the next chosen file is another photo of the same plant
+  // ---- The photo: {blob, name, decodable, url} ----
+  let photo = null;
   let request = new AbortController();
 
   const shrink = async (file) => {
@@ -41,28 +39,30 @@
   };
 
   const identify = async (file) => {
-    request.abort();
-    const current = (request = new AbortController());
-    const earlier = adding ? photos : [];
-    adding = false;
-    if (!earlier.length) photos.forEach((photo) => URL.revokeObjectURL(photo.url));
-    showAnswer('<p class="waiting busy">Identifying …</p>');
+    const current = restart();
+    if (photo) URL.revokeObjectURL(photo.url);
     find("#photo figure").replaceChildren();
-    const photo = { name: file.name, ...(await shrink(file)) };
+    const shrunk = await shrink(file);
     if (current.signal.aborted) return;
-    photo.url = URL.createObjectURL(photo.blob);
-    photos = [...earlier, photo];
+    photo = { name: file.name, url: URL.createObjectURL(shrunk.blob), ...shrunk };
+    showPhoto();
     await send(current);
   };
 
+  // Cancels the request of the previous photo and removes its answer.
+  const restart = () => {
+    request.abort();
+    request = new AbortController();
+    showAnswer('<p class="waiting busy">Identifying …</p>');
+    return request;
+  };
+
   const send = async (current) => {
-    showPhotos();
     const form = new FormData();
-    for (const { blob, name } of photos) form.append("photo", blob, name || "photo.jpg");
-    const path = photos.length > 1 ? "api/identify_plant" : "api/identify";
-    const preview = photos.at(-1).decodable ? "" : "?preview=1";
+    form.append("photo", photo.blob, photo.name || "photo.jpg");
+    const preview = photo.decodable ? "" : "?preview=1";
     try {
-      const response = await fetch(address(path) + preview, {
+      const response = await fetch(address("api/identify") + preview, {
         method: "POST", body: form, headers: { Accept: "text/html" }, signal: current.signal,
       });
       if (response.ok) showAnswer(await response.text());
@@ -93,67 +93,34 @@
       '<button class="secondary retry">Try again</button>');
   };
 
-  const showPhotos = () => {
-    const last = photos.at(-1);
-    find("#photo .empty").hidden = photos.length > 0;
-    find("#photo .actions").hidden = photos.length === 0;
-    find("#photo .add").hidden = photos.length >= MAX_PHOTOS;
+  const showPhoto = () => {
+    find("#photo .empty").hidden = true;
+    find("#photo .actions").hidden = false;
     const figure = find("#photo figure");
-    figure.hidden = !last;
+    figure.hidden = false;
     figure.replaceChildren();
-    if (last?.decodable) {
-      const image = new Image();
-      image.src = last.url;
-      image.alt = "Your photo";
-      figure.append(image);
-    }
-    const list = find("#photo .thumbnails");
-    list.hidden = photos.length < 2;
-    list.replaceChildren(...photos.map((photo, index) => {
-      const item = document.createElement("li");
-      const image = new Image();
-      image.src = photo.url;
-      image.alt = `Photo ${index + 1}`;
-      const remove = document.createElement("button");
-      remove.className = "remove";
-      remove.dataset.index = index;
-      remove.ariaLabel = `Remove photo ${index + 1}`;
-      remove.textContent = "×";
-      item.append(image, remove);
-      return item;
-    }));
+    if (!photo.decodable) return; // the server sends a preview with the answer
+    const image = new Image();
+    image.src = photo.url;
+    image.alt = "Your photo";
+    figure.append(image);
   };
 
   // ---- Ways to choose a photo ----
-  const choose = ({ another = false, camera = false } = {}) => {
+  const choose = ({ camera = false } = {}) => {
     const input = find("#photo input[type=file]");
-    adding = another;
-    input.toggleAttribute("capture", camera);
     if (camera) input.setAttribute("capture", "environment");
+    else input.removeAttribute("capture");
     input.click();
   };
   on("click", "#photo .choose", () => choose());
-  on("click", "#photo .add", () => choose({ another: true }));
   on("change", "#photo input[type=file]", (input) => {
     const [file] = input.files;
     input.value = ""; // so that the same file can be chosen again
     if (file) identify(file);
   });
-  on("click", "#photo .remove", (button) => {
-    request.abort();
-    const [removed] = photos.splice(Number(button.dataset.index), 1);
-    URL.revokeObjectURL(removed.url);
-    request = new AbortController();
-    showAnswer('<p class="waiting busy">Identifying …</p>');
-    send(request);
-  });
-  on("click", "#answer .retry", () => {
-    request = new AbortController();
-    showAnswer('<p class="waiting busy">Identifying …</p>');
-    send(request);
-  });
+  on("click", "#answer .retry", () => send(restart()));
   on("click", "#identify .sample", async (button) => {
-    adding = false;
     try {
       const response = await fetch(address(button.dataset.sample));
       identify(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
@@ -170,7 +137,6 @@
     if (!visible || !file) return;
     event.preventDefault();
     event.stopPropagation();
-    adding = false;
     identify(file);
   };
   document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
@@ -193,7 +159,7 @@
     stream?.getTracks().forEach((track) => track.stop());
     stream = null;
     find("#photo .live").hidden = true;
-    find("#photo .empty").hidden = photos.length > 0;
+    find("#photo .empty").hidden = photo !== null;
   };
   on("click", "#photo .camera", async () => {
     if (touch) return choose({ camera: true });
