@@ -12,7 +12,7 @@ import huggingface_hub
 import numpy as np
 
 from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
-from flower_model.errors import ImageError
+from flower_model.errors import ImageError, ModelError
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
 from flower_model.photos.sources import PhotoSource
@@ -21,6 +21,7 @@ from flower_model.prediction import Prediction, make_predictions, require_positi
 from flower_model.rejection import Rejection, load_rejection
 from flower_model.runtimes.base import Compute, Outputs, Precision, Runtime
 from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
+from flower_model.serialization.digest import folder_digest, load_unchanged_network
 from flower_model.serialization.weights_folder import (
     check_files,
     local_folder,
@@ -57,28 +58,41 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Create a classifier from its parts. Most callers use `from_pretrained`.
 
         Args:
-            network: A timm network, or a function that loads it on first access.
+            network: A timm network, or a function that loads it on first access. A network in
+                another precision is converted to fp32 in place.
             config: Labels, temperature and metadata.
             device: "cpu", "cuda", "mps", …; by default the fastest available.
             runtime: Runs the network; by default PyTorch on `device`.
             rejection: The rejection rule, if the model has one.
             pictures: Images of the model card: file name -> PNG.
             folder: The weights folder that the model was loaded from.
+
+        Raises:
+            FlowerModelError: If the device is not available.
+            ModelError: If it is not a timm network, or if it has more or fewer outputs than labels.
         """
-        if (
-            rejection is None and "rejection" in config.details
-        ):  # don't save metadata of a missing rule
+        if rejection is None and "rejection" in config.details:
+            # Don't save the metadata of a missing rule.
             details = {k: v for k, v in config.details.items() if k != "rejection"}
             config = replace(config, details=details)
         self.config = config
         self.rejection = rejection
         self.pictures = dict(pictures or {})
         self.folder = folder
+        if hasattr(network, "state_dict"):
+            from flower_model.runtimes.pixel_network import unwrap_network
+
+            network = unwrap_network(network)
         self._network = network
         if runtime is None:
             from flower_model.runtimes.pytorch import TorchRuntime
 
             runtime = TorchRuntime(self.network, Compute(str(device) if device else None))
+        if runtime.num_classes not in (None, len(config.labels)):
+            raise ModelError(
+                f"The network has {runtime.num_classes} outputs but there are {len(config.labels)} "
+                "labels: give one label per output."
+            )
         self.runtime = runtime
         self.photo_transform = PhotoTransform.from_data_config(runtime.data_config)
         self.image_size = self.photo_transform.size[1]  # side of the network's input, pixels
@@ -161,18 +175,18 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             "folder": folder,
         }
 
-        def load() -> "nn.Module":
-            from flower_model.serialization.network import load_network
-
-            return load_network(folder, config)
-
         if resolved == "openvino":
-            loaded = try_load_openvino(folder, config, precision, required=runtime == "openvino")
+            digest = folder_digest(folder)
+            loaded = try_load_openvino(
+                folder, config, digest, precision, required=runtime == "openvino"
+            )
             if loaded:
+                load = partial(load_unchanged_network, folder, config, digest)
                 return cls(load, config, runtime=loaded, **parts)
         from flower_model.runtimes.pytorch import TorchRuntime
+        from flower_model.serialization.network import load_network
 
-        network = load()
+        network = load_network(folder, config)
         return cls(network, config, runtime=TorchRuntime(network, compute), **parts)
 
     @overload

@@ -144,10 +144,16 @@ def l2_normalise(features: np.ndarray) -> np.ndarray:
 def save_rejection(rule: Rejection, folder: Path) -> None:
     """Write rejection.safetensors to a weights folder atomically, with matrices in 16 bits."""
     tensors = {field.name: getattr(rule.method, field.name) for field in fields(rule.method)}
-    stored = {n: t.astype(np.float16 if t.ndim > 1 else np.float32) for n, t in tensors.items()}
+    stored = {name: _halve(tensor) for name, tensor in tensors.items()}
     stored["scale"] = np.array([rule.slope, rule.intercept, rule.threshold], np.float32)
     with atomic_path(folder / REJECTION_FILE) as temporary:
         save_file(stored, temporary)
+
+
+def _halve(tensor: np.ndarray) -> np.ndarray:
+    """Return matrices in 16 bits, unless a value is too large for them."""
+    fits = tensor.ndim > 1 and np.abs(tensor).max() <= np.finfo(np.float16).max
+    return tensor.astype(np.float16 if fits else np.float32)
 
 
 def load_rejection(folder: Path) -> Rejection:

@@ -57,11 +57,13 @@ class Runtime(Protocol):
     Attributes:
         name: Library, device and precision for display, such as "OpenVINO on cpu, bf16".
         compute: The device and precision in use; never None or "auto".
+        num_classes: Number of logits per photo; None if unknown.
         data_config: Input size and normalisation in the format of `timm.data.resolve_data_config`.
     """
 
     name: str
     compute: Compute
+    num_classes: int | None
     data_config: Mapping[str, Any]
 
     def __call__(self, pixels: np.ndarray) -> Outputs:

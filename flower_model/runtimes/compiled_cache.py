@@ -5,12 +5,10 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.errors import WriteError
 from flower_model.system.disk_cache import find_entry, new_entry
 
@@ -20,26 +18,17 @@ LIBRARIES = ("openvino", "timm", "torch")  # another version may compile somethi
 HEADER = 65_536  # bytes before the blob, a multiple of the page size so that it can be mapped
 
 
-def cache_key(folder: Path, *settings: str) -> str | None:
-    """Return the cache key of a weights folder, or None if a file can't be read.
+def cache_key(*settings: str) -> str:
+    """Return the cache key of a network, a hexadecimal hash.
 
     Args:
-        folder: A weights folder.
-        settings: Everything else that the result depends on: precision, processor.
-
-    Returns:
-        A hexadecimal hash of the content of both files, the library versions and `settings`.
+        settings: Everything besides library versions that the compiled network depends on: digests
+            of its files, precision, processor.
     """
     parts = [str(FORMAT), *settings]
     for library in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{library} {importlib.metadata.version(library)}")
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        try:
-            with (folder / name).open("rb") as file:
-                parts.append(hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError:
-            return None
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

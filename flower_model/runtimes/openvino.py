@@ -4,12 +4,13 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from flower_model.errors import FlowerModelError
 from flower_model.runtimes.base import Compute, Outputs, Precision
 from flower_model.system.cores import usable_cores
 
@@ -55,13 +56,24 @@ class OpenVINORuntime:
         precision: Precision,
         data_config: Mapping[str, Any],
         memory: np.ndarray | None = None,
+        reload: Callable[[], "OpenVINORuntime"] | None = None,
     ) -> None:
+        """Create the runtime.
+
+        Args:
+            compiled: The compiled network.
+            precision: Its precision, for display.
+            data_config: timm's data config.
+            memory: The memory that holds the compiled network, if it is not a copy.
+            reload: Loads the same network again in another process; must be picklable.
+        """
         self.data_config = data_config
-        self._memory = memory  # backs the compiled network, so it must stay alive
+        classes = compiled.outputs[0].partial_shape[1]
+        self.num_classes = classes.get_length() if classes.is_static else None
+        self._compiled, self._memory, self._reload = compiled, memory, reload
         self.compute = Compute("cpu", precision)
         self.name = f"OpenVINO on cpu, {precision}"
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        self._prepare_process()
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """Run a forward pass. Concurrent calls wait for each other.
@@ -69,10 +81,28 @@ class OpenVINORuntime:
         Args:
             pixels: (photos, height, width, 3) uint8 RGB, not normalised.
         """
+        if self._process != os.getpid():  # after a fork, another thread may have held the lock
+            self._prepare_process()
         with self._lock:
             results = self._request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True)
         logits, features, *maps = (np.array(result, np.float32) for result in results.values())
         return Outputs(logits, features, maps[0] if maps else None)
+
+    def _prepare_process(self) -> None:
+        self._process = os.getpid()
+        self._request = self._compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: Any) -> "OpenVINORuntime":
+        return self  # immutable
+
+    def __reduce__(self) -> tuple[Callable[[], "OpenVINORuntime"], tuple[()]]:
+        if self._reload is None:
+            raise FlowerModelError(
+                "A model that was compiled in memory can't be pickled: "
+                "save it with save_pretrained, and load it in the other process."
+            )
+        return self._reload, ()
 
 
 @functools.cache

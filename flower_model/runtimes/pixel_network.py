@@ -7,6 +7,8 @@ import torch
 from timm.data.config import resolve_data_config
 from torch import nn
 
+from flower_model.errors import ModelError, shorten
+
 
 class PixelNetwork(nn.Module):
     """A timm network with built-in normalisation that also returns features and activation maps.
@@ -17,6 +19,7 @@ class PixelNetwork(nn.Module):
 
     Attributes:
         data_config: timm's data config.
+        num_classes: Number of logits per photo.
         has_maps: True if the head is a linear layer after global average pooling, which makes
             class activation maps exact.
     """
@@ -32,7 +35,7 @@ class PixelNetwork(nn.Module):
         self.offset: torch.Tensor
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
-        self.has_maps = has_class_maps(network, self.data_config["input_size"])
+        self.num_classes, self.has_maps = _run_trial(network, self.data_config["input_size"])
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return logits, features and, if `has_maps`, class activation maps.
@@ -49,21 +52,41 @@ class PixelNetwork(nn.Module):
         return logits, features, nn.functional.conv2d(maps, weight[:, :, None, None])
 
 
-def has_class_maps(network: nn.Module, input_size: tuple[int, int, int]) -> bool:
-    """Return True if averaging the class activation maps reproduces the logits on random noise.
+def unwrap_network(network: Any) -> nn.Module:
+    """Return the timm network inside a wrapper such as torch.compile's or DataParallel's.
+
+    A network in another floating-point type is converted to fp32 in place.
+
+    Raises:
+        ModelError: If it is not an image classifier of timm.
+    """
+    while inner := network._modules.get("_orig_mod") or network._modules.get("module"):
+        network = inner
+    needed = ("forward_features", "forward_head", "get_classifier", "pretrained_cfg")
+    if not all(hasattr(network, name) for name in needed):
+        raise ModelError(
+            f"The network must be an image classifier of timm, not {shorten(type(network))}: "
+            "create it with timm.create_model and load your weights into it."
+        )
+    return cast(nn.Module, network.float())
+
+
+def _run_trial(network: nn.Module, input_size: tuple[int, int, int]) -> tuple[int, bool]:
+    """Return the number of logits, and True if averaging the activation maps reproduces them.
 
     Networks with other pooling, or with more layers between pooling and head, have no exact maps.
     """
     head = _head(network)
-    if not isinstance(head, nn.Linear):
-        return False
     noise = torch.rand((1, *input_size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        maps, _, logits = _forward(network, noise.to(head.weight.device))
-        if not torch.is_tensor(maps) or maps.ndim != 4 or maps.shape[1] != head.in_features:
-            return False
+        maps, _, logits = _forward(network, noise.to(next(network.parameters()).device))
+        num_classes = logits.shape[1]
+        if not isinstance(head, nn.Linear) or not torch.is_tensor(maps):
+            return num_classes, False
+        if maps.ndim != 4 or maps.shape[1] != head.in_features:
+            return num_classes, False
         error = (head(maps.mean(dim=(2, 3))) - logits).abs().max()
-        return bool(error <= 1e-3 * logits.abs().max())
+        return num_classes, bool(error <= 1e-3 * logits.abs().max())
 
 
 def _forward(network: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """PyTorch runtime: used on GPUs and without OpenVINO; its fp32 output is the reference."""
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ class TorchRuntime:
     """Run a timm network on CUDA, MPS or the CPU.
 
     Args:
-        network: A timm network. It is moved to the device and set to evaluation mode in place.
+        network: A timm network in fp32. It is moved to the device and set to evaluation mode in
+            place.
         compute: Device and precision. fp32 on the CPU is the reference for all other runtimes.
         data_config: timm's data config; by default the network's own, at its test size.
 
@@ -51,6 +53,8 @@ class TorchRuntime:
         self.name = f"PyTorch on {self.device.type}, {precision}"
         self._pixel_network = PixelNetwork(network, data_config).to(self.device)
         self.data_config = self._pixel_network.data_config
+        self.num_classes: int | None = self._pixel_network.num_classes
+        self._process = os.getpid()
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> Outputs:
@@ -59,10 +63,23 @@ class TorchRuntime:
         Args:
             pixels: (photos, height, width, 3) uint8 RGB, not normalised.
         """
+        if self._process != os.getpid():
+            self._prepare_fork()
         with self._autocast():
             outputs = self._pixel_network(torch.tensor(pixels).to(self.device))
         logits, features, *maps = (tensor.float().cpu().numpy() for tensor in outputs)
         return Outputs(logits, features, maps[0] if maps else None)
+
+    def _prepare_fork(self) -> None:
+        if self.device.type != "cpu":
+            raise FlowerModelError(
+                f"A model on {self.device.type} can't be used in a forked process. "
+                "Load it in that process, or use the start method 'spawn'."
+            )
+        torch.set_num_threads(1)  # the other OpenMP threads exist only in the parent process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _process=os.getpid())
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.compute.precision != "bf16":

@@ -37,13 +37,14 @@ def resolve_runtime(name: str = "auto", device: str | None = None) -> Literal["t
 
 
 def try_load_openvino(
-    folder: Path, config: ModelConfig, precision: Precision, *, required: bool
+    folder: Path, config: ModelConfig, digest: str, precision: Precision, *, required: bool
 ) -> Runtime | None:
     """Load a weights folder with OpenVINO, or return None if OpenVINO can't convert the network.
 
     Args:
         folder: The weights folder.
         config: The model's configuration.
+        digest: Digest of the folder's files.
         precision: "auto" selects the fastest that the CPU supports.
         required: Raise an error instead of returning None.
 
@@ -53,7 +54,7 @@ def try_load_openvino(
     from flower_model.runtimes.openvino_loading import load_openvino
 
     try:
-        return load_openvino(folder, config, precision=precision)
+        return load_openvino(folder, config, digest, precision)
     except ConversionError:
         if required:
             raise

@@ -93,7 +93,8 @@ def _create(folder: Path, config: ModelConfig) -> nn.Module:
 def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:
     """Writes model.safetensors and config.json in timm's Hub layout, each in one step.
 
-    Matrices are stored in 16 bits, vectors (batch norm, biases) in 32.
+    Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
+    the range of 16 bits, in 32.
     """
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(_stored(network.state_dict()), temporary, metadata={"format": "pt"})
@@ -107,9 +108,12 @@ def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:
 
 
 def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {
-        name: (tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor)
-        .cpu()
-        .contiguous()
-        for name, tensor in tensors.items()
-    }
+    return {name: _halve(tensor).cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _halve(tensor: torch.Tensor) -> torch.Tensor:
+    """Return matrices in 16 bits, unless a value is too large for them."""
+    if not tensor.is_floating_point() or tensor.ndim < 2:
+        return tensor
+    half = tensor.half()
+    return half if half.isfinite().all() else tensor.float()

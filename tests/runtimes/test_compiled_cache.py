@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from flower_model import FlowerClassifier, ModelError
 from flower_model.runtimes.compiled_cache import HEADER, cache_key, read_entry, write_entry
+from flower_model.serialization.digest import folder_digest
 from tests.support.commands import ROOT
 
 WITHOUT_TORCH = """
@@ -153,10 +154,11 @@ def test_concurrent_writers_leave_one_intact_entry(cache):
 
 
 def test_key_depends_on_file_content_and_settings(folder):
-    key = cache_key(folder, "bf16")
-    assert key == cache_key(shutil.copytree(folder, folder.parent / "moved"), "bf16")
-    assert key != cache_key(folder, "f32")
-    assert cache_key(folder / "nowhere") is None
+    key = cache_key(folder_digest(folder), "bf16")
+    moved = shutil.copytree(folder, folder.parent / "moved")
+    assert key == cache_key(folder_digest(moved), "bf16")
+    assert key != cache_key(folder_digest(folder), "fp32")
+    assert folder_digest(folder / "nowhere") == ""
 
 
 def test_mapped_network_outlives_its_entry(cache):

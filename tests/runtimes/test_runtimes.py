@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from torch import nn
 from flower_model import FlowerClassifier, FlowerModelError, ModelError
 from flower_model.config import ModelConfig, read_config
 from flower_model.photos.decode import open_image
-from flower_model.runtimes.base import Compute, Outputs
+from flower_model.runtimes.base import Compute, Outputs, Precision
 from flower_model.runtimes.openvino import OpenVINORuntime
 from flower_model.runtimes.openvino_loading import load_openvino
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import resolve_runtime
+from flower_model.serialization.digest import folder_digest
 from flower_model.system.cores import cpu_quota, usable_cores
 from tests.support.commands import ROOT
 from training.data.sources import source_photos
@@ -37,7 +39,12 @@ def reference(tiny_model, pixels) -> Outputs:
 
 @pytest.fixture(scope="module")
 def openvino(tiny_folder) -> OpenVINORuntime:
-    return load_openvino(tiny_folder, read_config(tiny_folder / "config.json"), precision="fp32")
+    return load_folder(tiny_folder, "fp32")
+
+
+def load_folder(folder: Path, precision: Precision) -> OpenVINORuntime:
+    config = read_config(folder / "config.json")
+    return load_openvino(folder, config, folder_digest(folder), precision)
 
 
 def untrained_folder(architecture: str, folder):
@@ -76,8 +83,7 @@ def test_bf16_is_close_to_the_reference(name, tiny_folder, tiny_model, pixels, r
     if name == "torch":
         outputs = TorchRuntime(tiny_model.network, Compute("cpu", "bf16"))(pixels)
     else:
-        config = read_config(tiny_folder / "config.json")
-        outputs = load_openvino(tiny_folder, config, precision="bf16")(pixels)
+        outputs = load_folder(tiny_folder, "bf16")(pixels)
     for found, expected in zip(outputs, reference, strict=True):
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() <= 5e-2 * np.abs(expected).max()
@@ -248,13 +254,11 @@ def test_at_least_one_core_is_usable():
 def test_signal_after_models_are_destroyed_does_not_crash_the_process(tiny_folder):
     code = """if True:
         import gc, os, signal, sys
-        from pathlib import Path
-        from flower_model.config import read_config
-        from flower_model.runtimes.openvino_loading import load_openvino
+        from flower_model import FlowerClassifier
 
-        folder = Path(sys.argv[1])
-        config = read_config(folder / "config.json")
-        first, second = load_openvino(folder, config), load_openvino(folder, config)
+        first, second = (
+            FlowerClassifier.from_pretrained(sys.argv[1], runtime="openvino") for _ in range(2)
+        )
         del first
         gc.collect()
         del second
