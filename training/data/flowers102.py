@@ -32,7 +32,7 @@ TULIP = Flower("", "tulip", "Tulipa", "Tulipa", "Liliaceae")  # the shipped mode
 
 
 def photos(root: Path, split: str) -> list[tuple[Path, str]]:
-    """Return (file, label) pairs of a split ("train", "val" or "test"); download missing files.
+    """Return (file, name in the data set) pairs of a split ("train", "val" or "test"); download missing files.
 
     Raises:
         DataError: If the photos are missing and can't be downloaded.
@@ -51,8 +51,8 @@ def photos(root: Path, split: str) -> list[tuple[Path, str]]:
             f"{missing} of the {len(files)} photos of flowers102:{split} are missing: move "
             f"'{shorten(data._base_folder)}' away to download all of them again."
         )
-    labels = [flower.label for flower in flowers()]
-    return [(file, labels[number]) for file, number in zip(files, data._labels, strict=True)]
+    names = [flower.oxford for flower in flowers()]
+    return [(file, names[number]) for file, number in zip(files, data._labels, strict=True)]
 
 
 @cache

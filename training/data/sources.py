@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -85,9 +86,12 @@ def split_source(source: str) -> tuple[str, str]:
 def _read_source(source: str, root: Path, data: Data, notes: dict[str, None]) -> list[Photo]:
     name, split = split_source(source)
     if name == "flowers102":
-        photos = _flowers102(root, split or "test")
+        photos = _relabel(_flowers102(root, split or "test"))
     elif name == "flowers102-all" and split in ("train", "val"):
-        photos = _divide(_flowers102(root, "train") + _flowers102(root, "val"), split, data, notes)
+        photos = _flowers102(root, "train") + _flowers102(root, "val")
+        photos = _relabel(
+            _divide(photos, split, data, notes)
+        )  # divided by the data set's own names
     else:
         place = name if name.startswith(HUB_PREFIX) else str(root / Path(name).expanduser())
         if data.stream or is_sharded(place):
@@ -112,6 +116,11 @@ def _read_source(source: str, root: Path, data: Data, notes: dict[str, None]) ->
 
 def _flowers102(root: Path, split: str) -> list[Photo]:
     return [Photo(path, label) for path, label in flowers102.photos(root, split)]
+
+
+def _relabel(photos: list[Photo]) -> list[Photo]:
+    labels = {flower.oxford: flower.label for flower in flowers102.flowers()}
+    return [replace(photo, label=labels[photo.label]) for photo in photos]
 
 
 def _read_folder(folder: Path, notes: dict[str, None]) -> dict[str, list[Photo]]:
