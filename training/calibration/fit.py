@@ -89,7 +89,7 @@ def calibrate(
             model, negatives_folder, held_out_half=bool(recipe.data.negatives)
         )
     if recipe.finetune.has_style:
-        snapshots = [_predict_snapshots(model, decoded, negatives) for decoded in photos]
+        snapshots = [_predict_snapshots(model, decoded) for decoded in photos]
         fitting += snapshots
         evaluated["snapshots"] = _join(snapshots)
     test_only = [s for s in recipe.data.test if s not in evaluated]
@@ -253,15 +253,11 @@ def _decode_negatives(
     return decoded
 
 
-def _predict_snapshots(
-    model: FlowerClassifier, photos: DecodedPhotos, negatives: DecodedPhotos | None
-) -> HeldOut:
+def _predict_snapshots(model: FlowerClassifier, photos: DecodedPhotos) -> HeldOut:
     """Return the outputs on one copy of each photo in a random style; see `training.data.style`."""
     random.seed(0)
-    copies = [
-        np.asarray(snapshot(photos.image(i), negatives.random_image() if negatives else None))
-        for i in range(len(photos))
-    ]
+    # Not on negatives as backgrounds: the rejection rule is fitted to those.
+    copies = [np.asarray(snapshot(photos.image(index))) for index in range(len(photos))]
     logits, features = predict_photos(model.runtime, as_photos(copies), title="snapshots")
     return HeldOut(logits, features, photos.targets(model.labels), folds(photos.photos, FOLDS))
 
