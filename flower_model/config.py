@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import ImageError, ModelError, is_printable
+from flower_model.errors import ImageError, ModelError, is_printable, shorten
 from flower_model.photos.decode import open_image
 from flower_model.system.files import read_at_most
 
@@ -70,34 +70,34 @@ def read_config(path: Path | str) -> ModelConfig:
     Raises:
         ModelError: If the file is missing, not JSON or inconsistent.
     """
-    path = Path(path)
-    content = read_content(path)
-    labels = _labels(content, path)
+    content = read_content(Path(path))
+    name = shorten(path, 120)
+    labels = _labels(content, name)
     descriptions = content.get("label_descriptions") or {}
     if not isinstance(descriptions, dict) or not all(map(_is_description, descriptions.values())):
         raise ModelError(
-            f"label_descriptions in '{path}' must map labels to strings of at most "
+            f"label_descriptions in '{name}' must map labels to strings of at most "
             f"{MAX_DESCRIPTION} printable characters."
         )
     details = content.get("flower_model") or {}
     if not isinstance(details, dict):
-        raise ModelError(f"flower_model in '{path}' must be a JSON object.")
+        raise ModelError(f"flower_model in '{name}' must be a JSON object.")
     details = dict(details)
     if not isinstance(details.get("rejection", {}), dict):
-        raise ModelError(f"flower_model.rejection in '{path}' must be a JSON object.")
+        raise ModelError(f"flower_model.rejection in '{name}' must be a JSON object.")
     temperature = details.pop("temperature", 1.0)
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not is_number or not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
         raise ModelError(
-            f"The temperature in '{path}' must be a number above 0, between "
+            f"The temperature in '{name}' must be a number above 0, between "
             f"{TEMPERATURES[0]:g} and {TEMPERATURES[1]:g}."
         )
     return ModelConfig(
-        architecture=_architecture(content, path),
+        architecture=_architecture(content, name),
         labels=labels,
         descriptions=dict(descriptions),
-        taxonomy=_taxonomy(details.pop("taxonomy", {}), path),
-        aliases=_aliases(details.pop("aliases", {}), path),
+        taxonomy=_taxonomy(details.pop("taxonomy", {}), name),
+        aliases=_aliases(details.pop("aliases", {}), name),
         temperature=float(temperature),
         details=details,
     )
@@ -121,26 +121,36 @@ def read_architecture(path: Path | str) -> str:
     Raises:
         ModelError: If the file is missing, not JSON or names no architecture.
     """
-    return _architecture(read_content(Path(path)), Path(path))
+    return _architecture(read_content(Path(path)), shorten(path, 120))
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """Return the unvalidated content of a config.json.
+    """Return the unvalidated content of a config.json, in the layout that timm writes today.
 
     Raises:
-        ModelError: If the file is missing, too large or not a JSON object.
+        ModelError: If the file is missing, too large, not a JSON object, or of a transformers model.
     """
+    name = shorten(path, 120)
     try:
         data = read_at_most(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
-            raise ModelError(f"'{path}' is larger than {MAX_BYTES // 1_000_000} MB.")
+            raise ModelError(f"'{name}' is larger than {MAX_BYTES // 1_000_000} MB.")
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"'{path.parent}' is not a model folder: it has no config.json.") from None
+        raise ModelError(
+            f"'{shorten(path.parent, 120)}' is not a model folder: it has no config.json."
+        ) from None
     except (OSError, ValueError, RecursionError):  # RecursionError: deeply nested brackets
-        raise ModelError(f"'{path}' is not valid JSON. Download the model again.") from None
+        raise ModelError(f"'{name}' is not valid JSON. Download the model again.") from None
     if not isinstance(content, dict):
-        raise ModelError(f"'{path}' must be a JSON object. Download the model again.")
+        raise ModelError(f"'{name}' must be a JSON object. Download the model again.")
+    if "model_type" in content and "architecture" not in content:
+        raise ModelError(
+            f"'{name}' belongs to a transformers model ({shorten(content['model_type'])}), which timm "
+            "can't load. Use a model in timm's layout, such as those of hf.co/timm."
+        )
+    if "pretrained_cfg" not in content:  # timm's first layout had all keys on one level
+        content["pretrained_cfg"] = dict(content)
     return content
 
 
@@ -149,54 +159,54 @@ def is_valid_label(name: Any) -> bool:
     return isinstance(name, str) and 0 < len(name) <= MAX_LABEL and is_printable(name)
 
 
-def _architecture(content: dict[str, Any], path: Path) -> str:
+def _architecture(content: dict[str, Any], name: str) -> str:
     architecture = content.get("architecture")
     if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
-        raise ModelError(f"'{path}' has no architecture key, so it is not in timm's Hub layout.")
+        raise ModelError(f"'{name}' has no architecture key, so it is not in timm's Hub layout.")
     return architecture
 
 
-def _labels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+def _labels(content: dict[str, Any], name: str) -> tuple[str, ...]:
     inner = content.get("pretrained_cfg")
-    inner = inner if isinstance(inner, dict) else {}
-    names = content.get("label_names", inner.get("label_names"))
+    keys = {**(inner if isinstance(inner, dict) else {}), **content}  # in timm, the outer keys win
+    names = keys.get("label_names") or keys.get("labels")
     if names is None:
-        names = _imagenet_labels(content.get("num_classes"))
+        names = _imagenet_labels(keys.get("num_classes"))
     if isinstance(names, dict):  # timm also accepts {"0": name, …}
         try:
             names = [names[str(index)] for index in range(len(names))]
         except KeyError:
             raise ModelError(
-                f"label_names in '{path}' must be numbered from 0 without gaps."
+                f"label_names in '{name}' must be numbered from 0 without gaps."
             ) from None
     if not isinstance(names, list) or not names:
-        raise ModelError(f"'{path}' has no label_names. Add a list with one name per output.")
+        raise ModelError(f"'{name}' has no label_names. Add a list with one name per output.")
     if not all(map(is_valid_label, names)) or len(set(names)) < len(names):
         raise ModelError(
-            f"label_names in '{path}' must be distinct strings of at most {MAX_LABEL} "
+            f"label_names in '{name}' must be distinct strings of at most {MAX_LABEL} "
             "printable characters."
         )
-    num_classes = content.get("num_classes", len(names))
-    if num_classes != len(names):
+    num_classes = keys.get("num_classes")
+    if num_classes not in (None, len(names)):
         raise ModelError(
-            f"'{path}' has {len(names)} label_names but num_classes is {str(num_classes)[:20]}. "
+            f"'{name}' has {len(names)} label_names but num_classes is {str(num_classes)[:20]}. "
             "The two must agree."
         )
     return tuple(names)
 
 
-def _taxonomy(taxa: Any, path: Path) -> dict[str, tuple[str, str]]:
+def _taxonomy(taxa: Any, name: str) -> dict[str, tuple[str, str]]:
     if not isinstance(taxa, dict) or not all(
         isinstance(taxon, list) and len(taxon) == 2 and all(map(_is_description, taxon))
         for taxon in taxa.values()
     ):
-        raise ModelError(f"flower_model.taxonomy in '{path}' must map labels to [genus, family].")
+        raise ModelError(f"flower_model.taxonomy in '{name}' must map labels to [genus, family].")
     return {label: (genus, family) for label, (genus, family) in taxa.items()}
 
 
-def _aliases(aliases: Any, path: Path) -> dict[str, str]:
+def _aliases(aliases: Any, name: str) -> dict[str, str]:
     if not isinstance(aliases, dict) or not all(map(_is_description, aliases.values())):
-        raise ModelError(f"flower_model.aliases in '{path}' must map names to labels.")
+        raise ModelError(f"flower_model.aliases in '{name}' must map names to labels.")
     return aliases
 
 

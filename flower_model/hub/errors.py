@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from flower_model.hub.source import HubSource
 
 PICKLES = (".bin", ".pt", ".pth", ".pth.tar", ".pkl", ".ckpt", ".h5", ".msgpack")
-CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @contextmanager
@@ -42,10 +41,13 @@ def translate_hub_errors(source: "HubSource", file: str | None = None) -> Iterat
     except FlowerModelError:
         raise
     except Exception as error:  # noqa: BLE001  # the HTTP client's exceptions differ between versions
+        cause: BaseException = error
+        if isinstance(error, LocalEntryNotFoundError) and not _is_offline(source):
+            cause = error.__cause__ or error
         message = (
-            _access_error(error, source)
-            or (_download_error(error, source, file) if file else None)
-            or _connection_error(error, source, is_download=bool(file))
+            _access_error(cause, source)
+            or (_download_error(cause, source, file) if file else None)
+            or _connection_error(cause, source, is_download=bool(file))
         )
         raise HubError(redact(message, source.token)) from None
 
@@ -78,11 +80,11 @@ def redact(message: str, token: str | bool | None = None) -> str:
     """Return a message with tokens and the passwords in URLs replaced by ***."""
     if isinstance(token, str):
         message = message.replace(token, "***")
-    message = re.sub(r"(Bearer )[^'\"]+|\bhf_\w{6,}", r"\1***", message)
+    message = re.sub(r"(Bearer )[^'\"]+|hf_[A-Za-z0-9]{10,}", r"\1***", message)
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", message)
 
 
-def _access_error(error: Exception, source: "HubSource") -> str | None:
+def _access_error(error: BaseException, source: "HubSource") -> str | None:
     """Return the message for an invalid name, token or permission, or None for another error."""
     repo_id = shorten(source.repo_id)
     if isinstance(error, HFValidationError):
@@ -100,11 +102,11 @@ def _access_error(error: Exception, source: "HubSource") -> str | None:
         return "The Hub token has invalid characters. Run `hf auth login` again."
     is_missing = isinstance(error, GatedRepoError | RepositoryNotFoundError)
     if isinstance(error, HfHubHTTPError) and error.response.status_code == 401 and not is_missing:
-        return f"The Hub rejected the token ({_reason(error)}). Run `hf auth login` again."
+        return f"The Hub rejected the token ({_reason(error, source)}). Run `hf auth login` again."
     return None
 
 
-def _download_error(error: Exception, source: "HubSource", file: str) -> str | None:
+def _download_error(error: BaseException, source: "HubSource", file: str) -> str | None:
     """Return the message for a file that can't be found or stored, or None for another error."""
     repo_id = shorten(source.repo_id)
     if isinstance(error, GatedRepoError):
@@ -114,17 +116,17 @@ def _download_error(error: Exception, source: "HubSource", file: str) -> str | N
             f"There is no folder and no Hub repository '{repo_id}', or it is private and the token "
             "can't read it. Check the name or run `hf auth login`."
         )
-    if isinstance(error, LocalEntryNotFoundError):
-        if source.offline or constants.HF_HUB_OFFLINE:
-            return (
-                f"There is no folder '{repo_id}' and no cached Hub repository of that name, and "
-                "HF_HUB_OFFLINE or local_files_only forbids downloading it."
-            )
-        return None
-    if isinstance(error, EntryNotFoundError):
+    if isinstance(error, LocalEntryNotFoundError) and _is_offline(source):
+        return (
+            f"There is no folder '{repo_id}' and no cached Hub repository of that name, and "
+            "HF_HUB_OFFLINE or local_files_only forbids downloading it."
+        )
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return _missing_file(source, file)
-    is_network_error = isinstance(error, ConnectionError | TimeoutError) or _missing_certificates()
-    if isinstance(error, OSError) and error.errno and not is_network_error:
+    is_from_network = (
+        isinstance(error, ConnectionError | TimeoutError) or _is_certificate_file_missing()
+    )
+    if isinstance(error, OSError) and error.errno and not is_from_network:
         return (
             f"'{repo_id}' can't be stored in the Hub cache ({error.strerror}). Free some space or "
             "set HF_HOME to another folder."
@@ -132,16 +134,16 @@ def _download_error(error: Exception, source: "HubSource", file: str) -> str | N
     return None
 
 
-def _connection_error(error: Exception, source: "HubSource", *, is_download: bool) -> str:
+def _connection_error(error: BaseException, source: "HubSource", *, is_download: bool) -> str:
     repo_id = shorten(source.repo_id)
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code == 403 and not is_download:
             return str(no_write_access(source.repo_id))
-        return f"The Hub refused '{repo_id}' ({_reason(error)})."
+        return f"The Hub at {constants.ENDPOINT} refused '{repo_id}' ({_reason(error, source)})."
     task = f"There is no folder '{repo_id}', and" if is_download else f"Can't upload '{repo_id}':"
-    failed = f"{task} the connection to the Hub failed ({_reason(error)})."
-    if missing := _missing_certificates():
-        return f"{failed} {missing} is set to a path that does not exist. Correct or unset it."
+    failed = f"{task} the connection to the Hub failed ({_reason(error, source)})."
+    if _is_certificate_file_missing():
+        return f"{failed} SSL_CERT_FILE names a file that does not exist. Correct or unset it."
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return f"{failed} Set SSL_CERT_FILE to the CA certificates of your network."
     if getproxies().keys() - {"no"}:
@@ -151,12 +153,13 @@ def _connection_error(error: Exception, source: "HubSource", *, is_download: boo
     return f"{failed} Check the network and try again."
 
 
-def _missing_certificates() -> str | None:
-    """Return the environment variable that names a missing certificate file, if any."""
-    for variable in CERTIFICATE_VARIABLES:
-        if (path := os.environ.get(variable)) and not os.path.exists(path):
-            return variable
-    return None
+def _is_offline(source: "HubSource") -> bool:
+    return source.offline or constants.HF_HUB_OFFLINE
+
+
+def _is_certificate_file_missing() -> bool:
+    path = os.environ.get("SSL_CERT_FILE", "")
+    return path != "" and not os.path.exists(path)
 
 
 def _missing_file(source: "HubSource", file: str) -> str:
@@ -168,7 +171,8 @@ def _missing_file(source: "HubSource", file: str) -> str:
     return f"{repo} has no {file}, so it is not in timm's layout."
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException, source: "HubSource") -> str:
     server_message = error.server_message if isinstance(error, HfHubHTTPError) else None
     text = server_message or str(error).strip() or type(error).__name__
-    return shorten(text.splitlines()[0].rstrip("."), 120)
+    first_line = redact(text, source.token).splitlines()[0]  # before shortening can split a token
+    return shorten(first_line.rstrip("."), 120)

@@ -1,4 +1,4 @@
-"""The timm network in a weights folder: read with every check, and written."""
+"""The timm network of a weights folder, loaded after checks and saved."""
 
 import json
 import logging
@@ -13,85 +13,105 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, read_content
-from flower_model.errors import ModelError
+from flower_model.errors import ModelError, shorten
+from flower_model.serialization.checkpoint import (
+    Stored,
+    convert_checkpoint,
+    find_mismatch,
+    strip_wrappers,
+)
 from flower_model.serialization.timm_config import model_args, pretrained_cfg
 from flower_model.system.files import atomic_path
 
-FLOATS, INTEGERS = ("F16", "BF16", "F32", "F64"), ("I64", "I32")  # of stored tensors
-
-logging.getLogger("timm").setLevel(logging.WARNING)  # "Loading pretrained weights…" is no news
+logging.getLogger("timm").setLevel(logging.WARNING)  # hide "Loading pretrained weights…"
 
 
 def load_network(folder: Path, config: ModelConfig) -> nn.Module:
-    """Builds the network of a weights folder and fills it with its weights.
+    """Build the network of a weights folder and load its weights.
 
     Args:
-        folder: With config.json and model.safetensors.
-        config: What its config.json says.
+        folder: Folder with config.json and model.safetensors.
+        config: The folder's configuration.
 
     Raises:
         ModelError: If a file is missing or damaged, timm does not know the architecture, or the
-            tensors are not exactly those that it has with so many labels.
+            tensors don't match the architecture and the number of labels.
     """
     weights = folder / WEIGHTS_FILE
     if not timm.is_model(config.architecture):
         raise ModelError(
-            f"'{folder}' asks for the architecture '{config.architecture}', "
-            f"which timm {timm.__version__} does not have."
+            f"'{shorten(folder, 120)}' has the architecture '{shorten(config.architecture)}', which "
+            f"timm {timm.__version__} does not have."
         )
-    found = _read_header(weights, folder)
+    header = _read_header(weights)
+    content = read_content(folder / CONFIG_FILE)
     with torch.device("meta"):  # takes no memory, however large
-        expected = _create(folder, config).state_dict()
-    for name, tensor in expected.items():
-        shape, kind = found.pop(name, (None, ""))
-        if shape != list(tensor.shape):
+        blank = _create(folder, config, content)
+    names = strip_wrappers(header, blank)
+    stored = {names[name]: tensor for name, tensor in header.items()}
+    mismatch = find_mismatch(stored, blank, len(config.labels))
+    if len(stored) < len(header):
+        mismatch = "it has two tensors for the same layer"
+    tensors = {names[name]: tensor for name, tensor in load_file(weights).items()}
+    if mismatch:
+        converted = convert_checkpoint(tensors, blank, config.architecture)
+        if converted is None or _mismatch_of(converted, blank, config):
             raise ModelError(
-                f"'{weights}' does not fit its config.json, which asks for {config.architecture} "
-                f"with {len(config.labels)} labels: '{name}' should be {list(tensor.shape)} and is "
-                f"{shape or 'nothing'}."
+                f"'{shorten(weights, 80)}' does not fit its config.json with the architecture "
+                f"{shorten(config.architecture, 40)}: {shorten(mismatch, 120)}."
             )
-        if kind not in (FLOATS if tensor.is_floating_point() else INTEGERS):
-            raise ModelError(f"'{weights}' holds '{name}' as {kind}: fetch the model again.")
-    if found:
-        name = repr(min(found))[:100]
-        raise ModelError(f"'{weights}' holds {name}, unknown to {config.architecture}.")
-
-    tensors = load_file(weights)
+        tensors = converted
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelError(f"'{weights}' holds '{name}' with NaN or infinite values.")
-    network = _create(folder, config)
+            raise ModelError(
+                f"'{shorten(weights, 120)}' holds '{shorten(name)}' with NaN or infinite values."
+            )
+    network = _create(folder, config, content)
     network.load_state_dict(tensors)
     return network
 
 
-def _read_header(weights: Path, folder: Path) -> dict[str, tuple[list[int], str]]:
-    """Name -> shape and type of each tensor; the library checks that the file is as long as they are."""
+def _read_header(weights: Path) -> dict[str, Stored]:
+    """Return the shape and type of each tensor; the library verifies the length of the file."""
+    path = shorten(weights, 120)
     try:
         with safe_open(weights, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # is no dict
-            return {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+            return {
+                name: Stored(part.get_shape(), part.get_dtype()) for name, part in slices.items()
+            }
     except FileNotFoundError:
-        raise ModelError(f"'{folder}' holds no {WEIGHTS_FILE}: fetch the model again.") from None
+        raise ModelError(f"There is no '{path}'. Download the model again.") from None
     except (SafetensorError, OSError):
-        raise ModelError(f"'{weights}' is damaged or cut short: fetch the model again.") from None
+        raise ModelError(f"'{path}' is damaged or truncated. Download the model again.") from None
 
 
-def _create(folder: Path, config: ModelConfig) -> nn.Module:
-    """The network with random weights; timm is given nothing of a config.json that was not checked."""
-    content = read_content(folder / CONFIG_FILE)
-    arguments = {"pretrained_cfg": pretrained_cfg(content), **model_args(content)}
+def _mismatch_of(
+    tensors: dict[str, torch.Tensor], network: nn.Module, config: ModelConfig
+) -> str | None:
+    stored = {name: Stored(list(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    return find_mismatch(stored, network, len(config.labels))
+
+
+def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Module:
+    """Build the network with random weights, from the checked parts of config.json only."""
+    # An empty pretrained_cfg would be replaced by the architecture's; timm doesn't do that either.
+    preprocessing = {"num_classes": len(config.labels), **pretrained_cfg(content)}
+    arguments = {"pretrained_cfg": preprocessing, **model_args(content)}
     try:
-        return timm.create_model(
+        network: nn.Module = timm.create_model(
             config.architecture, pretrained=False, num_classes=len(config.labels), **arguments
         )
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise ModelError(f"timm can't build the model of '{folder}' ({reason}).") from None
+        reason = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"timm can't build the model in '{shorten(folder, 100)}' ({shorten(reason, 140)})."
+        ) from None
+    return network
 
 
 def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:
-    """Writes model.safetensors and config.json in timm's Hub layout, each in one step.
+    """Write model.safetensors and config.json in timm's Hub layout, each atomically.
 
     Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
     the range of 16 bits, in 32.
@@ -101,7 +121,7 @@ def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:
     with atomic_path(folder / CONFIG_FILE) as temporary:
         save_config_for_hf(network, str(temporary), model_config=config.to_timm())
         content: dict[str, Any] = json.loads(temporary.read_text(encoding="utf-8"))
-        # transformers passes these two itself and fails when model_args holds them as well.
+        # transformers passes these two itself and fails if model_args has them as well.
         for key in ("num_classes", "in_chans"):
             content.get("model_args", {}).pop(key, None)
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")

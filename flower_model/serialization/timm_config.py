@@ -45,6 +45,7 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(LAYERS, lambda value: _is_text(value) or _is_texts(value)),
         "fixed_input_size": lambda value: isinstance(value, bool),
     }
+    _check_channels(given.get("input_size"), content.get("model_args"))
     known = {key: value for key, value in given.items() if key in checks and value is not None}
     for key, value in known.items():
         if not checks[key](value):
@@ -52,6 +53,17 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
                 f"config.json has an invalid {key} in pretrained_cfg: {_short(value)}."
             )
     return known
+
+
+def _check_channels(input_size: Any, args: Any) -> None:
+    channels = args.get("in_chans") if isinstance(args, dict) else None
+    if channels is None and isinstance(input_size, list) and input_size:
+        channels = input_size[0]
+    if isinstance(channels, int) and channels != 3:
+        raise ModelError(
+            f"The model takes images with {_short(channels)} channels. Only models for colour "
+            "photos (3 channels) can be used."
+        )
 
 
 def model_args(content: Mapping[str, Any]) -> dict[str, Any]:

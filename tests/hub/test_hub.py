@@ -153,7 +153,40 @@ def test_code_examples_in_the_card_run(
     assert label in ours and timms == label and f"'{label}'" in transformers
 
 
+@pytest.mark.parametrize("space", ["\n", " ", "\r\n"])
+def test_push_with_whitespace_around_the_token(hub, token, python, tiny_folder, tmp_path, space):
+    pushes = [{"repo_id": REPO, "token": space + token + space}]
+    pushed = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path))
+    assert "/commit/" in pushed.stdout and token not in pushed.stdout + pushed.stderr
+
+
+@pytest.mark.parametrize("token", ["hf_wrongTOKEN0123456789", "hf_wrong TOKEN0123456789"])
+def test_rejected_token_is_not_printed(hub, python, tiny_folder, tmp_path, token):
+    pushes = [{"repo_id": REPO, "token": token}]
+    pushed = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path))
+    assert pushed.stdout.startswith("HubError The Hub") and "TOKEN" not in pushed.stdout
+    assert "TOKEN" not in pushed.stderr
+
+
 # Load
+
+
+def test_other_spellings_of_the_repository_load_it(repo, python, tmp_path):
+    repo.add_commit(REPO, {"model.safetensors": b"broken"})
+    commit = repo.commits(REPO)[1].oid
+    names = [
+        f"hf-hub:{REPO}@{commit}",
+        f"hf://{REPO}@{commit}",
+        f"{repo.endpoint}/{REPO}/tree/{commit}",
+    ]
+    program = """
+import sys
+from flower_model import FlowerClassifier
+for name in sys.argv[1:]:
+    print(FlowerClassifier.from_pretrained(name, runtime="torch", device="cpu").labels[0])
+"""
+    printed = python(program, *names, **repo.environment(tmp_path))
+    assert printed.stdout.split() == ["daisy"] * 3, printed.stderr
 
 
 def test_only_required_files_are_downloaded(repo, run_module, flower_photo, tmp_path):

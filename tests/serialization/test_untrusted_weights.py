@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -148,6 +149,16 @@ def test_tensor_with_unsupported_dtype_is_named(kind, folder):
     shape = load_file(folder / "model.safetensors")["fc.weight"].shape
     replace_tensors(folder, **{"fc.weight": torch.zeros(shape, dtype=kind)})
     assert_refused(folder, "fc.weight")
+
+
+@pytest.mark.parametrize("side", [65, 256])
+def test_huge_patch_embedding_is_not_resampled(folder, side):
+    """Resampling would take memory in proportion to the fourth power of its side."""
+    edit_config(folder, architecture="test_vit")
+    tensors = timm.create_model("test_vit", num_classes=5, img_size=224).state_dict()
+    tensors["patch_embed.proj.weight"] = torch.zeros(64, 3, side, side)
+    save_file(tensors, folder / "model.safetensors")
+    assert_refused(folder, "patch_embed.proj.weight")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

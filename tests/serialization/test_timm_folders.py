@@ -1,0 +1,303 @@
+"""Weights folders that others made: loaded with the same logits as in timm, or refused with the reason."""
+
+import json
+import pickle
+import warnings
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from flower_model import FlowerClassifier
+from flower_model.config import read_config
+from flower_model.errors import ModelError
+from flower_model.serialization.network import load_network
+
+LABELS = ["daisy", "dandelion", "rose", "sunflower", "tulip"]
+INPUTS = {
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.3, 0.4],
+    "input_size": [3, 128, 128],
+    "interpolation": "bilinear",
+    "crop_pct": 0.8,
+}
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """`make_folder("test_resnet", rename=…)` writes a folder as timm and other tools do."""
+
+    def make_folder(architecture="test_resnet", config=None, rename=str, extra=None, **options):
+        torch.manual_seed(0)
+        network = timm.create_model(architecture, num_classes=5, **options).eval()
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        tensors = {rename(name): t.clone() for name, t in network.state_dict().items()}
+        save_file({n: t for n, t in (tensors | (extra or {})).items() if n}, tmp_path / WEIGHTS)
+        content = config or {"num_classes": 5, "label_names": LABELS, "pretrained_cfg": INPUTS}
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture} | content))
+        return tmp_path
+
+    return make_folder
+
+
+WEIGHTS = "model.safetensors"
+
+
+def assert_same_as_timm(folder, flower_photo):
+    """Preprocessing and logits are the same as in timm, and the runtime uses them."""
+    ours = FlowerClassifier.from_pretrained(folder, runtime="torch", device="cpu")
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    data_config = timm.data.resolve_data_config({}, model=theirs)
+    photo = timm.data.create_transform(**data_config)(Image.open(flower_photo).convert("RGB"))
+    with torch.inference_mode():
+        logits = theirs(photo[None])
+        torch.testing.assert_close(ours.network(photo[None]), logits)
+    assert dict(ours.runtime.data_config) == data_config
+    found = ours.runtime(ours.to_pixels(flower_photo)[None]).logits
+    torch.testing.assert_close(torch.as_tensor(found), logits, atol=0.02, rtol=0.02)
+
+
+def assert_refused(folder, *parts):
+    with pytest.raises(ModelError) as caught:
+        FlowerClassifier.from_pretrained(folder, runtime="torch", device="cpu")
+    message = str(caught.value)
+    assert len(message) <= 300 and "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+# Names and buffers of the weights
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."]
+)
+def test_prefixes_of_distributed_and_compiled_models(make_folder, flower_photo, prefix):
+    assert_same_as_timm(make_folder(rename=lambda name: prefix + name), flower_photo)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "model.module.", "timm_model.", "model._orig_mod."])
+def test_prefixes_that_timm_itself_does_not_know(make_folder, prefix):
+    folder = make_folder(rename=lambda name: prefix + name)
+    network = load_network(folder, read_config(folder / "config.json"))
+    for name, tensor in load_file(folder / WEIGHTS).items():
+        assert torch.equal(network.state_dict()[name.removeprefix(prefix)], tensor)
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_byobnet", "test_efficientnet"])
+def test_batch_norm_without_counters(make_folder, flower_photo, architecture):
+    folder = make_folder(architecture, rename=lambda n: "" if n.endswith("tracked") else n)
+    assert not any("tracked" in name for name in load_file(folder / WEIGHTS))
+    assert_same_as_timm(folder, flower_photo)
+
+
+def index_buffers(architecture: str) -> dict[str, torch.Tensor]:
+    """The index buffers and attention masks that earlier versions of timm stored."""
+    network = timm.create_model(architecture)
+    return {
+        name: buffer
+        for name, buffer in network.named_buffers()
+        if name.endswith(("relative_position_index", "attn_mask", "relative_coords_table"))
+    }
+
+
+@pytest.mark.parametrize(
+    "architecture", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"]
+)
+def test_index_buffers_of_earlier_versions(make_folder, flower_photo, architecture):
+    extra = index_buffers(architecture)
+    assert extra
+    side = int(architecture[-3:])
+    inputs = INPUTS | {"input_size": [3, side, side], "fixed_input_size": True}
+    config = {"label_names": LABELS, "num_classes": 5, "pretrained_cfg": inputs}
+    assert_same_as_timm(make_folder(architecture, config, extra=extra), flower_photo)
+
+
+def test_layer_names_of_the_original_swin(make_folder, flower_photo):
+    def original(name: str) -> str:
+        for stage in (1, 2, 3):
+            name = name.replace(f"layers.{stage}.downsample", f"layers.{stage - 1}.downsample")
+        return name.replace("head.fc.", "head.")
+
+    architecture = "swin_tiny_patch4_window7_224"
+    extra = index_buffers(architecture)
+    inputs = INPUTS | {"input_size": [3, 224, 224], "fixed_input_size": True}
+    config = {"label_names": LABELS, "num_classes": 5, "pretrained_cfg": inputs}
+    folder = make_folder(architecture, config, rename=original, extra=extra)
+    assert_same_as_timm(folder, flower_photo)
+
+
+def test_index_buffers_of_beit_are_dropped():
+    from flower_model.serialization.checkpoint import Stored, convert_checkpoint, find_mismatch
+
+    architecture = "beit_base_patch16_224"
+    with torch.device("meta"):  # the smallest BEiT takes 350 MB
+        network = timm.create_model(architecture, num_classes=5)
+        tensors = network.state_dict() | {
+            f"blocks.{n}.attn.relative_position_index": torch.empty(197, 197, dtype=torch.int64)
+            for n in range(12)
+        }
+    converted = convert_checkpoint(tensors, network, architecture)
+    assert converted is not None
+    stored = {name: Stored(list(t.shape), t.dtype) for name, t in converted.items()}
+    assert find_mismatch(stored, network, 5) is None
+
+
+def test_position_embedding_of_another_size_is_resized(make_folder, flower_photo):
+    folder = make_folder("test_vit", img_size=96)
+    inputs = INPUTS | {"input_size": [3, 160, 160], "fixed_input_size": True}
+    config = {"architecture": "test_vit", "label_names": LABELS, "pretrained_cfg": inputs}
+    (folder / "config.json").write_text(json.dumps(config | {"num_classes": 5}))
+    assert_same_as_timm(folder, flower_photo)
+
+
+@pytest.mark.parametrize("name", ["backbone.conv1.weight", "loss.weight", "n_averaged"])
+def test_tensors_of_something_else_are_named(make_folder, name):
+    assert_refused(make_folder(extra={name: torch.zeros(1)}), name, "not part of the model")
+
+
+def test_the_same_tensor_under_two_names_is_refused(make_folder):
+    assert_refused(make_folder(extra={"module.fc.bias": torch.zeros(5)}), "two tensors")
+
+
+@pytest.mark.parametrize("labels", [LABELS[:2], [*LABELS, "poppy"], ["rose"]])
+def test_labels_and_outputs_must_agree(make_folder, labels):
+    config = {"label_names": labels, "num_classes": len(labels), "pretrained_cfg": INPUTS}
+    assert_refused(make_folder(config=config), f"5 outputs for {len(labels)} labels")
+    assert_refused(make_folder(config=config | {"num_classes": 5}), "label_names", "num_classes")
+    inner = INPUTS | {"num_classes": 5}
+    config = {"label_names": labels, "pretrained_cfg": inner}
+    assert_refused(make_folder(config=config), "label_names", "num_classes")
+
+
+# Layouts of config.json
+
+
+@pytest.mark.parametrize("names", ["label_names", "labels"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        INPUTS,
+        {"mean": [0.1, 0.1, 0.1], "std": [0.9, 0.9, 0.9]},
+        {"input_size": [3, 96, 96], "crop_pct": 1.0},
+        {"interpolation": "bicubic", "crop_mode": "squash", "crop_pct": 0.9},
+    ],
+    ids=["all", "normalisation", "size", "interpolation"],
+)
+def test_legacy_flat_config_is_honoured(make_folder, flower_photo, inputs, names):
+    config = {"num_classes": 5, "num_features": 64, names: LABELS, **inputs}
+    folder = make_folder(config=config)
+    assert_same_as_timm(folder, flower_photo)
+    assert read_config(folder / "config.json").labels == tuple(LABELS)
+
+
+@pytest.mark.parametrize("where", ["outside", "inside"])
+def test_labels_of_a_nested_config(make_folder, flower_photo, where):
+    config = {"num_classes": 5, "pretrained_cfg": dict(INPUTS)}
+    (config if where == "outside" else config["pretrained_cfg"])["label_names"] = LABELS
+    folder = make_folder(config=config)
+    assert_same_as_timm(folder, flower_photo)
+    assert read_config(folder / "config.json").labels == tuple(LABELS)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"mean": [0.5, 0.5, 0.5]}])
+def test_missing_preprocessing_has_the_same_defaults_as_in_timm(make_folder, flower_photo, inputs):
+    config = {"num_classes": 5, "label_names": LABELS, "pretrained_cfg": inputs}
+    assert_same_as_timm(make_folder(config=config), flower_photo)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pretrained_cfg": {"input_size": [1, 28, 28], "mean": [0.5], "std": [0.5]}},
+        {"pretrained_cfg": INPUTS, "model_args": {"in_chans": 1}},
+        {"pretrained_cfg": {"input_size": [4, 160, 160]}},
+        {"input_size": [1, 28, 28], "mean": [0.5], "std": [0.5]},
+    ],
+)
+def test_models_for_other_than_colour_images_are_refused(make_folder, config):
+    assert_refused(make_folder(config={"label_names": LABELS} | config), "channels")
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet", "convnextv2"])
+def test_config_of_a_transformers_model_is_refused(make_folder, kind):
+    folder = make_folder()
+    config = {"model_type": kind, "architectures": ["X"], "id2label": {"0": "rose"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert_refused(folder, "transformers model", kind)
+
+
+def test_timm_model_saved_by_transformers(make_folder, flower_photo, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = transformers.AutoModelForImageClassification.from_pretrained(make_folder())
+    saved = tmp_path / "saved"
+    model.save_pretrained(saved)
+    ours = FlowerClassifier.from_pretrained(saved, runtime="torch", device="cpu")
+    before = FlowerClassifier.from_pretrained(tmp_path, runtime="torch", device="cpu")
+    assert ours.predict(flower_photo) == before.predict(flower_photo)
+
+
+# Folders without the weights
+
+
+def lfs_pointer(folder, name):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 51234567\n"
+    (folder / name).write_text(text)
+
+
+def without_weights(*names: str) -> Callable:
+    def change(folder):
+        (folder / WEIGHTS).unlink()
+        for name in names:
+            (folder / name).write_bytes(pickle.dumps({"fc.weight": [0.0]}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda folder: lfs_pointer(folder, WEIGHTS), ["Git LFS pointer", "git lfs pull"]),
+        (lambda folder: lfs_pointer(folder, "config.json"), ["Git LFS pointer", "config.json"]),
+        (
+            lambda folder: lfs_pointer(folder, "rejection.safetensors"),
+            ["Git LFS pointer", "rejection.safetensors"],
+        ),
+        (without_weights("model.safetensors.index.json"), ["sharded"]),
+        (without_weights("model-00001-of-00002.safetensors"), ["sharded"]),
+        (without_weights("pytorch_model.bin"), ["pickle", "pytorch_model.bin"]),
+        (without_weights("model_best.pth.tar"), ["pickle", "model_best.pth.tar"]),
+        (without_weights("last.ckpt"), ["pickle", "last.ckpt"]),
+        (without_weights("weights.safetensors"), ["weights.safetensors", "Rename"]),
+        (without_weights(), ["no model.safetensors"]),
+    ],
+)
+def test_folder_without_usable_weights_explains_why(make_folder, change, parts):
+    folder = make_folder()
+    change(folder)
+    assert_refused(folder, *parts)
+
+
+def test_file_in_place_of_a_folder_is_refused(make_folder):
+    folder = make_folder()
+    for name in (WEIGHTS, "config.json"):
+        assert_refused(folder / name, "is a file", "Give the folder")
+        assert_refused(str(folder / name), "is a file")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a/b/c", "~/model", "x" * 5000, "local-dir:nowhere"])
+def test_missing_folder_is_named(tmp_path, name):
+    path = name if ":" in name or name.startswith("~") else tmp_path / name
+    assert_refused(path, "no model folder")
+
+
+def test_prefix_of_timm_for_a_folder_is_accepted(make_folder):
+    folder = make_folder()
+    model = FlowerClassifier.from_pretrained(f"local-dir:{folder}", runtime="torch", device="cpu")
+    assert model.labels == LABELS
