@@ -56,7 +56,7 @@ def test_classifier_has_these_members():
         ),
         ("predict", ["photos"], "top_k batch_size"),
         ("predict_stream", ["photos"], "top_k batch_size"),
-        ("save_pretrained", ["save_directory"], "repo_id"),
+        ("save_pretrained", ["save_directory"], ""),
         ("push_to_hub", ["repo_id"], "private token revision create_pr commit_message"),
     ],
 )

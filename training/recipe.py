@@ -133,7 +133,7 @@ class Finetune(_Section):
 
     @property
     def has_style(self) -> bool:
-        """Whether training photos change their style; then calibration photos do, too."""
+        """True if training photos change their style; calibration photos then do, too."""
         return bool(self.zoom_out or self.tile or self.degrade)
 
     def size_of(self, epoch: int) -> int:

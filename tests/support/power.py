@@ -1,4 +1,4 @@
-"""What a power cut leaves of a folder: what was synced, and of what was not, nothing.
+"""The contents of a folder after a power cut: synced data survives, the rest is lost.
 
 A file's content is safe once the file was synced, its name once its folder was. In between a name may
 be new and its content still missing, as on a file system that writes its journal before the data: the
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Disk:
-    """What would have been found after a power cut at one moment."""
+    """The contents of a disk after a power cut at one moment."""
 
     folder: Path
 

@@ -26,7 +26,7 @@ FITTED = ("config.json", "README.md", REJECTION_FILE, "reliability.png")
 
 
 def draw_stripes(folder: Path, count: int) -> Path:
-    """What is no disc."""
+    """Draw pictures without a disc."""
     folder.mkdir()
     for number in range(count):
         rows = np.random.default_rng(number).integers(0, 256, (8, 1, 3), np.uint8)
@@ -37,7 +37,7 @@ def draw_stripes(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """What a user has: flowers, here discs, of which 30 are held out, and other photos."""
+    """The photos of a user: flowers, here discs, of which 30 are held out, and negatives."""
     root = tmp_path_factory.mktemp("data")
     draw_dataset(root / "discs", photos_per_class=50)
     draw_stripes(root / "not-flowers", 40)

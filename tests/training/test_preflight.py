@@ -1,4 +1,4 @@
-"""What would fail in the middle of a run is refused before it begins, in one sentence."""
+"""Settings that would fail during a run are refused before it starts, in one sentence."""
 
 import pytest
 import timm
