@@ -97,6 +97,7 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
         template_path=str(TEMPLATE),
         **_escape(fields),
         repo_id=repo_id,
+        timm_name=f"hf-hub:{repo_id}" if repo_id else "local-dir:weights",
         temperature=config.temperature,
         is_calibrated=config.temperature != 1
         and bool(calibration)

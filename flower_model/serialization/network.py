@@ -83,7 +83,7 @@ def _read_header(weights: Path) -> dict[str, Stored]:
     except FileNotFoundError:
         raise ModelError(f"There is no '{path}'. Download the model again.") from None
     except (SafetensorError, OSError):
-        raise ModelError(f"'{path}' is damaged or truncated. Download the model again.") from None
+        raise ModelError(f"'{path}' is damaged or cut short. Download the model again.") from None
 
 
 def _mismatch_of(

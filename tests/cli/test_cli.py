@@ -195,7 +195,7 @@ def test_missing_tensor_is_named(run_here, tiny_copy):
     del tensors["fc.bias"]
     save_file(tensors, tiny_copy / "model.safetensors")
     result = run_here(tiny_copy)
-    assert_one_sentence(result, "'fc.bias'", "nothing")
+    assert_one_sentence(result, "'fc.bias'", "missing")
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut short"])
