@@ -119,14 +119,17 @@ def data_sources(name: str) -> dict[str, Any]:
     """
     is_folder = not name.startswith(HUB_PREFIX)
     place = Path(name).expanduser().absolute().as_posix() if is_folder else name.rstrip("/")
-    if not place.isascii() and place != os.fsencode(place).decode("utf-8", "replace"):
-        raise RecipeError(
-            f"The path {shorten(ascii(place))} is not valid UTF-8: rename the folder."
-        )
+    check_utf8(place)
     sources = {part: (f"{place}:{part}",) for part in ("train", "val", "test")}
     if not (is_folder and has_test_split(Path(place))):
         del sources["test"]
     return sources
+
+
+def check_utf8(path: str) -> None:
+    """Raise RecipeError for a path that is not UTF-8: neither a recipe nor safetensors can name it."""
+    if any("\ud800" <= character <= "\udfff" for character in path):  # undecodable bytes
+        raise RecipeError(f"The path {shorten(ascii(path))} is not valid UTF-8: rename the folder.")
 
 
 def _changes_by_options(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
 from flower_model.errors import HubError, RecipeError, shorten
-from training.arguments import negatives_folder, recipe_from_options, train_parser
+from training.arguments import check_utf8, negatives_folder, recipe_from_options, train_parser
 from training.engine.run_folder import check_run, open_run, record_photos
 from training.recipe import Recipe
 
@@ -32,6 +32,7 @@ def run_training(options: argparse.Namespace) -> int:
         print(explain(recipe, Path(options.data_root)))
         return 0
     run = Path(options.out or f"runs/{recipe.name}")
+    check_utf8(str(run))
     check_run(run, recipe, resume=options.resume, overwrite=options.overwrite)
     if options.push_to_hub:
         from flower_model.hub.upload import check_login

@@ -85,6 +85,6 @@ def test_an_image_size_below_the_minimum_is_rejected(capsys):
 
 
 def test_streaming_requires_a_dataset():
-    with pytest.raises(RecipeError, match="--stream needs --data"):
+    with pytest.raises(RecipeError, match="--stream requires --data"):
         recipe_of("--stream")
     assert recipe_of("--data", "hf://datasets/user/name", "--stream").data.stream

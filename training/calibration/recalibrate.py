@@ -76,7 +76,7 @@ def load_run_photos(
             f"The config.json in '{shorten(folder, 120)}' doesn't record which photos were held "
             "out. Only a model made by training.train can be calibrated."
         ) from None
-    data = recipe.data.model_copy(update=dict(sources or {}))
+    data = recipe.data.model_copy(update={"test": (), **sources} if sources else {})
     recipe = recipe.model_copy(update={"data": data})
     train, held_out = gather(data, data_root)
     short_side = resize_side(model.image_size, model.crop)
