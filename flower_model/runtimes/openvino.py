@@ -46,7 +46,9 @@ class OpenVINORuntime:
     """Run a compiled network on the CPU, one forward pass at a time on all cores.
 
     Example:
-        >>> runtime = load_openvino(Path("weights"), read_config("weights/config.json"))
+        >>> folder = Path("weights")
+        >>> config = read_config(folder / "config.json")
+        >>> runtime = load_openvino(folder, config, folder_digest(folder))
         >>> logits, features, maps = runtime(np.zeros((2, 224, 224, 3), np.uint8))
     """
 
