@@ -235,7 +235,7 @@ def test_a_model_that_training_did_not_make_is_refused(capsys, tiny_folder, data
 
 
 def test_a_missing_model_is_refused(capsys, tmp_path):
-    assert "no model folder" in refused(capsys, tmp_path / "nowhere")
+    assert "no weights folder" in refused(capsys, tmp_path / "nowhere")
 
 
 def test_a_missing_folder_of_other_photos_is_refused(capsys, model_folder, data, tmp_path):

@@ -69,7 +69,7 @@ def test_explain_on_two_processes_is_refused(dataset, tmp_path):
     process = start_two(small_run(dataset, tmp_path / "run", "--explain"))
     _, errors = process.communicate(timeout=120)
     assert process.returncode
-    assert "--explain tries a run on one process" in errors
+    assert "--explain runs in one process" in errors
 
 
 def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, dataset, tmp_path):

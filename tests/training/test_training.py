@@ -245,7 +245,7 @@ def test_a_run_says_where_its_time_went(finished):
     phases = {"start", "decoding", "probe", "training", "validation", "checkpoints"}
     assert set(made["phases"]) == phases
     assert sum(made["phases"].values()) == pytest.approx(60 * made["minutes"], abs=4)
-    assert "Where the time went: start" in printed.stdout
+    assert "Time: start" in printed.stdout
 
 
 def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, run_module):
