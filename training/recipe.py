@@ -84,7 +84,9 @@ class Finetune(_Section):
     epochs: int = Field(ge=0)
     """0 skips fine-tuning: the model is the linear probe."""
     batch_size: int = Field(32, ge=1)
-    """Photos per optimizer step, over all processes."""
+    """Photos per optimizer step, over all processes; fewer if an epoch has less than four batches."""
+    min_steps: int = Field(24, ge=1)
+    """Minimum number of steps in an epoch: few photos are drawn repeatedly."""
     accumulate: int = Field(1, ge=1)
     """Gradient accumulation: number of parts that a batch is divided into. Saves memory, same step."""
     sync_batch_norm: bool = False

@@ -8,8 +8,6 @@ from flower_model.errors import DataError, RecipeError
 from tests.support.drawn import draw_dataset
 from tests.training.test_training import small_run
 from training import train
-from training.data.loader import load_batches
-from training.data.sampling import load_photos
 from training.data.sources import gather
 from training.engine.preflight import check_network, check_settings, explain_out_of_memory
 from training.recipe import Data, load_recipe
@@ -123,20 +121,6 @@ def test_running_out_of_memory_is_told_in_a_sentence():
 def test_any_other_failure_keeps_its_name():
     with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory():
         torch.ones(2) @ torch.ones(3, 3)
-
-
-def test_fewer_photos_than_a_batch_come_by_twos_for_mixup(accelerator, tmp_path):
-    draw_dataset(tmp_path / "train", 3)
-    draw_dataset(tmp_path / "val", 1, offset=100)
-    recipe = recipe_with(mixup=0.2)
-    data = Data(train=(f"{tmp_path}:train",), val=(f"{tmp_path}:val",))
-    photos = load_photos(data, tmp_path, 32)
-    assert photos.count == 9
-    shapes = [
-        len(targets)
-        for _, targets in load_batches(photos, recipe, 0, lambda _: torch.zeros(3), 0, accelerator)
-    ]
-    assert shapes == [8]
 
 
 def test_optimizers_without_a_fused_form_train_too(dataset, tmp_path, run_module):

@@ -20,6 +20,7 @@ SMALL = [
     "probe.image_size=64",
     "finetune.epochs=4",
     "finetune.batch_size=8",
+    "finetune.min_steps=1",
     "finetune.image_sizes=[48, 64]",
     "finetune.lr=3e-3",
     "finetune.mixup=0.2",

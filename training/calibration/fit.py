@@ -13,10 +13,15 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error, fit_temperature, probabilities
 from flower_model.errors import DataError, shorten
 from flower_model.rejection import Rejection
-from training.calibration.rejection_fit import FOLDS, evaluate_rejection, fit_rejection
+from training.calibration.rejection_fit import (
+    FOLDS,
+    MIN_HELD_OUT,
+    evaluate_rejection,
+    fit_rejection,
+)
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
-from training.data.sources import folds
+from training.data.sources import digest, folds
 from training.data.style import snapshot
 from training.engine.inference import predict_photos
 from training.recipe import Recipe
@@ -31,7 +36,7 @@ from training.reporting.metrics import (
 )
 from training.reporting.provenance import public_source_name, round_metrics
 
-MIN_PHOTOS = 20  # flowers, and negatives; fewer don't determine a threshold that keeps 98 %
+MIN_PHOTOS = 20  # different photos for a temperature; for a rule, flowers and negatives each
 MAX_TRAIN_PHOTOS = 2000  # for the rejection rule; twice as many don't improve it
 
 
@@ -44,12 +49,14 @@ class HeldOut:
         features: (photos, channels) float32.
         targets: (photos,) int64 class indices; empty for negatives.
         fold: (photos,) cross-validation fold, 0 to FOLDS - 1.
+        digests: (photos,) hashes of the files, equal for copies.
     """
 
     logits: np.ndarray
     features: np.ndarray
     targets: np.ndarray
     fold: np.ndarray
+    digests: np.ndarray
 
 
 def calibrate(
@@ -64,7 +71,8 @@ def calibrate(
 
     The metrics in the details of its config are cross-validated: each fold of the photos is
     evaluated with a temperature and a rule that were fitted on the other folds. The model gets
-    those that were fitted on all folds.
+    those that were fitted on all folds. Fewer than `MIN_PHOTOS` held-out photos fit no temperature
+    (it stays 1), and the threshold of the rule then depends on training photos too.
 
     Args:
         model: The model. The details of its config describe its run and receive the metrics; its
@@ -95,7 +103,7 @@ def calibrate(
     test_only = [s for s in recipe.data.test if s not in evaluated]
     evaluated |= {s: _predict(model, decode_source(model, s, data_root)) for s in test_only}
 
-    fitted = sum(len(outputs.targets) for outputs in fitting) >= MIN_PHOTOS
+    fitted = _count_different(fitting) >= MIN_PHOTOS
     temperature, fold_temperatures = _fit_temperatures(fitting) if fitted else (1.0, [1.0] * FOLDS)
     details = dict(model.config.details)
     details["metrics"] = _evaluate(fitting[0], fold_temperatures)
@@ -116,7 +124,7 @@ def calibrate(
     details["calibration"] = {"sources": sources, "fitted": fitted, **calibration}
     with report_failure("The reliability diagram"):
         model.pictures["reliability.png"] = plot_reliability(
-            calibration["before"], calibration["after"]
+            calibration["before"], calibration["after"] if fitted else None
         )
 
     model.rejection, metrics = _fit_rejection(model, train, fitting, negatives)
@@ -147,15 +155,19 @@ def format_summary(model: FlowerClassifier) -> str:
         f"temperature {model.config.temperature:.3f}: calibration error of {c['photos']} photos "
         f"{100 * c['error_before']:.2f} % before, {100 * c['error']:.2f} % after; {by_chance}"
         if c["fitted"]
-        else f"no temperature fitted: fewer than {MIN_PHOTOS} held-out photos; "
+        else f"no temperature fitted: fewer than {MIN_PHOTOS} different held-out photos; "
         f"calibration error {100 * c['error']:.2f} %; {by_chance}"
     )
     rule = details.get("rejection")
     if rule is None:
-        lines.append(f"no rejection rule fitted: fewer than {MIN_PHOTOS} held-out photos")
+        lines.append(f"no rejection rule fitted: fewer than {MIN_PHOTOS} different flower photos")
     else:
         kept = f"{100 * rule['flowers_kept']:.1f} % of {rule['flowers']} flowers kept"
         lines.append(f"rejection rule ({rule['method']}): {kept}, {_format_negatives(rule)}")
+        if rule.get("threshold_from_training_photos"):
+            lines.append(
+                f"its threshold was set on training photos too: fewer than {MIN_HELD_OUT} were held out"
+            )
     return "\n".join(lines)
 
 
@@ -171,7 +183,7 @@ def _format_negatives(rule: dict[str, Any]) -> str:
 def _predict(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True) -> HeldOut:
     logits, features = predict_photos(model.runtime, photos, title="calibrating")
     targets = photos.targets(model.labels) if labelled else np.empty(0, np.int64)
-    return HeldOut(logits, features, targets, folds(photos.photos, FOLDS))
+    return HeldOut(logits, features, targets, folds(photos.photos, FOLDS), _digests(photos))
 
 
 def _fit_temperatures(fitting: Sequence[HeldOut]) -> tuple[float, list[float]]:
@@ -216,7 +228,8 @@ def _fit_rejection(
 ) -> tuple[Rejection | None, dict[str, Any]]:
     """Return the rule and its metrics; None if there are too few photos for its threshold."""
     held_out = _split_folds(fitting)
-    if sum(map(len, held_out)) < MIN_PHOTOS:
+    train_count = len(np.unique(_digests(train.sample(MAX_TRAIN_PHOTOS))))
+    if _count_different(fitting) + train_count < MIN_PHOTOS:
         return None, {}
     negatives = None
     if negative_photos is not None:
@@ -233,7 +246,13 @@ def _fit_rejection(
         np.concatenate(negatives) if negatives else None,
         synthetic_features,
     )
-    return rule, {"method": rule.name, **round_metrics({"threshold": rule.threshold, **metrics})}
+    metrics = {"threshold": rule.threshold, **metrics}
+    few = sum(map(len, held_out)) < MIN_HELD_OUT
+    return rule, {
+        "method": rule.name,
+        **round_metrics(metrics),
+        **({"threshold_from_training_photos": True} if few else {}),
+    }
 
 
 def _decode_negatives(
@@ -245,9 +264,10 @@ def _decode_negatives(
         decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
     for sentence in decoded.skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
-    if len(decoded) < MIN_PHOTOS:
+    count = len(np.unique(_digests(decoded)))
+    if count < MIN_PHOTOS:
         raise DataError(
-            f"'{shorten(folder, 120)}' contains {len(decoded)} readable photos. A rejection rule "
+            f"'{shorten(folder, 120)}' contains {count} different readable photos. A rejection rule "
             f"requires at least {MIN_PHOTOS} non-flower photos: add some."
         )
     return decoded
@@ -259,7 +279,16 @@ def _predict_snapshots(model: FlowerClassifier, photos: DecodedPhotos) -> HeldOu
     # Not on negatives as backgrounds: the rejection rule is fitted to those.
     copies = [np.asarray(snapshot(photos.image(index))) for index in range(len(photos))]
     logits, features = predict_photos(model.runtime, as_photos(copies), title="snapshots")
-    return HeldOut(logits, features, photos.targets(model.labels), folds(photos.photos, FOLDS))
+    targets, fold = photos.targets(model.labels), folds(photos.photos, FOLDS)
+    return HeldOut(logits, features, targets, fold, _digests(photos))
+
+
+def _digests(photos: DecodedPhotos) -> np.ndarray:
+    return np.array([digest(photo.path) for photo in photos.photos])
+
+
+def _count_different(outputs: Sequence[HeldOut]) -> int:
+    return len(np.unique(np.concatenate([part.digests for part in outputs])))
 
 
 def _join(parts: Sequence[HeldOut]) -> HeldOut:
@@ -274,9 +303,12 @@ def _concatenate(fitting: Sequence[HeldOut]) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _split_folds(fitting: Sequence[HeldOut]) -> list[np.ndarray]:
-    """Return the features (photos, channels) of each fold, over all sources."""
-    joined = _join(fitting)
-    return [joined.features[joined.fold == f] for f in range(FOLDS)]
+    """Return the features (photos, channels) of each fold, over all sources, without copies."""
+    first = [np.sort(np.unique(part.digests, return_index=True)[1]) for part in fitting]
+    pairs = list(zip(fitting, first, strict=True))
+    features = np.concatenate([part.features[rows] for part, rows in pairs])
+    fold = np.concatenate([part.fold[rows] for part, rows in pairs])
+    return [features[fold == f] for f in range(FOLDS)]
 
 
 def _scale(logits: np.ndarray, fold: np.ndarray, temperatures: Sequence[float]) -> np.ndarray:

@@ -3,7 +3,7 @@
 `benchmarks.rejection` compares its two methods with others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,6 +23,7 @@ from flower_model.rejection import (
 )
 
 KEPT = 0.98  # fraction of held-out flowers above the threshold
+MIN_HELD_OUT = 20  # held-out flowers from which alone the threshold is set
 FOLDS = 5
 DIMENSIONS = 256  # maximum dimension of the flowers' principal subspace
 
@@ -32,21 +33,27 @@ def fit_rejection(
 ) -> Rejection:
     """Fit the rule and set its threshold from flowers that the rule was not fitted on.
 
+    Fewer than `MIN_HELD_OUT` held-out flowers don't determine a threshold that keeps 98 %. The
+    threshold then comes from all flowers, each scored by a rule that was fitted without it.
+
     Args:
         train: (photos, channels) features of flowers that the network was trained on.
-        held_out: (photos, channels) of flowers that it was not trained on, at least `FOLDS`.
+        held_out: (photos, channels) of flowers that it was not trained on.
         negatives: (photos, channels) of non-flower photos, at least `FOLDS`; None without any.
         synthetic: (pictures, channels) of drawn non-flower pictures.
     """
+    if len(held_out) < MIN_HELD_OUT:
+        train, held_out = train[:0], np.concatenate([held_out, train])
+    flowers = np.concatenate([train, held_out])
     if negatives is None:
-        subspace = fit_residual(train)  # the held-out flowers are not part of the fit
-        edge, middle = np.quantile(subspace.score(held_out), [1 - KEPT, 0.5])
+        scores = _residual_scores(train, held_out)
+        edge, middle = np.quantile(scores, [1 - KEPT, 0.5])
         slope = float(np.log(99) / max(middle - edge, 1e-6))  # odds of 1 at the edge, of 99 there
+        subspace = fit_residual(train if len(train) else flowers)
         return Rejection(subspace, slope, float(-slope * edge), 0.5)
     flower_scores, negative_scores = np.empty(len(held_out)), np.empty(len(negatives))
-    folds = KFold(FOLDS, shuffle=True, random_state=0)
     for (fit, unseen), (fit_negatives, unseen_negatives) in zip(
-        folds.split(held_out), folds.split(negatives), strict=True
+        _splits(held_out), _splits(negatives), strict=True
     ):
         machine = fit_support_vectors(
             np.concatenate([train, held_out[fit]]),
@@ -56,9 +63,7 @@ def fit_rejection(
         negative_scores[unseen_negatives] = machine.score(negatives[unseen_negatives])
     slope, intercept = _platt_scaling(flower_scores, negative_scores)
     edge = slope * np.quantile(flower_scores, 1 - KEPT) + intercept
-    machine = fit_support_vectors(
-        np.concatenate([train, held_out]), np.concatenate([negatives, synthetic])
-    )
+    machine = fit_support_vectors(flowers, np.concatenate([negatives, synthetic]))
     return Rejection(machine, slope, intercept, float(0.5 * (1 + np.tanh(edge / 2))))
 
 
@@ -91,6 +96,7 @@ def evaluate_rejection(
         kept.append(rule.flower_probability(held_out[unseen]) >= rule.threshold)
         if negatives:
             accepted.append(rule.flower_probability(negatives[unseen]) >= rule.threshold)
+        if negatives and len(held_out[unseen]):  # with few photos, a fold may be empty
             scores = (rule.method.score(part[unseen]) for part in (held_out, negatives))
             aurocs.append(auroc(*scores))
     metrics = {"flowers": sum(map(len, kept)), "flowers_kept": float(np.concatenate(kept).mean())}
@@ -137,6 +143,20 @@ def auroc(flowers: np.ndarray, negatives: np.ndarray) -> float:
     """Return the area under the ROC curve of scores (photos,), higher for flowers, in [0, 1]."""
     truth = np.repeat([1, 0], [len(flowers), len(negatives)])
     return float(roc_auc_score(truth, np.concatenate([flowers, negatives])))
+
+
+def _splits(features: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    return KFold(FOLDS, shuffle=True, random_state=0).split(features)
+
+
+def _residual_scores(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Return the scores (photos,) of held-out flowers, cross-validated if there are no others."""
+    if len(train):
+        return fit_residual(train).score(held_out)
+    scores = np.empty(len(held_out))
+    for fit, unseen in _splits(held_out):
+        scores[unseen] = fit_residual(held_out[fit]).score(held_out[unseen])
+    return scores
 
 
 def _all_but(folds: Sequence[np.ndarray], left_out: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,30 @@ from training.data.sampling import (
     TransformedPhotos,
     concatenate,
 )
-from training.recipe import Recipe
+from training.recipe import Finetune, Recipe
 
+SMALL_BATCH = 8
 PREFETCHED = 64  # batches of a stream that are read ahead as encoded files
 
 
-def steps_per_epoch(photos: Photos, recipe: Recipe) -> int:
-    """Return the number of optimizer steps in an epoch."""
-    return max(1, photos.count // recipe.finetune.batch_size)
+def batch_plan(count: int, settings: Finetune, processes: int = 1) -> tuple[int, int]:
+    """Return the batch size and the number of steps of an epoch, adapted to few photos.
+
+    The batch size is halved until an epoch of all photos has at least four batches, but not below
+    `SMALL_BATCH`. Fewer photos than `min_steps` batches are drawn repeatedly.
+
+    Args:
+        count: Number of training photos.
+        settings: The settings of fine-tuning.
+        processes: Number of processes that share a batch.
+    """
+    unit = settings.accumulate * processes
+    if settings.mixup or settings.cutmix:
+        unit *= 2  # timm mixes photos in pairs
+    size = settings.batch_size
+    while size > max(SMALL_BATCH, count // 4) and size % (2 * unit) == 0:
+        size //= 2
+    return size, max(settings.min_steps, count // size)
 
 
 def worker_count(accelerator: Accelerator) -> int:
@@ -57,7 +73,8 @@ def load_batches(
         accelerator: Provides the device and the number of processes.
     """
     settings, balance = recipe.finetune, recipe.data.balance
-    size, steps = settings.batch_size // settings.accumulate, steps_per_epoch(photos, recipe)
+    batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)
+    size = batch_size // settings.accumulate
     if photos.stream is not None:
         draws = photos.stream.draws(
             balance=balance,
@@ -70,10 +87,9 @@ def load_batches(
         loaded = _prefetch(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
     sampler = BalancedSampler(photos.train_groups, balance, recipe.seed, epoch)
-    count = min(photos.count, steps * settings.batch_size)
-    if settings.mixup or settings.cutmix:
-        count -= count % 2  # timm mixes photos in pairs, and a single batch may be incomplete
-    order = list(sampler)[:count]
+    count = steps * batch_size
+    passes = chain.from_iterable(repeat(sampler))  # an iterator of the sampler is one pass
+    order = list(islice(passes, count))
     decoded, targets = photos.train, photos.train_targets
     if photos.negatives:
         rng = np.random.default_rng((seed, 1))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Progress:
     Attributes:
         epoch: Epochs completed.
         best_epoch: The epoch with the best held-out metrics; 0 is the probe, -1 none so far.
-        best_accuracy: Its held-out accuracy.
+        best_accuracy, best_loss: Its held-out accuracy and log loss.
         phases: Seconds so far, as in `training.engine.clock.Clock`.
         metrics: The rows of metrics.csv so far.
     """
@@ -42,8 +43,21 @@ class Progress:
     epoch: int = 0
     best_epoch: int = -1
     best_accuracy: float = -1.0
+    best_loss: float = math.inf
     phases: dict[str, float] = field(default_factory=dict)
     metrics: tuple[dict[str, Any], ...] = ()
+
+    def add(self, row: dict[str, Any]) -> "Progress":
+        """Append the metrics of the current epoch, which may be the best one.
+
+        The higher held-out accuracy wins. With few held-out photos it is often equal, and then the
+        lower log loss wins.
+        """
+        progress = replace(self, metrics=(*self.metrics, row))
+        accuracy, loss = row["val_accuracy"], row["val_loss"]
+        if (accuracy, -loss) <= (self.best_accuracy, -self.best_loss):
+            return progress
+        return replace(progress, best_epoch=self.epoch, best_accuracy=accuracy, best_loss=loss)
 
 
 def save_checkpoint(

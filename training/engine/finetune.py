@@ -21,7 +21,7 @@ from torch import nn
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
 from training.data.augment import mixup_of, train_transform
-from training.data.loader import load_batches, steps_per_epoch
+from training.data.loader import batch_plan, load_batches
 from training.data.sampling import Photos
 from training.engine.checkpoint import (
     Progress,
@@ -78,7 +78,9 @@ def finetune(
     if settings.sync_batch_norm and accelerator.num_processes > 1:
         network = convert_sync_batchnorm(network)
     freeze(network, settings.freeze)
-    steps = steps_per_epoch(photos, recipe)
+    batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)
+    if batch_size < settings.batch_size and settings.epochs:
+        accelerator.print(f"Few photos: {steps} steps of {batch_size} photos per epoch.")
     has_fused = settings.optimizer in ("adam", "adamw", "sgd")
     fused: dict[str, Any] = {"fused": True} if has_fused else {}
     optimizer = create_optimizer_v2(
@@ -155,15 +157,17 @@ def _train_epoch(
     background = photos.negatives.random_image if photos.negatives else None
     transform = train_transform(settings, size, data_config, background)
     loader = load_batches(photos, recipe, epoch, transform, seed, accelerator)
-    steps = steps_per_epoch(photos, recipe)
+    batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)
     mix = mixup_of(settings, len(photos.labels))
     loss_of = SoftTargetCrossEntropy()
     update = epoch * steps
     loss_sum = correct = seen = 0.0
 
-    train_mode(model, settings.batch_norm)
+    # A batch norm layer can't take statistics from a single photo.
+    is_single = batch_size == settings.accumulate * accelerator.num_processes
+    train_mode(model, "frozen" if is_single else settings.batch_norm)
     with tqdm(
-        total=steps * settings.batch_size, desc=f"epoch {epoch + 1}", unit=" photos", leave=False
+        total=steps * batch_size, desc=f"epoch {epoch + 1}", unit=" photos", leave=False
     ) as bar:
         for pixels, targets in loader:
             scheduler.step_update(update)
@@ -227,7 +231,4 @@ def _validate(
             flush=True,
         )
     accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=progress.epoch)
-    progress = replace(progress, metrics=(*progress.metrics, row))
-    if accuracy > progress.best_accuracy:
-        progress = replace(progress, best_epoch=progress.epoch, best_accuracy=accuracy)
-    return progress
+    return progress.add(row)

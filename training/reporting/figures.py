@@ -73,20 +73,20 @@ def plot_confusion_matrix(
 
 
 def plot_reliability(
-    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]
+    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]] | None
 ) -> bytes:
     """Plot a reliability diagram: accuracy against confidence, before and after temperature scaling.
 
     Args:
-        before, after: Points from `training.reporting.metrics.reliability`.
+        before: Points from `training.reporting.metrics.reliability`.
+        after: The same after temperature scaling; None if no temperature was fitted.
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
-    for bins, name, style in (
-        (before, "before temperature scaling", "--"),
-        (after, "after temperature scaling", "-"),
-    ):
+    curves = [(before, "before temperature scaling", "--")]
+    curves += [(after, "after temperature scaling", "-")] if after is not None else []
+    for bins, name, style in curves:
         confidence = [b["confidence"] for b in bins]
         accuracy = [b["accuracy"] for b in bins]
         (line,) = axes.plot(confidence, accuracy, style, label=name)
