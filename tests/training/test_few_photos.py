@@ -18,9 +18,9 @@ from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from training.calibration.fit import calibrate, format_summary
 from training.calibration.rejection_fit import evaluate_rejection, fit_rejection
 from training.data.decoded import DecodedPhotos, decode_photos
+from training.data.folders import Photo, read_photo_folder
 from training.data.loader import batch_plan, load_batches
 from training.data.sampling import load_photos
-from training.data.sources import Photo, class_folders
 from training.engine.checkpoint import Progress
 from training.engine.clock import Clock
 from training.engine.finetune import finetune
@@ -172,7 +172,7 @@ def calibrated(
 
 def split(folder: Path, held_out: int) -> tuple[list[Photo], list[Photo]]:
     """Training photos, and so many held-out photos per class."""
-    photos = class_folders(folder)
+    photos = read_photo_folder(folder).splits[""]
     is_held_out = [int(photo.path.stem) < held_out for photo in photos]
     return (
         [photo for photo, held in zip(photos, is_held_out, strict=True) if not held],

@@ -1,9 +1,8 @@
 """Fit temperature and rejection rule on held-out photos, and evaluate both by cross-validation."""
 
-import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,14 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error, fit_temperature, probabilities
 from flower_model.errors import DataError, shorten
 from flower_model.rejection import Rejection
+from training.calibration.held_out import (
+    HeldOut,
+    digests_of,
+    join,
+    predict_held_out,
+    predict_snapshots,
+    split_features,
+)
 from training.calibration.rejection_fit import (
     FOLDS,
     MIN_HELD_OUT,
@@ -21,8 +28,7 @@ from training.calibration.rejection_fit import (
 )
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
-from training.data.sources import digest, folds
-from training.data.style import snapshot
+from training.data.sources import folds
 from training.engine.inference import predict_photos
 from training.recipe import Recipe
 from training.reporting.evaluation import decode_source
@@ -38,25 +44,6 @@ from training.reporting.provenance import public_source_name, round_metrics
 
 MIN_PHOTOS = 20  # different photos for a temperature; for a rule, flowers and negatives each
 MAX_TRAIN_PHOTOS = 2000  # for the rejection rule; twice as many don't improve it
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A model's outputs on photos that it was not trained on.
-
-    Attributes:
-        logits: (photos, classes) float32.
-        features: (photos, channels) float32.
-        targets: (photos,) int64 class indices; empty for negatives.
-        fold: (photos,) cross-validation fold, 0 to FOLDS - 1.
-        digests: (photos,) hashes of the files, equal for copies.
-    """
-
-    logits: np.ndarray
-    features: np.ndarray
-    targets: np.ndarray
-    fold: np.ndarray
-    digests: np.ndarray
 
 
 def calibrate(
@@ -89,7 +76,7 @@ def calibrate(
         DataError: If a source or `negatives_folder` is missing or too small.
     """
     photos = [held_out, *(decode_source(model, s, data_root) for s in recipe.data.calibrate)]
-    fitting = [_predict(model, decoded) for decoded in photos]
+    fitting = [predict_held_out(model, decoded) for decoded in photos]
     evaluated = dict(zip(recipe.data.calibrate, fitting[1:], strict=True))
     negatives = None
     if negatives_folder:
@@ -97,13 +84,13 @@ def calibrate(
             model, negatives_folder, held_out_half=bool(recipe.data.negatives)
         )
     if recipe.finetune.has_style:
-        snapshots = [_predict_snapshots(model, decoded) for decoded in photos]
+        snapshots = [predict_snapshots(model, decoded) for decoded in photos]
         fitting += snapshots
-        evaluated["snapshots"] = _join(snapshots)
+        evaluated["snapshots"] = join(snapshots)
     test_only = [s for s in recipe.data.test if s not in evaluated]
-    evaluated |= {s: _predict(model, decode_source(model, s, data_root)) for s in test_only}
+    evaluated |= {s: predict_held_out(model, decode_source(model, s, data_root)) for s in test_only}
 
-    fitted = _count_different(fitting) >= MIN_PHOTOS
+    fitted = len(np.unique(join(fitting).digests)) >= MIN_PHOTOS
     temperature, fold_temperatures = _fit_temperatures(fitting) if fitted else (1.0, [1.0] * FOLDS)
     details = dict(model.config.details)
     details["metrics"] = _evaluate(fitting[0], fold_temperatures)
@@ -180,32 +167,28 @@ def _format_negatives(rule: dict[str, Any]) -> str:
     )
 
 
-def _predict(model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True) -> HeldOut:
-    logits, features = predict_photos(model.runtime, photos, title="calibrating")
-    targets = photos.targets(model.labels) if labelled else np.empty(0, np.int64)
-    return HeldOut(logits, features, targets, folds(photos.photos, FOLDS), _digests(photos))
-
-
 def _fit_temperatures(fitting: Sequence[HeldOut]) -> tuple[float, list[float]]:
     """Return the temperature, and for each fold the one that was fitted on the other folds."""
-    logits, targets, fold = _concatenate(fitting)
+    outputs = join(fitting)
     fold_temperatures = [
-        fit_temperature(logits[fold != f], targets[fold != f]) for f in range(FOLDS)
+        fit_temperature(outputs.logits[outputs.fold != f], outputs.targets[outputs.fold != f])
+        for f in range(FOLDS)
     ]
-    return fit_temperature(logits, targets), fold_temperatures
+    return fit_temperature(outputs.logits, outputs.targets), fold_temperatures
 
 
 def _evaluate(outputs: HeldOut, fold_temperatures: Sequence[float]) -> dict[str, float]:
-    scaled = _scale(outputs.logits, outputs.fold, fold_temperatures)
-    return round_metrics(compute_metrics(scaled, outputs.targets))
+    logits = _scale(outputs, fold_temperatures)
+    return round_metrics(compute_metrics(logits, outputs.targets))
 
 
 def _evaluate_calibration(
     fitting: Sequence[HeldOut], fold_temperatures: Sequence[float]
 ) -> dict[str, Any]:
-    logits, targets, fold = _concatenate(fitting)
-    before = probabilities(logits)
-    after = probabilities(_scale(logits, fold, fold_temperatures))
+    outputs = join(fitting)
+    targets = outputs.targets
+    before = probabilities(outputs.logits)
+    after = probabilities(_scale(outputs, fold_temperatures))
     by_chance, by_bad_luck = calibration_error_by_chance(after)
     metrics = {
         "photos": len(targets),
@@ -227,14 +210,13 @@ def _fit_rejection(
     negative_photos: DecodedPhotos | None,
 ) -> tuple[Rejection | None, dict[str, Any]]:
     """Return the rule and its metrics; None if there are too few photos for its threshold."""
-    held_out = _split_folds(fitting)
-    train_count = len(np.unique(_digests(train.sample(MAX_TRAIN_PHOTOS))))
-    if _count_different(fitting) + train_count < MIN_PHOTOS:
+    held_out, train = split_features(fitting), train.sample(MAX_TRAIN_PHOTOS)
+    flowers = np.concatenate([join(fitting).digests, digests_of(train)])
+    if len(np.unique(flowers)) < MIN_PHOTOS:
         return None, {}
     negatives = None
     if negative_photos is not None:
-        negatives = _split_folds([_predict(model, negative_photos, labelled=False)])
-    train = train.sample(MAX_TRAIN_PHOTOS)
+        negatives = split_features([predict_held_out(model, negative_photos, labelled=False)])
     _, train_features = predict_photos(model.runtime, train, title="training photos")
     synthetic = as_photos([*drawn_pictures(), *foliage(train)])
     _, synthetic_features = predict_photos(model.runtime, synthetic, title="synthetic negatives")
@@ -264,7 +246,7 @@ def _decode_negatives(
         decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
     for sentence in decoded.skipped:
         print(f"skipped: {sentence}", file=sys.stderr)
-    count = len(np.unique(_digests(decoded)))
+    count = len(np.unique(digests_of(decoded)))
     if count < MIN_PHOTOS:
         raise DataError(
             f"'{shorten(folder, 120)}' contains {count} different readable photos. A rejection rule "
@@ -273,43 +255,7 @@ def _decode_negatives(
     return decoded
 
 
-def _predict_snapshots(model: FlowerClassifier, photos: DecodedPhotos) -> HeldOut:
-    """Return the outputs on one copy of each photo in a random style; see `training.data.style`."""
-    random.seed(0)
-    # Not on negatives as backgrounds: the rejection rule is fitted to those.
-    copies = [np.asarray(snapshot(photos.image(index))) for index in range(len(photos))]
-    logits, features = predict_photos(model.runtime, as_photos(copies), title="snapshots")
-    targets, fold = photos.targets(model.labels), folds(photos.photos, FOLDS)
-    return HeldOut(logits, features, targets, fold, _digests(photos))
-
-
-def _digests(photos: DecodedPhotos) -> np.ndarray:
-    return np.array([digest(photo.path) for photo in photos.photos])
-
-
-def _count_different(outputs: Sequence[HeldOut]) -> int:
-    return len(np.unique(np.concatenate([part.digests for part in outputs])))
-
-
-def _join(parts: Sequence[HeldOut]) -> HeldOut:
-    names = [field.name for field in fields(HeldOut)]
-    return HeldOut(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def _concatenate(fitting: Sequence[HeldOut]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits (photos, classes), targets (photos,) and folds (photos,) of all sources."""
-    joined = _join(fitting)
-    return joined.logits, joined.targets, joined.fold
-
-
-def _split_folds(fitting: Sequence[HeldOut]) -> list[np.ndarray]:
-    """Return the features (photos, channels) of each fold, over all sources, without copies."""
-    first = [np.sort(np.unique(part.digests, return_index=True)[1]) for part in fitting]
-    pairs = list(zip(fitting, first, strict=True))
-    features = np.concatenate([part.features[rows] for part, rows in pairs])
-    fold = np.concatenate([part.fold[rows] for part, rows in pairs])
-    return [features[fold == f] for f in range(FOLDS)]
-
-
-def _scale(logits: np.ndarray, fold: np.ndarray, temperatures: Sequence[float]) -> np.ndarray:
-    return logits / np.asarray(temperatures)[fold][:, None]
+def _scale(outputs: HeldOut, fold_temperatures: Sequence[float]) -> np.ndarray:
+    """Return the logits (photos, classes) divided by the temperature of each photo's fold."""
+    scaled: np.ndarray = outputs.logits / np.asarray(fold_temperatures)[outputs.fold][:, None]
+    return scaled
