@@ -114,7 +114,8 @@ def calibrate(
             calibration["before"], calibration["after"] if fitted else None
         )
 
-    model.rejection, metrics = _fit_rejection(model, train, fitting, negatives)
+    # Not from snapshots: with them the rule accepts half as many negatives again.
+    model.rejection, metrics = _fit_rejection(model, train, fitting[: len(photos)], negatives)
     details.pop("rejection", None)
     if model.rejection:
         details["rejection"] = metrics
