@@ -3,7 +3,7 @@
 >>> from flower_model import FlowerClassifier
 >>> model = FlowerClassifier.from_pretrained("weights")
 >>> model.predict("photo.jpg").label
-'pink-yellow dahlia'
+'dahlia'
 """
 
 from typing import TYPE_CHECKING, Any
