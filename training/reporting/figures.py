@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from training.reporting.label_text import figure_labels
@@ -55,18 +56,21 @@ def plot_confusion_matrix(
     side = 2.5 + 0.34 * len(shown)
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.subplots()
-    names = figure_labels(labels)
-    texts = [names[index].replace("$", r"\$") for index in shown]  # $…$ would be a formula
-    display = ConfusionMatrixDisplay(counts, display_labels=texts)
+    drawn = figure_labels([labels[index] for index in shown], shown)
+    display = ConfusionMatrixDisplay(counts, display_labels=[label.text for label in drawn])
     display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False)
     for text in display.text_.flat:
         if text.get_text() == "0":
             text.set_text("")
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for tick, label in zip(ticks, drawn, strict=True):
+            tick.set_parse_math(False)  # $…$ is not a formula
+            tick.set_fontproperties(FontProperties(fname=label.font, size=tick.get_fontsize()))
     axes.set(xlabel="predicted", ylabel="label")
     title = []
     if len(shown) < len(present):
         title.append(f"the {len(shown)} of {len(present)} classes with the most errors")
-    if any(names[index] != labels[index] for index in shown):
+    if any(label.text != labels[index] for label, index in zip(drawn, shown, strict=True)):
         title.append("#n: label n in config.json, from 0")
     axes.set_title("\n".join(title), fontsize="medium")
     return _png(figure)

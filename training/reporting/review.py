@@ -18,12 +18,15 @@ from training.data.decoded import DecodedPhotos
 from training.data.sampling import Photos
 from training.engine.linear_probe import fit_head, load_features
 from training.recipe import Recipe
-from training.reporting.label_text import FONT_FILE, figure_labels
+from training.reporting.failure import report_failure
+from training.reporting.label_text import FONT_FILE, FigureLabel, figure_labels
 
 SHOWN = 48  # photos on a contact sheet
 COLUMNS = 8
 TILE = 150  # pixels
+CAPTION_LENGTH = 26  # characters
 FOLDS = 5
+Caption = tuple[str, FigureLabel, str]  # the label, with text before and after it
 SUSPECTS = ["file", "label", "suggested_label", "suggested_probability", "label_probability"]
 
 
@@ -36,7 +39,8 @@ def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None
         probs: (held-out photos, classes) probabilities of the finished model.
         recipe: The recipe of the run.
     """
-    write_contact_sheets(run, photos.val, probs, photos.labels)
+    with report_failure("The contact sheets"):
+        write_contact_sheets(run, photos.val, probs, photos.labels)
     sets = [(photos.val, probs)]
     features = load_features(run)
     has_folds = np.count_nonzero(np.bincount(photos.train_targets) >= 2) >= 2
@@ -47,12 +51,14 @@ def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None
         sets.append((photos.train, train_probs))
     count = write_suspects(run, sets, photos.labels)
     numbered = [
-        f"{shown} {label}"
-        for shown, label in zip(figure_labels(photos.labels), photos.labels, strict=True)
-        if shown != label
+        f"{drawn.text} {label}"
+        for drawn, label in zip(figure_labels(photos.labels), photos.labels, strict=True)
+        if drawn.text != label
     ]
     if numbered:
-        print(f"Class names without glyphs in the font are numbered: {', '.join(numbered)}.")
+        print(
+            f"Class names that no font here can render are numbered in the figures: {', '.join(numbered)}."
+        )
     print(
         f"For review: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
         f"({count} suspected label errors)."
@@ -80,8 +86,8 @@ def write_contact_sheets(
         tiles = [
             (
                 photos.image(index),
-                f"{names[probs[index].argmax()]} {100 * first[index]:.0f} %",
-                f"label: {names[targets[index]]} {100 * label_probs[index]:.0f} %",
+                ("", names[probs[index].argmax()], f" {100 * first[index]:.0f} %"),
+                ("label: ", names[targets[index]], f" {100 * label_probs[index]:.0f} %"),
             )
             for index in order[:SHOWN]
         ]
@@ -151,15 +157,28 @@ def cross_validated_probabilities(
     return probs
 
 
-def _sheet(tiles: Sequence[tuple[Image.Image, str, str]]) -> Image.Image:
-    font = ImageFont.truetype(FONT_FILE, 10)
+def _sheet(tiles: Sequence[tuple[Image.Image, Caption, Caption]]) -> Image.Image:
     height = TILE + 30
     rows = -(-len(tiles) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (picture, *lines) in enumerate(tiles):
+    for number, (picture, *captions) in enumerate(tiles):
         left, top = number % COLUMNS * TILE, number // COLUMNS * height
         sheet.paste(ImageOps.fit(picture, (TILE - 4, TILE - 4)), (left, top))
-        for line, text in enumerate(lines):
-            pen.text((left, top + TILE - 3 + 14 * line), text[:26], "black", font)
+        for line, caption in enumerate(captions):
+            _write_caption(pen, left, top + TILE - 3 + 14 * line, caption)
     return sheet
+
+
+def _write_caption(pen: ImageDraw.ImageDraw, left: float, top: int, caption: Caption) -> None:
+    """Draw a line of a tile, the label in its own font and cut to fit."""
+    before, label, after = caption
+    parts = [
+        (before, FONT_FILE),
+        (label.text[: CAPTION_LENGTH - len(before) - len(after)], label.font),
+        (after, FONT_FILE),
+    ]
+    for text, path in parts:
+        font = ImageFont.truetype(path, 10)
+        pen.text((left, top), text, "black", font)
+        left += font.getlength(text)
