@@ -178,7 +178,11 @@ def test_collections_in_place_of_a_photo_are_rejected(source):
     assert "as a list" in message_of(source)
 
 
-@pytest.mark.parametrize("source", [None, 3, 2.5, object(), Image.Image], ids=repr)
+@pytest.mark.parametrize(
+    "source",
+    [None, 3, 2.5, object(), Image.Image],
+    ids=["None", "int", "float", "object", "class"],
+)
 def test_other_types_are_named(source):
     assert f"not {type(source).__name__}" in message_of(source)
 
