@@ -99,7 +99,7 @@ def train(
     from flower_model.config import ModelConfig
     from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
-    from training.calibration.fit import calibrate, format_summary
+    from training.calibration.fit import calibrate, decode_negatives, format_summary
     from training.data.decoded import resize_side
     from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
@@ -123,6 +123,8 @@ def train(
         find_weights(recipe.model)  # before the photos are read, which may take minutes
         clock.lap("start")
         photos = load_photos(recipe.data, data_root, short_side)
+        # Early, since too few of them would fail the run at its end.
+        decoded_negatives = decode_negatives(negatives, short_side, recipe) if negatives else None
     clock.lap("decoding")
 
     torch.manual_seed(recipe.seed)
@@ -175,7 +177,7 @@ def train(
     )
     runtime = fastest_runtime(network, compute_of(accelerator))
     model = FlowerClassifier(network, config, runtime=runtime)
-    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, negatives)
+    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, decoded_negatives)
     with report_failure("The training curve"):
         model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:

@@ -15,7 +15,7 @@ from flower_model.confidence import fit_temperature, probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
-from training.calibration.fit import calibrate, format_summary
+from training.calibration.fit import calibrate, decode_negatives, format_summary
 from training.calibration.rejection_fit import evaluate_rejection, fit_rejection
 from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.folders import Photo, read_photo_folder
@@ -166,7 +166,8 @@ def calibrated(
     model: FlowerClassifier, train: list[Photo], held_out: list[Photo], negatives: Path | None
 ) -> dict:
     recipe = load_recipe("default")
-    calibrate(model, recipe, decode(train), decode(held_out), Path(), negatives)
+    decoded = decode_negatives(negatives, 64, recipe) if negatives else None
+    calibrate(model, recipe, decode(train), decode(held_out), Path(), decoded)
     return model.config.details
 
 
@@ -231,6 +232,18 @@ def test_copies_of_a_negative_are_rejected(model, tmp_path):
         shutil.copy(folder / "0.png", folder / f"copy {number}.png")
     with pytest.raises(DataError, match="contains 1 different readable photos"):
         calibrated(model, train, held_out, folder)
+
+
+def test_too_few_negatives_are_rejected_before_training(tmp_path, run_module):
+    draw_dataset(tmp_path / "discs", 5)
+    draw_negatives(tmp_path / "not-flowers", 5)  # found without an option
+    settings = ["model.architecture='test_resnet'", "model.pretrained=''"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = ["--data", tmp_path / "discs", "--out", tmp_path / "run", *words]
+    printed = run_module("training.train", *command, "--data-root", tmp_path)
+    assert printed.returncode == 2
+    assert "at least 20 non-flower photos" in printed.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def features_around(centre: int, photos: int, seed: int) -> np.ndarray:

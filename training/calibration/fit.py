@@ -26,7 +26,7 @@ from training.calibration.rejection_fit import (
     evaluate_rejection,
     fit_rejection,
 )
-from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.data.sources import folds
 from training.engine.inference import predict_photos
@@ -52,7 +52,7 @@ def calibrate(
     train: DecodedPhotos,
     held_out: DecodedPhotos,
     data_root: Path,
-    negatives_folder: Path | None,
+    negatives: DecodedPhotos | None,
 ) -> list[HeldOut]:
     """Fit the temperature and the rejection rule of a model on held-out photos.
 
@@ -67,22 +67,17 @@ def calibrate(
         recipe: The recipe of its run.
         train, held_out: The photos of its run.
         data_root: Folder that the recipe's other sources are resolved against.
-        negatives_folder: Folder of non-flower photos; None if there is none.
+        negatives: Non-flower photos from `decode_negatives`; None without any.
 
     Returns:
         The outputs on the held-out photos, then on each other source of the recipe.
 
     Raises:
-        DataError: If a source or `negatives_folder` is missing or too small.
+        DataError: If a source is missing.
     """
     photos = [held_out, *(decode_source(model, s, data_root) for s in recipe.data.calibrate)]
     fitting = [predict_held_out(model, decoded) for decoded in photos]
     evaluated = dict(zip(recipe.data.calibrate, fitting[1:], strict=True))
-    negatives = None
-    if negatives_folder:
-        negatives = _decode_negatives(
-            model, negatives_folder, held_out_half=bool(recipe.data.negatives)
-        )
     if recipe.finetune.has_style:
         snapshots = [predict_snapshots(model, decoded) for decoded in photos]
         fitting += snapshots
@@ -114,7 +109,7 @@ def calibrate(
             calibration["before"], calibration["after"] if fitted else None
         )
 
-    # Not from snapshots: with them the rule accepts half as many negatives again.
+    # Not from snapshots: with them, the rule accepts 50 % more negatives.
     model.rejection, metrics = _fit_rejection(model, train, fitting[: len(photos)], negatives)
     details.pop("rejection", None)
     if model.rejection:
@@ -127,6 +122,31 @@ def calibrate(
     }
     model.config = replace(model.config, temperature=temperature, details=details)
     return all_outputs
+
+
+def decode_negatives(folder: Path, short_side: int, recipe: Recipe) -> DecodedPhotos:
+    """Decode the non-flower photos that the rejection rule is fitted on.
+
+    Args:
+        folder: Their folder.
+        short_side: As for `training.data.decoded.decode_photos`.
+        recipe: The recipe of the run, which may have trained on half of them.
+
+    Raises:
+        DataError: If there are fewer than `MIN_PHOTOS` different readable ones.
+    """
+    decoded = decode_photos(not_flowers(folder), short_side, "decoding")
+    if recipe.data.negatives:  # the other half was trained on: see `load_negatives`
+        decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
+    for sentence in decoded.skipped:
+        print(f"skipped: {sentence}", file=sys.stderr)
+    count = len(np.unique(digests_of(decoded)))
+    if count < MIN_PHOTOS:
+        raise DataError(
+            f"'{shorten(folder, 120)}' contains {count} different readable photos. A rejection rule "
+            f"requires at least {MIN_PHOTOS} non-flower photos: add some."
+        )
+    return decoded
 
 
 def format_summary(model: FlowerClassifier) -> str:
@@ -236,24 +256,6 @@ def _fit_rejection(
         **round_metrics(metrics),
         **({"threshold_from_training_photos": True} if few else {}),
     }
-
-
-def _decode_negatives(
-    model: FlowerClassifier, folder: Path, *, held_out_half: bool
-) -> DecodedPhotos:
-    short_side = resize_side(model.image_size, model.crop)
-    decoded = decode_photos(not_flowers(folder), short_side, "decoding")
-    if held_out_half:  # the other half was trained on: see `load_negatives`
-        decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
-    for sentence in decoded.skipped:
-        print(f"skipped: {sentence}", file=sys.stderr)
-    count = len(np.unique(digests_of(decoded)))
-    if count < MIN_PHOTOS:
-        raise DataError(
-            f"'{shorten(folder, 120)}' contains {count} different readable photos. A rejection rule "
-            f"requires at least {MIN_PHOTOS} non-flower photos: add some."
-        )
-    return decoded
 
 
 def _scale(outputs: HeldOut, fold_temperatures: Sequence[float]) -> np.ndarray:

@@ -14,7 +14,7 @@ from flower_model.errors import DataError, ModelError, shorten
 from flower_model.rejection import save_rejection
 from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
-from training.calibration.fit import calibrate, format_summary
+from training.calibration.fit import calibrate, decode_negatives, format_summary
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
@@ -51,7 +51,10 @@ def recalibrate_folder(
             print_error(
                 f"Warning: the model was trained on {count} of the {len(photos)} photos of '{source}'."
             )
-    calibrate(model, recipe, train, held_out, data_root, negatives_folder)
+    negatives = None
+    if negatives_folder:
+        negatives = decode_negatives(negatives_folder, held_out.short_side, recipe)
+    calibrate(model, recipe, train, held_out, data_root, negatives)
     _write(model, folder)
     return format_summary(model)
 
