@@ -53,11 +53,11 @@ SLOW_MODULES = [
     "test_packaging",
     "training/test_average",
     "training/test_calibrate",
-    "training/test_evaluation",
-    "training/test_freeze",
+    "training/reporting/test_evaluation",
+    "training/engine/test_freeze",
     "training/test_processes",
-    "training/test_review",
-    "training/test_survival",
+    "training/reporting/test_review",
+    "training/engine/test_survival",
     "training/test_training",
 ]
 

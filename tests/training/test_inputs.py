@@ -125,7 +125,7 @@ def test_failed_review_ends_neither_the_run_nor_its_publication(
         "training.train", *words, **hub.environment(tmp_path / "home", hub.add_user("flora"))
     )
     assert printed.returncode == 0, printed.stderr
-    assert "The review failed (" in printed.stderr and "worst.jpg" in printed.stderr
+    assert "The review failed (" in printed.stderr
     assert "Published: " in printed.stdout
     assert FlowerClassifier.from_pretrained(out / "model").labels
     assert (out / RECIPE_FILE).read_text(encoding="utf-8") == recipe

@@ -103,7 +103,7 @@ def test_a_batch_that_can_not_be_divided_is_refused(dataset, tmp_path, run_modul
     command = small_run(dataset, tmp_path / "out", "--set", "finetune.accumulate=3")
     printed = run_module("training.train", *command)
     assert printed.returncode == 2
-    assert "make it a multiple of 6 (1 processes, accumulate 3)" in printed.stderr
+    assert "Choose a multiple of 6 (1 processes, accumulate 3)" in printed.stderr
 
 
 def start_two(words: list[str]) -> subprocess.Popen[str]:

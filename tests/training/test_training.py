@@ -70,11 +70,11 @@ def test_saving_and_loading_changes_no_answer(finished, tmp_path):
 
 def test_so_few_held_out_photos_fit_no_temperature(finished):
     out, printed = finished
-    assert "no temperature fitted: fewer than 20 held-out photos" in printed.stdout
+    assert "no temperature fitted: fewer than 20 different held-out photos" in printed.stdout
     assert FlowerClassifier.from_pretrained(out / "model").config.temperature == 1
     card = " ".join((out / "model" / "README.md").read_text().split())
-    assert "they are too few to fit a temperature to" in card
-    assert "used for the choice of the epoch" in card
+    assert "These were too few photos to fit a temperature." in card
+    assert "the choice of the epoch" in card
 
 
 def test_metrics_csv_has_the_probe_and_every_epoch(finished):

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 from flower_model.errors import DataError, ImageError, shorten
-from flower_model.photos.decode import open_image
 
 # The words that Hugging Face `datasets` recognises in names, here in any case.
 SPLITS = {
@@ -256,6 +255,8 @@ def _is_photo(path: Path) -> bool:
     kind, _ = mimetypes.guess_type(path.name.lower())
     if kind or path.suffix.lower() in SHARD_SUFFIXES:
         return str(kind).startswith("image/")
+    from flower_model.photos.decode import open_image  # Pillow: not for --help
+
     try:
         open_image(path)
     except ImageError:
