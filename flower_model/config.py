@@ -226,7 +226,7 @@ def _imagenet_labels(num_classes: Any) -> list[str] | None:
         return None
     info = ImageNetInfo(subset)
     names = info.label_descriptions()
-    synsets: list[str] = info.label_names()  # type: ignore[no-untyped-call]
+    synsets: list[str] = info.label_names()  # type: ignore[no-untyped-call]  # timm has no types here
     ambiguous = {name for name, count in Counter(names).items() if count > 1}
     return [
         f"{name} ({synset})" if name in ambiguous else name

@@ -129,7 +129,7 @@ def create_app(
     if mcp_server:
         endpoint = mcp_server.streamable_http_app().routes[0]
         for address in (MCP, f"{MCP}/"):
-            app.router.routes.append(Route(address, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]
+            app.router.routes.append(Route(address, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]  # a Route
     kwargs = {"exception_handlers": HANDLERS}
     gr.mount_gradio_app(app, demo, "/", app_kwargs=kwargs, **{**PAGE, **page_options})
     return app, request_filter
