@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -11,22 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import huggingface_hub
 import numpy as np
 
-from flower_model.config import CONFIG_FILE, ModelConfig, read_config, read_pictures
+from flower_model.config import ModelConfig
 from flower_model.errors import ImageError, ModelError
+from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
 from flower_model.photos.sources import PhotoSource
 from flower_model.photos.transform import PhotoTransform
 from flower_model.prediction import Prediction, make_predictions, require_positive
-from flower_model.rejection import Rejection, load_rejection
+from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Compute, Outputs, Precision, Runtime
-from flower_model.runtimes.selection import resolve_runtime, try_load_openvino
-from flower_model.serialization.digest import folder_digest, load_unchanged_network
-from flower_model.serialization.weights_folder import (
-    check_files,
-    local_folder,
-    save_weights_folder,
-)
+from flower_model.runtimes.selection import resolve_runtime
+from flower_model.serialization.weights_folder import save_weights_folder
 
 if TYPE_CHECKING:  # importing torch takes seconds, and OpenVINO runs without it
     import torch
@@ -71,8 +67,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             FlowerModelError: If the device is not available.
             ModelError: If it is not a timm network, or if it has more or fewer outputs than labels.
         """
-        if rejection is None and "rejection" in config.details:
-            # Don't save the metadata of a missing rule.
+        if rejection is None:  # don't save the metadata of a missing rule
             details = {k: v for k, v in config.details.items() if k != "rejection"}
             config = replace(config, details=details)
         self.config = config
@@ -154,40 +149,10 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         compute = Compute(str(device) if device else None, precision)
         resolved = resolve_runtime(runtime, compute.device)
-        folder = local_folder(model)
-        if folder is None:
-            from flower_model.hub.source import HubSource
-            from flower_model.serialization.model_repo import download_model
-
-            source = HubSource.parse(
-                str(model),
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                offline=local_files_only,
-            )
-            folder = download_model(source)
-        check_files(folder)
-        config = read_config(folder / CONFIG_FILE)
-        parts: dict[str, Any] = {
-            "rejection": load_rejection(folder) if "rejection" in config.details else None,
-            "pictures": read_pictures(folder),
-            "folder": folder,
-        }
-
-        if resolved == "openvino":
-            digest = folder_digest(folder)
-            loaded = try_load_openvino(
-                folder, config, digest, precision, required=runtime == "openvino"
-            )
-            if loaded:
-                load = partial(load_unchanged_network, folder, config, digest)
-                return cls(load, config, runtime=loaded, **parts)
-        from flower_model.runtimes.pytorch import TorchRuntime
-        from flower_model.serialization.network import load_network
-
-        network = load_network(folder, config)
-        return cls(network, config, runtime=TorchRuntime(network, compute), **parts)
+        folder = find_folder(
+            model, revision=revision, token=token, cache_dir=cache_dir, offline=local_files_only
+        )
+        return cls(**load_parts(folder, resolved, compute, required=runtime == "openvino"))
 
     @overload
     def predict(self, photos: PhotoSource, *, top_k: int = 5) -> Prediction: ...
@@ -218,7 +183,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         if not isinstance(photos, list | tuple):
             require_positive(top_k=top_k)
-            return self._predict_batch(self.to_pixels(photos)[None], top_k)[0]
+            outputs = self.runtime(self.to_pixels(photos)[None])
+            return self.to_predictions(outputs, top_k=top_k)[0]
         answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
             for index, answer in enumerate(stream):
@@ -250,8 +216,12 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
         require_positive(top_k=top_k, batch_size=batch_size)
-        predict_batch = partial(self._predict_batch, top_k=top_k)
-        return predict_batches(photos, self.to_pixels, predict_batch, batch_size=batch_size)
+        return predict_batches(
+            photos,
+            self.to_pixels,
+            lambda pixels: self.to_predictions(self.runtime(pixels), top_k=top_k),
+            batch_size=batch_size,
+        )
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:
         """Return the network's input for a photo, (height, width, 3) uint8 before normalisation.
@@ -270,9 +240,6 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             >>> outputs.maps, model.to_predictions(outputs)[0].label
         """
         return make_predictions(outputs, self.config, self.rejection, top_k=top_k)
-
-    def _predict_batch(self, pixels: np.ndarray, top_k: int) -> list[Prediction]:
-        return self.to_predictions(self.runtime(pixels), top_k=top_k)
 
     def save_pretrained(  # type: ignore[override]  # no config, no push_to_hub
         self, save_directory: str | Path

@@ -1,0 +1,80 @@
+"""Finding and loading the parts of a classifier."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flower_model.config import CONFIG_FILE, read_config, read_pictures
+from flower_model.rejection import load_rejection
+from flower_model.runtimes.base import Compute
+from flower_model.runtimes.selection import try_load_openvino
+from flower_model.serialization.digest import folder_digest, load_unchanged_network
+from flower_model.serialization.weights_folder import check_files, local_folder
+
+
+def find_folder(
+    model: str | Path,
+    *,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    offline: bool,
+) -> Path:
+    """Return the weights folder of a model, downloaded unless `model` is a folder.
+
+    Args:
+        model: A folder, or "user/repo" on the Hub, optionally with "@revision".
+        revision, token, cache_dir, offline: As for `HubSource`.
+
+    Raises:
+        ModelError: If `model` is neither a folder nor the name of a repository.
+        HubError: If the repository does not exist or can't be reached.
+    """
+    folder = local_folder(model)
+    if folder is not None:
+        return folder
+    from flower_model.hub.source import HubSource
+    from flower_model.serialization.model_repo import download_model
+
+    return download_model(
+        HubSource.parse(
+            str(model), revision=revision, token=token, cache_dir=cache_dir, offline=offline
+        )
+    )
+
+
+def load_parts(folder: Path, runtime: str, compute: Compute, *, required: bool) -> dict[str, Any]:
+    """Load a weights folder.
+
+    Args:
+        folder: A folder in timm's Hub layout.
+        runtime: "torch" or "openvino", from `resolve_runtime`.
+        compute: Device and precision.
+        required: Raise an error where OpenVINO can't run the model, instead of taking PyTorch.
+
+    Returns:
+        The keyword arguments of `FlowerClassifier`.
+
+    Raises:
+        FlowerModelError: If the runtime or precision is not available.
+        ModelError: If the folder is missing, damaged or inconsistent.
+    """
+    check_files(folder)
+    config = read_config(folder / CONFIG_FILE)
+    parts: dict[str, Any] = {
+        "config": config,
+        "rejection": load_rejection(folder) if "rejection" in config.details else None,
+        "pictures": read_pictures(folder),
+        "folder": folder,
+    }
+    if runtime == "openvino":
+        digest = folder_digest(folder)
+        loaded = try_load_openvino(folder, config, digest, compute.precision, required=required)
+        if loaded:
+            load_network_later = partial(load_unchanged_network, folder, config, digest)
+            return parts | {"network": load_network_later, "runtime": loaded}
+    from flower_model.runtimes.pytorch import TorchRuntime
+    from flower_model.serialization.network import load_network
+
+    network = load_network(folder, config)
+    return parts | {"network": network, "runtime": TorchRuntime(network, compute)}
