@@ -3,10 +3,10 @@
 import gradio as gr
 from gradio.events import api
 
-from flower_model.demo.answers import Answer, PhotoAnswer, answer_dict, identify_uploads
-from flower_model.demo.batch_tab import MANY_PHOTOS
+from flower_model.demo.answers.json import Answer, PhotoAnswer, answer_dict, identify_uploads
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
+from flower_model.demo.tabs.batch import MANY_PHOTOS
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError
 

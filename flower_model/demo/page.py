@@ -2,11 +2,11 @@
 
 import gradio as gr
 
-from flower_model.demo.about_tab import about_tab
-from flower_model.demo.batch_tab import batch_tab
 from flower_model.demo.gradio_api import add_endpoints
 from flower_model.demo.identifier import PhotoIdentifier
-from flower_model.demo.identify_tab import identify_tab
+from flower_model.demo.tabs.about import about_tab
+from flower_model.demo.tabs.batch import batch_tab
+from flower_model.demo.tabs.identify import identify_tab
 from flower_model.demo.theme import TITLE
 
 

@@ -1,20 +1,14 @@
 """Uploaded photos and zip archives are read in memory; a bad one does not affect the others."""
 
-import csv
-import io
 import stat
 import threading
-import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from PIL import Image
 
-from flower_model.demo.answer_table import Row, classify_uploads, csv_text
 from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.prediction import Prediction
 
 
 def sent(path, name=""):
@@ -173,54 +167,6 @@ def test_a_url_in_a_list_is_not_fetched():
         threading.Thread(target=server.handle_request, daemon=True).start()
         found = contents(f"http://127.0.0.1:{server.server_port}/secret.jpg")
     assert "URLs are not fetched" in found["photo 1"] and requested == []
-
-
-def test_every_photo_gets_its_own_answer_or_error(tmp_path, tiny_model, flower_photo):
-    bad = tmp_path / "bad.jpg"
-    bad.write_text("no photo")
-    broken = tmp_path / "broken.zip"
-    broken.write_text("no zip")
-    with open_uploads([sent(p) for p in (bad, flower_photo, broken, bad, flower_photo)]) as photos:
-        rows = list(classify_uploads(tiny_model, photos, thumbnails=True))
-    assert [row.name for row in rows] == [
-        *("bad.jpg", "dahlia.jpg", "broken.zip", "bad.jpg", "dahlia.jpg")
-    ]
-    assert [isinstance(row.answer, ImageError) for row in rows] == [True, False, True, True, False]
-    assert rows[1].answer.label == tiny_model.predict(flower_photo).label
-    assert [row.thumbnail is not None for row in rows] == [False, True, False, False, True]
-
-
-def test_only_the_members_being_decoded_are_in_memory(tmp_path, tiny_model):
-    slow = io.BytesIO()  # to open, but not to unpack
-    Image.new("RGB", (5000, 4000)).save(slow, "JPEG", progressive=True)
-    photo = slow.getvalue() + bytes(2_000_000)
-    archive = zipped(tmp_path / "a.zip", {f"{number}.jpg": photo for number in range(60)})
-    tracemalloc.start()
-    with open_uploads([sent(archive)]) as photos:
-        rows = list(classify_uploads(tiny_model, photos))
-    _, highest = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert not any(isinstance(row.answer, ImageError) for row in rows)
-    assert highest < 32 * len(photo)  # eight threads, each with up to four copies
-
-
-def test_csv_contains_every_row_and_quotes_odd_names():
-    names = ['a "b", c.jpg', "ünï\nline.jpg", "plain.jpg"]
-    rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
-    rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
-    read = list(csv.DictReader(io.StringIO(csv_text(rows, {"rose": "Rosa"}), newline="")))
-    assert [row["photo"] for row in read] == [*names, "bad.jpg"]
-    assert read[0]["label"] == "rose" and read[0]["botanical_name"] == "Rosa"
-    assert float(read[0]["probability"]) == 0.9 and read[0]["label_2"] == "tulip"
-    assert read[3]["error"] == "It is, alas, no photo." and read[3]["label"] == ""
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_csv_cell_is_a_spreadsheet_formula(start):
-    name = f"{start}HYPERLINK(A1).jpg"
-    rows = [Row(name, Prediction(((name, 1.0),)))]
-    (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
-    assert row["photo"] == row["label"] == row["botanical_name"] == f"'{name}"
 
 
 def _fake_size(path, size, other):

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 
 from flower_model.demo.identifier import PhotoIdentifier
-from flower_model.demo.identify_tab import sample_photos
+from flower_model.demo.samples import sample_photos
 from flower_model.demo.server.health import HealthCheck
 from flower_model.demo.server.rate_limits import RateLimiter
 from flower_model.demo.server.refusals import (

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from flower_model.demo.answer_card import answer_card
-from flower_model.demo.answers import Answer, answer_dict
-from flower_model.demo.cam_layers import cam_layers, photo_preview
+from flower_model.demo.answers.cam_layers import cam_layers, photo_preview
+from flower_model.demo.answers.card import answer_card
+from flower_model.demo.answers.json import Answer, answer_dict
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, Identification, PhotoIdentifier
 from flower_model.demo.micro_batching import InferenceTimeoutError
 from flower_model.demo.server.refusals import Refusal, Refused

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flower_model.demo.answer_card import answer_card, close_second, in_words, percent
+from flower_model.demo.answers.card import answer_card, close_second, in_words, percent
 from flower_model.prediction import Prediction
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from html import escape
-from importlib.util import find_spec
-from pathlib import Path
 
 import gradio as gr
 
+from flower_model.demo.samples import sample_photos
 from flower_model.demo.theme import STATIC
 
 PHOTO_TYPES = "image/*,.heic,.heif,.avif,.tif,.tiff"
@@ -25,17 +24,6 @@ def identify_tab(labels: Iterable[str]) -> None:
         js_on_load=None,
         elem_id="identify",
     )
-
-
-def sample_photos() -> dict[str, Path]:
-    """Return file name -> path of scikit-learn's sample photos; empty if it is not installed."""
-    sklearn = find_spec("sklearn")  # importing it would take a second
-    if sklearn is None or sklearn.origin is None:
-        return {}
-    folder = Path(sklearn.origin).parent / "datasets" / "images"
-    return {
-        path.name: path for path in (folder / "flower.jpg", folder / "china.jpg") if path.is_file()
-    }
 
 
 def _samples(labels: Iterable[str]) -> str:

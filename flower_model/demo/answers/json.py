@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing_extensions import TypedDict
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.answer_table import classify_uploads
+from flower_model.demo.answers.table import classify_uploads
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.prediction import Prediction, PredictionDict

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.answer_card import percent
-from flower_model.demo.answer_table import CONCURRENT_BATCHES, Row, classify_uploads, csv_text
+from flower_model.demo.answers.card import percent
+from flower_model.demo.answers.table import CONCURRENT_BATCHES, Row, classify_uploads, csv_text
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
 from flower_model.errors import ImageError

@@ -1,0 +1,1 @@
+"""Answers to photos: as HTML, as JSON and as tables."""

@@ -1,0 +1,73 @@
+"""Tab "About"."""
+
+import io
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from flower_model import FlowerClassifier
+from flower_model.config import PICTURES, ModelConfig
+from tests.conftest import BOTANICAL
+
+
+@pytest.fixture
+def open_about(open_page, launch, tiny_model):
+    """`open_about(details)` opens the tab for a model user/gardens with these details."""
+
+    def open_about(details, **pictures):
+        config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, details=details)
+        model = FlowerClassifier(tiny_model.network, config, device="cpu", pictures=pictures)
+        page = open_page(launch(model, "user/gardens"))
+        page.get_by_role("tab", name="About").click()
+        page.locator("#names").wait_for()
+        return page
+
+    return open_about
+
+
+def test_about_shows_the_details_of_the_weights_folder(open_about):
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), "blue").save(picture, "PNG")
+    page = open_about(
+        {
+            "metrics": {"top1": 0.961, "top5": 1.0, "mean_per_class": 0.95},
+            "train": {"sources": ["gardens:train"], "photos": 3952},
+            "held_out": {"sources": ["gardens:val"], "photos": 102, "used_for": "temperature"},
+            "recipe": {
+                "model": {"license": "apache-2.0"},
+                "data": {"credits": ["Photos by <b>Flora</b>: CC BY 4.0."]},
+            },
+        },
+        **{"confusion-matrix.png": picture.getvalue()},
+    )
+    for text in (
+        "test_resnet, 5 names · licence apache-2.0",
+        "Top-1 accuracy",
+        "96.1%",
+        "Trained on 3952 photos of gardens:train.",
+        "Photos by <b>Flora</b>: CC BY 4.0.",
+        'FlowerClassifier.from_pretrained("user/gardens")',
+    ):
+        expect(page.locator("body")).to_contain_text(text)
+    expect(page.get_by_alt_text(PICTURES["confusion-matrix.png"])).to_be_visible()
+
+
+def test_malformed_details_are_omitted(open_about):
+    page = open_about({"metrics": 7, "tests": [], "train": {}, "held_out": None, "recipe": "x"})
+    expect(page.locator("#names tr")).to_have_count(5)
+
+
+def test_missing_details_are_omitted(page):
+    page.get_by_role("tab", name="About").click()
+    expect(page.locator("#names tr")).to_have_count(5)
+    for heading in ("How good it is", "Confusion matrix", "Data and licences"):
+        expect(page.get_by_text(heading)).to_have_count(0)
+
+
+def test_the_names_can_be_searched(page):
+    page.get_by_role("tab", name="About").click()
+    page.get_by_label("Search").fill("RosA")
+    expect(page.locator("#names tr:visible")).to_have_count(1)
+    page.get_by_label("Search").fill("helianthus")
+    expect(page.locator("#names tr:visible")).to_contain_text("sunflower")

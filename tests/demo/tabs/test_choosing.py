@@ -1,0 +1,103 @@
+"""Ways to choose a photo in the tab "Identify", each of which sends exactly one request."""
+
+import base64
+
+import pytest
+from playwright.sync_api import expect
+
+from flower_model import FlowerClassifier
+from flower_model.config import ModelConfig
+from tests.conftest import PHONE
+from tests.support.browsing import name, upload
+
+DROP = """(element, [content, name]) => {
+  const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  const options = { bubbles: true, cancelable: true };
+  element.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer: transfer }));
+}"""
+PASTE = DROP.replace('new DragEvent("drop"', 'new ClipboardEvent("paste"').replace(
+    "dataTransfer:", "clipboardData:"
+)
+
+
+@pytest.fixture
+def requests(page):
+    """The REST requests of the page."""
+    sent = []
+    page.on("request", lambda r: sent.append(r) if "/api/identify" in r.url else None)
+    return sent
+
+
+def as_argument(photo):
+    return [base64.b64encode(photo.read_bytes()).decode(), photo.name]
+
+
+def test_by_the_button(page, requests, flower_photo, label):
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a photo").click()
+    chooser.value.set_files(str(flower_photo))
+    expect(name(page)).to_have_text(label)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("target", ["#photo .stage", "#title"])
+def test_by_drop_on_the_box_or_anywhere(page, requests, flower_photo, label, target):
+    page.locator(target).first.evaluate(DROP, as_argument(flower_photo))
+    expect(name(page)).to_have_text(label)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("target", ["body", "#title", "#photo .choose >> nth=0"])
+def test_by_paste(page, requests, flower_photo, label, target):
+    page.locator(target).evaluate(PASTE, as_argument(flower_photo))
+    expect(name(page)).to_have_text(label)
+    assert len(requests) == 1
+
+
+def test_by_the_webcam(open_page):
+    page = open_page(permissions=["camera"])
+    page.get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")
+    page.get_by_role("button", name="Take the photo").click()
+    expect(name(page)).to_have_count(1)
+    expect(page.locator("#photo video")).to_be_hidden()
+
+
+def test_the_phones_camera_opens_from_its_button(open_page):
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    expect(page.get_by_role("button", name="Take or choose a photo")).to_be_visible()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Camera").click()
+    assert chooser.value.element.get_attribute("capture") == "environment"
+
+
+def test_by_a_sample_photo(open_page, launch, tiny_model):
+    labels = tuple(f"dahlia {number}" for number in range(5))
+    model = FlowerClassifier(tiny_model.network, ModelConfig("test_resnet", labels), device="cpu")
+    page = open_page(launch(model, "dahlias"))
+    page.get_by_role("button", name="A dahlia").click()
+    expect(name(page)).to_contain_text("dahlia")
+
+
+def test_a_model_that_does_not_know_the_samples_offers_none(page):
+    expect(page.locator(".sample")).to_have_count(0)
+
+
+def test_another_photo_is_chosen_with_one_button(page, flower_photo, label):
+    upload(page, flower_photo)
+    expect(name(page)).to_have_text(label)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose another photo").click()
+    chooser.value.set_files(str(flower_photo))
+    expect(name(page)).to_have_text(label)
+
+
+def test_the_old_answer_disappears_when_a_new_photo_is_chosen(page, flower_photo, tmp_path):
+    upload(page, flower_photo)
+    name(page).wait_for()
+    page.route("**/api/identify", lambda route: None)  # never answers
+    upload(page, flower_photo)
+    expect(page.locator("#answer")).to_have_text("Identifying …")
+    expect(name(page)).to_have_count(0)
