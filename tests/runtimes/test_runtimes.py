@@ -186,7 +186,7 @@ def test_runtime_states_its_device_and_precision(tiny_folder, runtime):
     assert model.runtime.compute.precision != "auto"
 
 
-def test_network_that_openvino_can_not_convert_runs_on_torch(tmp_path, flower_photo):
+def test_network_that_openvino_cannot_convert_runs_on_torch(tmp_path, flower_photo):
     folder = untrained_folder("test_odd", tmp_path)
     model = FlowerClassifier.from_pretrained(folder, device="cpu")
     assert isinstance(model.runtime, TorchRuntime)

@@ -69,7 +69,7 @@ def details_of(folder):
 # What it fits
 
 
-def test_a_run_ends_with_a_rule_that_tells_discs_from_stripes(trained, data):
+def test_run_fits_a_rule_that_separates_discs_from_stripes(trained, data):
     model = FlowerClassifier.from_pretrained(trained)
     found = model.config.details["rejection"]
     assert found["method"] == "support vectors"
@@ -80,7 +80,7 @@ def test_a_run_ends_with_a_rule_that_tells_discs_from_stripes(trained, data):
     assert sum(flowers) >= 21 and sum(stripes) <= 4
 
 
-def test_calibrating_again_changes_no_byte(trained, data, model_folder):
+def test_recalibration_is_reproducible_to_the_byte(trained, data, model_folder):
     assert run(model_folder, data) == 0
     first = {file.name: file.read_bytes() for file in model_folder.iterdir()}
     config = json.loads((model_folder / "config.json").read_text())
@@ -94,7 +94,7 @@ def test_calibrating_again_changes_no_byte(trained, data, model_folder):
     assert first["model.safetensors"] == (trained / "model.safetensors").read_bytes()
 
 
-def test_without_other_photos_the_rule_comes_from_flowers_alone(data, model_folder, tmp_path):
+def test_rule_without_negatives_is_fitted_to_flowers_alone(data, model_folder, tmp_path):
     shutil.copytree(data / "discs", tmp_path / "root" / "discs")
     assert run(model_folder, tmp_path / "root") == 0
     model = FlowerClassifier.from_pretrained(model_folder)
@@ -104,7 +104,7 @@ def test_without_other_photos_the_rule_comes_from_flowers_alone(data, model_fold
     assert sum(answer.is_flower for answer in model.predict(NEW)) >= 21
 
 
-def test_too_few_flower_photos_give_no_rejection_rule(tmp_path, capsys):
+def test_too_few_flower_photos_fit_no_rejection_rule(tmp_path, capsys):
     data = draw_dataset(tmp_path / "discs", photos_per_class=5)
     words = ["--set", "finetune.epochs=1", "--data-root", str(tmp_path)]
     assert train.main(small_run(data, tmp_path / "run", *words)) == 0
@@ -114,14 +114,14 @@ def test_too_few_flower_photos_give_no_rejection_rule(tmp_path, capsys):
     assert not (tmp_path / "run" / "model" / REJECTION_FILE).exists()
 
 
-def test_a_card_that_somebody_edited_is_kept(data, model_folder):
+def test_edited_model_card_is_kept(data, model_folder):
     (model_folder / "README.md").write_text("Mine.")
     assert run(model_folder, data) == 0
     assert (model_folder / "README.md").read_text() == "Mine."
 
 
 @pytest.mark.parametrize("written", [0, 1, 2, 3])
-def test_stopped_between_any_two_files_it_leaves_a_folder_that_loads(
+def test_interruption_between_any_two_files_leaves_a_loadable_folder(
     data, model_folder, trained, monkeypatch, written
 ):
     replace, done = os.replace, []
@@ -144,7 +144,7 @@ def test_stopped_between_any_two_files_it_leaves_a_folder_that_loads(
 # What it fits it to
 
 
-def test_folds_are_even_repeat_and_keep_copies_together(data, tmp_path):
+def test_folds_are_even_and_reproducible_and_keep_copies_together(data, tmp_path):
     files = sorted((data / "discs").rglob("*.png"))
     copies = [Path(shutil.copy(file, tmp_path / f"{n}.png")) for n, file in enumerate(files[:20])]
     photos = [Photo(file, "") for file in (*files, *copies)]
@@ -154,14 +154,14 @@ def test_folds_are_even_repeat_and_keep_copies_together(data, tmp_path):
     assert folds(photos[::-1], 5).tolist() == fold[::-1].tolist()
 
 
-def test_drawn_pictures_repeat_and_other_seeds_draw_others():
+def test_drawn_pictures_depend_only_on_the_seed():
     first, again, other = drawn_pictures(2), drawn_pictures(2), drawn_pictures(2, seed=1)
     assert len(first) == 10 and all(picture.shape[2] == 3 for picture in first)
     assert all(map(np.array_equal, first, again))
     assert not any(map(np.array_equal, first, other))
 
 
-def test_foliage_is_cut_from_where_a_photo_is_green_and_nothing_else(tmp_path):
+def test_foliage_is_cropped_only_from_green_regions(tmp_path):
     lawn = Image.new("RGB", (200, 160), "forestgreen")
     lawn.paste("crimson", (100, 0, 200, 160))
     lawn.save(tmp_path / "lawn.png")
@@ -174,7 +174,7 @@ def test_foliage_is_cut_from_where_a_photo_is_green_and_nothing_else(tmp_path):
 # How good it says it is
 
 
-def test_recall_and_precision_of_each_class_that_occurs():
+def test_recall_and_precision_cover_each_class_that_occurs():
     answers, targets = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
     assert per_class(answers, targets, ["a", "b", "c", "d"]) == {
         "a": {"photos": 2, "recall": 0.5, "precision": 0.5},
@@ -182,7 +182,7 @@ def test_recall_and_precision_of_each_class_that_occurs():
     }
 
 
-def test_the_card_leaves_out_classes_of_few_held_out_photos(trained):
+def test_card_omits_classes_with_few_held_out_photos(trained):
     card = (trained / "README.md").read_text(encoding="utf-8")
     rows = [
         line for line in card.splitlines() if line.startswith(tuple(f"| {c} " for c in COLOURS))
@@ -191,7 +191,7 @@ def test_the_card_leaves_out_classes_of_few_held_out_photos(trained):
     assert set(details_of(trained)["per_class"]) == set(COLOURS)
 
 
-def test_reliability_is_what_the_calibration_error_sums_up():
+def test_calibration_error_is_the_weighted_sum_of_the_reliability_bins():
     rng = np.random.default_rng(0)
     probs = rng.dirichlet([0.5] * 4, 500)
     targets = rng.integers(0, 4, 500)
@@ -200,7 +200,7 @@ def test_reliability_is_what_the_calibration_error_sums_up():
     assert gaps / 500 == pytest.approx(calibration_error(probs, targets))
 
 
-def test_the_error_by_chance_is_what_exact_probabilities_show():
+def test_error_by_chance_is_that_of_perfectly_calibrated_probabilities():
     rng = np.random.default_rng(0)
     probs = rng.dirichlet([0.5] * 4, 300)
     errors = []
@@ -223,29 +223,29 @@ def refused(capsys, *words):
     return errors
 
 
-def test_photos_that_are_not_those_of_the_run_are_refused(capsys, model_folder, tmp_path):
+def test_photos_that_differ_from_those_of_the_run_are_rejected(capsys, model_folder, tmp_path):
     draw_dataset(tmp_path / "root" / "discs", photos_per_class=50, offset=500)
     said = refused(capsys, model_folder, "--data-root", tmp_path / "root")
     assert "not those that" in said and "--data-root" in said
 
 
-def test_a_model_that_training_did_not_make_is_refused(capsys, tiny_folder, data):
+def test_model_from_another_tool_is_rejected(capsys, tiny_folder, data):
     assert "Only a model made by training.train" in refused(
         capsys, tiny_folder, "--data-root", data
     )
 
 
-def test_a_missing_model_is_refused(capsys, tmp_path):
+def test_missing_model_is_rejected(capsys, tmp_path):
     assert "no weights folder" in refused(capsys, tmp_path / "nowhere")
 
 
-def test_a_missing_folder_of_other_photos_is_refused(capsys, model_folder, data, tmp_path):
+def test_missing_negatives_folder_is_rejected(capsys, model_folder, data, tmp_path):
     said = refused(capsys, model_folder, "--data-root", data, "--not-flowers", tmp_path / "nowhere")
     assert "check --not-flowers" in said
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_a_folder_of_too_few_other_photos_is_refused(
+def test_folder_of_too_few_negatives_is_rejected(
     capsys, model_folder, data, tmp_path, trained, count
 ):
     few = draw_stripes(tmp_path / "few", count)

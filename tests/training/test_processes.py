@@ -46,33 +46,33 @@ def by_two(dataset, tmp_path_factory) -> tuple[Path, str]:
     return out, printed
 
 
-def test_two_processes_end_with_the_result_of_one(by_one, by_two):
+def test_two_processes_give_the_result_of_one(by_one, by_two):
     out, _ = by_two
     assert_close(out, by_one)
 
 
-def test_two_processes_speak_with_one_voice(by_two):
+def test_two_processes_print_each_line_once(by_two):
     _, printed = by_two
     assert printed.count("photos to train on") == 1
     assert printed.count("epoch  3/3") == 1
     assert printed.count("Model saved") == 1
 
 
-def test_two_processes_find_one_another_with_the_default_settings(dataset, tmp_path):
+def test_two_processes_connect_with_default_settings(dataset, tmp_path):
     process = start_two(small_run(dataset, tmp_path / "run"))
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert printed.count("Model saved") == 1
 
 
-def test_explain_on_two_processes_is_refused(dataset, tmp_path):
+def test_explain_on_two_processes_is_rejected(dataset, tmp_path):
     process = start_two(small_run(dataset, tmp_path / "run", "--explain"))
     _, errors = process.communicate(timeout=120)
     assert process.returncode
     assert "--explain runs in one process" in errors
 
 
-def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, dataset, tmp_path):
+def test_killed_and_resumed_processes_give_the_same_weights(by_two, dataset, tmp_path):
     command = small_run(dataset, tmp_path / "killed", *SETTINGS)
     process = start_two(command)
     wait_for_epoch(tmp_path / "killed", process)
@@ -91,7 +91,7 @@ def test_two_processes_killed_and_resumed_end_with_the_same_weights(by_two, data
         assert all(torch.equal(here[key], there[key]) for key in there)
 
 
-def test_a_step_in_two_parts_is_the_same_step(by_one, dataset, tmp_path, run_module):
+def test_gradient_accumulation_gives_the_same_step(by_one, dataset, tmp_path, run_module):
     out = tmp_path / "parts"
     command = small_run(dataset, out, *SETTINGS, "--set", "finetune.accumulate=2")
     printed = run_module("training.train", *command)
@@ -99,7 +99,7 @@ def test_a_step_in_two_parts_is_the_same_step(by_one, dataset, tmp_path, run_mod
     assert_close(out, by_one)
 
 
-def test_a_batch_that_can_not_be_divided_is_refused(dataset, tmp_path, run_module):
+def test_indivisible_batch_is_rejected(dataset, tmp_path, run_module):
     command = small_run(dataset, tmp_path / "out", "--set", "finetune.accumulate=3")
     printed = run_module("training.train", *command)
     assert printed.returncode == 2

@@ -50,7 +50,7 @@ def finished(dataset, tmp_path_factory, run_module) -> tuple[Path, subprocess.Co
     return out, run_module("training.train", *small_run(dataset, out))
 
 
-def test_a_run_ends_in_a_folder_that_names_new_photos(finished):
+def test_finished_run_is_a_model_that_classifies_new_photos(finished):
     out, printed = finished
     assert printed.returncode == 0, printed.stderr
     model = FlowerClassifier.from_pretrained(out / "model")
@@ -59,7 +59,7 @@ def test_a_run_ends_in_a_folder_that_names_new_photos(finished):
     assert [answer.label for answer in answers] == list(photos)
 
 
-def test_saving_and_loading_changes_no_answer(finished, tmp_path):
+def test_saved_and_loaded_model_gives_identical_answers(finished, tmp_path):
     out, _ = finished
     model = FlowerClassifier.from_pretrained(out / "model")
     model.save_pretrained(tmp_path / "again")
@@ -68,7 +68,7 @@ def test_saving_and_loading_changes_no_answer(finished, tmp_path):
     assert again.predict(photo) == model.predict(photo)
 
 
-def test_so_few_held_out_photos_fit_no_temperature(finished):
+def test_few_held_out_photos_leave_the_temperature_at_1(finished):
     out, printed = finished
     assert "no temperature fitted: fewer than 20 different held-out photos" in printed.stdout
     assert FlowerClassifier.from_pretrained(out / "model").config.temperature == 1
@@ -87,13 +87,13 @@ def test_metrics_csv_has_the_probe_and_every_epoch(finished):
     assert seconds == sorted(seconds)
 
 
-def test_an_unreadable_photo_is_skipped_counted_and_named(finished):
+def test_unreadable_photo_is_skipped_and_reported(finished):
     _, printed = finished
     assert "1 skipped" in printed.stdout
     assert "broken.jpg" in printed.stderr
 
 
-def test_the_models_config_says_what_was_held_out_and_no_local_path(finished, dataset):
+def test_config_records_held_out_photos_without_local_paths(finished, dataset):
     out, _ = finished
     held_out = FlowerClassifier.from_pretrained(out / "model").config.details["held_out"]
     assert held_out["photos"] > 0
@@ -125,61 +125,59 @@ def refused(capsys, arguments: list[str]) -> str:
     return errors
 
 
-def test_an_unknown_recipe_is_refused(capsys):
+def test_unknown_recipe_is_rejected(capsys):
     assert "There is no recipe 'flowers7'" in refused(capsys, ["flowers7"])
 
 
-def test_an_unknown_recipe_key_is_refused(capsys):
+def test_unknown_recipe_key_is_rejected(capsys):
     said = refused(capsys, ["flowers5", "--set", "finetune.epoch=3"])
     assert "unknown key 'finetune.epoch'" in said
 
 
-def test_a_bad_recipe_value_is_refused(capsys):
+def test_invalid_recipe_value_is_rejected(capsys):
     assert "finetune.epochs" in refused(capsys, ["flowers5", "--set", "finetune.epochs=-1"])
 
 
-def test_a_recipe_file_that_is_no_toml_is_refused(capsys, tmp_path):
+def test_recipe_file_with_invalid_toml_is_rejected(capsys, tmp_path):
     (tmp_path / "mine.toml").write_text("epochs = = 3")
     assert "not valid TOML" in refused(capsys, [str(tmp_path / "mine.toml")])
 
 
-def test_no_recipe_and_no_data_is_refused(capsys):
+def test_run_without_recipe_and_data_is_rejected(capsys):
     assert "Name a recipe" in refused(capsys, [])
 
 
-def test_a_run_folder_that_holds_a_run_is_refused_and_kept(capsys, finished, dataset):
+def test_folder_of_an_earlier_run_is_rejected_and_kept(capsys, finished, dataset):
     out, _ = finished
     before = (out / "last.safetensors").stat().st_mtime_ns
     assert "--resume" in refused(capsys, small_run(dataset, out))
     assert (out / "last.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_run_folder_that_holds_other_files_is_refused_even_with_overwrite(
-    capsys, dataset, tmp_path
-):
+def test_folder_with_unrelated_files_is_rejected_even_with_overwrite(capsys, dataset, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     said = refused(capsys, small_run(dataset, tmp_path, "--overwrite"))
     assert "contains other files" in said
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_resuming_with_other_settings_is_refused(capsys, finished, dataset):
+def test_resuming_with_other_settings_is_rejected(capsys, finished, dataset):
     out, _ = finished
     command = small_run(dataset, out, "--resume", "--set", "finetune.lr=1e-5")
     assert "other settings" in refused(capsys, command)
 
 
-def test_resuming_nothing_is_refused(capsys, dataset, tmp_path):
+def test_resuming_without_a_run_is_rejected(capsys, dataset, tmp_path):
     assert "no run to resume" in refused(capsys, small_run(dataset, tmp_path / "new", "--resume"))
 
 
-def test_a_missing_data_folder_is_refused(capsys, tmp_path):
+def test_missing_data_folder_is_rejected(capsys, tmp_path):
     said = refused(capsys, small_run(tmp_path / "nowhere", tmp_path / "out"))
     assert "nowhere' doesn't exist: check --data" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_data_folder_with_one_class_is_refused(capsys, tmp_path):
+def test_data_folder_with_one_class_is_rejected(capsys, tmp_path):
     (tmp_path / "data" / "rose").mkdir(parents=True)
     for number in range(4):
         draw_photo("crimson", number).save(tmp_path / "data" / "rose" / f"{number}.png")
@@ -187,14 +185,14 @@ def test_a_data_folder_with_one_class_is_refused(capsys, tmp_path):
     assert "at least two classes" in said and "only 'rose'" in said
 
 
-def test_an_empty_class_is_refused(capsys, tmp_path):
+def test_empty_class_is_rejected(capsys, tmp_path):
     data = draw_dataset(tmp_path / "data", photos_per_class=3)
     (data / "tulip").mkdir()
     said = refused(capsys, small_run(data, tmp_path / "out"))
     assert "tulip' is empty" in said
 
 
-def test_a_class_of_broken_photos_is_refused_when_training_would_begin(capsys, tmp_path):
+def test_class_of_unreadable_photos_is_rejected_before_training(capsys, tmp_path):
     data = draw_dataset(tmp_path / "data", photos_per_class=6)
     (data / "tulip").mkdir()
     for number in range(6):
@@ -203,7 +201,7 @@ def test_a_class_of_broken_photos_is_refused_when_training_would_begin(capsys, t
     assert "No photo of class 'tulip' can be opened" in capsys.readouterr().err
 
 
-def test_pretrained_weights_of_another_architecture_are_refused(
+def test_pretrained_weights_of_another_architecture_are_rejected(
     capsys, dataset, tmp_path, tiny_folder
 ):
     command = small_run(dataset, tmp_path / "out", "--set", "model.architecture='resnet18'")
@@ -211,20 +209,20 @@ def test_pretrained_weights_of_another_architecture_are_refused(
     assert "belong to test_resnet" in capsys.readouterr().err
 
 
-def test_pretrained_weights_that_can_not_be_fetched_are_refused(capsys, dataset, tmp_path):
+def test_pretrained_weights_that_cannot_be_downloaded_are_rejected(capsys, dataset, tmp_path):
     command = small_run(dataset, tmp_path / "out")
     assert train.main([*command, "--pretrained", "timm/test_resnet.r160_in1k"]) == 2
     assert "can't be downloaded from the Hub" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_overwrite_keeps_the_old_run_when_the_new_one_can_not_start(capsys, finished, tmp_path):
+def test_overwrite_keeps_the_old_run_if_the_new_one_fails_to_start(capsys, finished, tmp_path):
     out, _ = finished
     assert train.main(small_run(tmp_path / "nowhere", out, "--overwrite")) == 2
     assert (out / "model" / "model.safetensors").exists()
 
 
-def test_evaluating_classes_the_model_does_not_know_is_refused(finished, tmp_path, run_module):
+def test_evaluation_on_unknown_classes_is_rejected(finished, tmp_path, run_module):
     out, _ = finished
     data = draw_dataset(tmp_path / "data", photos_per_class=1)
     os.rename(data / "red disc", data / "peony")
@@ -233,14 +231,14 @@ def test_evaluating_classes_the_model_does_not_know_is_refused(finished, tmp_pat
     assert "Class 'peony'" in printed.stderr and printed.stderr.count("\n") == 1
 
 
-def test_a_run_leaves_photos_and_labels_to_look_at(finished):
+def test_run_writes_a_review_of_errors_and_suspect_labels(finished):
     out, printed = finished
     for name in ("worst.jpg", "doubtful.jpg", "suspects.csv"):
         assert (out / name).stat().st_size and name in printed.stdout
         assert not (out / "model" / name).exists()
 
 
-def test_a_run_says_where_its_time_went(finished):
+def test_run_reports_its_time_by_phase(finished):
     out, printed = finished
     made = FlowerClassifier.from_pretrained(out / "model").config.details["made_with"]
     phases = {"start", "decoding", "probe", "training", "validation", "checkpoints"}
@@ -249,7 +247,7 @@ def test_a_run_says_where_its_time_went(finished):
     assert "Time: start" in printed.stdout
 
 
-def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, run_module):
+def test_second_round_records_its_initial_weights(finished, dataset, tmp_path, run_module):
     out, _ = finished
     words = small_run(dataset, tmp_path / "second", "--pretrained", str(out / "model"))
     printed = run_module("training.train", *words, "--set", "probe=false", "--epochs", "1")
@@ -263,7 +261,9 @@ def test_a_second_round_says_what_it_started_from(finished, dataset, tmp_path, r
 @pytest.mark.parametrize(
     ("step_epochs", "rates"), [(1, [1e-2, 1e-3, 1e-4, 1e-5]), (0.5, [1e-3, 1e-5, 1e-7, 1e-9])]
 )
-def test_a_stepped_rate_falls_after_so_many_epochs(dataset, tmp_path, step_epochs, rates):
+def test_step_schedule_lowers_the_learning_rate_after_the_given_epochs(
+    dataset, tmp_path, step_epochs, rates
+):
     settings = ["finetune.scheduler='step'", f"finetune.step_epochs={step_epochs}", "probe=false"]
     settings += ["finetune.warmup_epochs=0", "finetune.lr=1e-2", "finetune.image_sizes=[48]"]
     words = [word for setting in settings for word in ("--set", setting)]
@@ -272,7 +272,7 @@ def test_a_stepped_rate_falls_after_so_many_epochs(dataset, tmp_path, step_epoch
     assert [float(row["lr"]) for row in rows] == pytest.approx(rates)  # at the ends of epochs
 
 
-def test_a_run_of_no_epochs_ends_with_the_probe(dataset, tmp_path, run_module):
+def test_run_without_epochs_saves_the_linear_probe(dataset, tmp_path, run_module):
     printed = run_module("training.train", *small_run(dataset, tmp_path / "run", "--epochs", "0"))
     assert printed.returncode == 0, printed.stderr
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
@@ -284,12 +284,12 @@ def test_a_run_of_no_epochs_ends_with_the_probe(dataset, tmp_path, run_module):
     assert answer.label == "yellow disc"
 
 
-def test_a_run_of_neither_probe_nor_epochs_is_refused(capsys, dataset, tmp_path):
+def test_run_without_probe_and_epochs_is_rejected(capsys, dataset, tmp_path):
     arguments = small_run(dataset, tmp_path / "run", "--epochs", "0", "--set", "probe=false")
     assert "trains nothing" in refused(capsys, arguments)
 
 
-def test_training_takes_the_cores_that_its_container_is_given(monkeypatch):
+def test_training_uses_the_cores_of_its_container(monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

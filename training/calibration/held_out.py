@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from flower_model import FlowerClassifier
+from training.augmentation.style import snapshot
 from training.calibration.rejection_fit import FOLDS
 from training.data.decoded import DecodedPhotos
 from training.data.negatives import as_photos
 from training.data.sources import digest, folds
-from training.data.style import snapshot
 from training.engine.inference import predict_photos
 
 
@@ -44,7 +44,7 @@ def predict_held_out(
 
 
 def predict_snapshots(model: FlowerClassifier, photos: DecodedPhotos) -> HeldOut:
-    """Return the outputs on one copy of each photo in a random style; see `training.data.style`."""
+    """Return the outputs on one copy of each photo in a random style; see `training.augmentation.style`."""
     random.seed(0)
     # Not on negatives as backgrounds: the rejection rule is fitted to those.
     copies = [np.asarray(snapshot(photos.image(index))) for index in range(len(photos))]

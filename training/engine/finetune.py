@@ -20,7 +20,7 @@ from torch import nn
 
 from flower_model.confidence import log_loss
 from flower_model.errors import ModelError
-from training.data.augment import mixup_of, train_transform
+from training.augmentation.transform import mixup_of, train_transform
 from training.data.loader import batch_plan, load_batches
 from training.data.sampling import Photos
 from training.engine.checkpoint import (

@@ -12,7 +12,7 @@ from timm.optim import get_optimizer_info
 from torch import nn
 
 from flower_model.errors import RecipeError, shorten
-from training.data.augment import train_transform
+from training.augmentation.transform import train_transform
 from training.recipe import Recipe
 
 

@@ -114,7 +114,7 @@ def test_unused_gradio_routes_are_closed(served, route):
     assert get(served, f"{API}/{route}")[0] == 404
 
 
-def test_requests_can_not_bypass_the_queue(served, uploaded):
+def test_requests_cannot_bypass_the_queue(served, uploaded):
     for route in ("run/identify", "api/identify", "run/predict", "component_server"):
         body = {"data": [file(uploaded)], "fn_index": 5, "session_hash": "x"}
         got = httpx.post(served.url + API + route, json=body)

@@ -37,7 +37,7 @@ def accelerator():
         ({"batch_size": 8, "accumulate": 8, "mixup": 0.2}, "a multiple of 16"),
     ],
 )
-def test_settings_that_the_libraries_can_not_follow_are_refused(accelerator, finetune, sentence):
+def test_settings_unsupported_by_the_libraries_are_rejected(accelerator, finetune, sentence):
     with pytest.raises(RecipeError, match=sentence):
         check_settings(recipe_with(**finetune), accelerator)
 
@@ -53,24 +53,24 @@ def test_settings_that_the_libraries_can_not_follow_are_refused(accelerator, fin
         {"name": "../elsewhere"},
     ],
 )
-def test_values_that_mean_nothing_are_refused(change):
+def test_out_of_range_values_are_rejected(change):
     with pytest.raises(RecipeError, match="Recipe 'flowers5', key '"):
         load_recipe("flowers5", change)
 
 
-def test_a_section_is_no_value(capsys):
+def test_section_given_as_a_value_is_rejected(capsys):
     assert train.main(["flowers5", "--set", "finetune=3"]) == 2
     assert "finetune is a section" in capsys.readouterr().err
 
 
-def test_a_probe_of_a_network_with_two_heads_is_refused():
+def test_probe_of_a_network_with_two_heads_is_rejected():
     network = timm.create_model("levit_128s", num_classes=2)
     recipe = load_recipe("flowers5", {"model": {"architecture": "levit_128s"}})
     with pytest.raises(RecipeError, match="levit_128s has no linear head"):
         check_network(network, recipe)
 
 
-def test_a_size_that_the_network_does_not_take_is_refused():
+def test_image_size_unsupported_by_the_network_is_rejected():
     network = timm.create_model("vit_tiny_patch16_224", num_classes=2)
     model = {"architecture": "vit_tiny_patch16_224"}
     recipe = load_recipe("flowers5", {"model": model, "finetune": {"image_sizes": [96]}})
@@ -81,13 +81,13 @@ def test_a_size_that_the_network_does_not_take_is_refused():
 
 
 @pytest.mark.parametrize("use", ["test", "calibrate"])
-def test_photos_that_are_wanted_at_the_end_are_looked_for_at_the_start(dataset, use):
+def test_sources_needed_after_training_are_checked_before_it(dataset, use):
     data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), **{use: ("later:val",)})
     with pytest.raises(DataError, match="data folder .*later' doesn't exist"):
         gather(data, dataset.parent)
 
 
-def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset, tmp_path):
+def test_test_photos_of_an_untrained_class_are_rejected_before_training(dataset, tmp_path):
     other = draw_dataset(tmp_path / "others", 2)
     (other / "red disc").rename(other / "red square")
     data = Data(train=(f"{dataset}:train",), val=(f"{dataset}:val",), test=(str(other),))
@@ -95,7 +95,7 @@ def test_photos_of_a_class_that_is_not_trained_are_refused_at_the_start(dataset,
         gather(data, dataset.parent)
 
 
-def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(tmp_path):
+def test_class_folder_with_an_invalid_label_is_rejected_before_training(tmp_path):
     odd = draw_dataset(tmp_path / "odd", 4)
     (odd / "red disc").rename(odd / "red\x1bdisc")  # a terminal would obey it
     data = Data(train=(f"{odd}:train",), val=(f"{odd}:val",))
@@ -103,14 +103,14 @@ def test_a_folder_whose_name_can_be_no_label_is_refused_at_the_start(tmp_path):
         gather(data, tmp_path)
 
 
-def test_two_photos_a_class_are_enough(tmp_path, run_module):
+def test_two_photos_per_class_are_enough(tmp_path, run_module):
     data = draw_dataset(tmp_path / "two", 2)
     printed = run_module("training.train", *small_run(data, tmp_path / "run", "--epochs", "1"))
     assert printed.returncode == 0, printed.stderr
     assert (tmp_path / "run" / "suspects.csv").exists()
 
 
-def test_running_out_of_memory_is_told_in_a_sentence():
+def test_out_of_memory_is_reported_in_one_sentence():
     with (
         pytest.raises(RecipeError, match="Out of memory. Lower finetune.batch_size"),
         explain_out_of_memory(),
@@ -118,12 +118,12 @@ def test_running_out_of_memory_is_told_in_a_sentence():
         torch.empty(10**15)
 
 
-def test_any_other_failure_keeps_its_name():
+def test_unexpected_error_keeps_its_type_name():
     with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory():
         torch.ones(2) @ torch.ones(3, 3)
 
 
-def test_optimizers_without_a_fused_form_train_too(dataset, tmp_path, run_module):
+def test_optimizers_without_fused_implementation_train(dataset, tmp_path, run_module):
     more = ["--epochs", "1", "--set", "finetune.optimizer='lion'", "--set", "finetune.lr=1e-4"]
     printed = run_module("training.train", *small_run(dataset, tmp_path / "run", *more))
     assert printed.returncode == 0, printed.stderr

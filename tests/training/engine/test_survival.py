@@ -147,7 +147,7 @@ def test_a_run_interrupted_before_its_recipe_was_written_can_be_started_again(tm
     assert {path.name for path in run.iterdir()} - {".lock"} == {"recipe.json"}
 
 
-def test_two_runs_can_not_share_a_folder(tmp_path, dataset, capsys):
+def test_two_runs_cannot_share_a_folder(tmp_path, dataset, capsys):
     lock = open_run(tmp_path / "run", load_recipe("flowers5"), resume=False)
     assert train.main(small_run(dataset, tmp_path / "run", *BRIEF, "--overwrite")) == 2
     assert "Another training run is writing" in capsys.readouterr().err

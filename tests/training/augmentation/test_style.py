@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from tests.support.drawn import draw_dataset
-from training.data.augment import mixup_of, train_transform
+from training.augmentation.style import degrade, tile, zoom_out
+from training.augmentation.transform import mixup_of, train_transform
 from training.data.decoded import decode_photos
 from training.data.negatives import not_flowers
 from training.data.sampling import BalancedSampler, load_negatives, load_photos
 from training.data.sources import folds
-from training.data.style import degrade, tile, zoom_out
 from training.recipe import Data, load_recipe
 
 RED, BLUE = Image.new("RGB", (320, 240), "red"), Image.new("RGB", (500, 500), "blue")

@@ -8,7 +8,7 @@ from timm.data import Mixup, create_transform
 from torch import nn
 from torchvision.transforms import v2
 
-from training.data.style import Background, StyleShift
+from training.augmentation.style import Background, StyleShift
 from training.recipe import Finetune
 
 Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
