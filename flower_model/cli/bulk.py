@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import tee
 from pathlib import Path
 
 from tqdm import tqdm
 
+from flower_model.bulk.shard import Shard
 from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
@@ -18,7 +19,12 @@ from flower_model.results.results_file import ResultsFile
 
 
 def write_results(
-    model: FlowerClassifier, names: Sequence[str], output: Path, *, top_k: int
+    model: FlowerClassifier,
+    names: Sequence[str],
+    output: Path,
+    *,
+    top_k: int,
+    shard: Shard | None = None,
 ) -> int:
     """Predict every photo that has no row in `output` yet; unreadable photos get an error row.
 
@@ -27,6 +33,7 @@ def write_results(
         names: Photos and folders of photos.
         output: A .csv, .jsonl or .parquet file.
         top_k: Labels per photo, limited to the model's number of labels.
+        shard: Predict only the photos of this shard, into its own file.
 
     Returns:
         The exit code: 2 if any photo could not be opened, 128 plus the signal's number after a
@@ -36,14 +43,17 @@ def write_results(
         FlowerModelError: If `output` can't be written or holds results of other options.
     """
     skipped: Counter[str] = Counter()
-    total = sum(1 for _ in find_photos(names, skipped))
+    output = shard.path(output) if shard else output
+    total = sum(1 for _ in _photos_of(shard, names, skipped))
     top_k = min(top_k, len(model.labels))
     with (
         stop_signals() as received,
         ResultsFile(output, model=_model_version(model), top_k=top_k) as results,
         tqdm(total=total, initial=results.rows, unit=" photos", disable=None) as bar,
     ):
-        todo, photos = tee(photo for photo in find_photos(names) if not results.is_done(photo))
+        todo, photos = tee(
+            photo for photo in _photos_of(shard, names) if not results.is_done(photo)
+        )
         with closing(model.predict_stream(todo, top_k=top_k)) as stream:
             for photo, answer in zip(photos, stream, strict=False):  # photos ends first
                 results.write(photo, answer)
@@ -66,6 +76,13 @@ def write_results(
             f"{results.failures} photos could not be opened: see column 'error' of '{output}'."
         )
     return 2 if results.failures else 0
+
+
+def _photos_of(
+    shard: Shard | None, names: Sequence[str], skipped: Counter[str] | None = None
+) -> Iterator[str]:
+    photos = find_photos(names, skipped)
+    return photos if shard is None else (photo for photo in photos if photo in shard)
 
 
 def _model_version(model: FlowerClassifier) -> str:

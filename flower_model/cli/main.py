@@ -10,6 +10,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flower_model.bulk.shard import Shard
 from flower_model.cli.common import (
     add_model_argument,
     default_model,
@@ -48,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="write a .csv, .jsonl or .parquet file instead, and resume it if interrupted",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="with --output, only the K-th of N parts of the photos, in its own file",
+    )
     return run_command(lambda: identify_photos(parser.parse_args(arguments)))
 
 
@@ -59,6 +65,9 @@ def identify_photos(options: argparse.Namespace) -> int:
         from flower_model.results.results_file import check_output
 
         check_output(options.output)
+    if options.shard and not options.output:
+        raise FlowerModelError("--shard divides results files: add --output.")
+    shard = Shard.parse(options.shard) if options.shard else None
     skipped: Counter[str] = Counter()
     if next(find_photos(options.photos, skipped), None) is None:
         folders = ", ".join(map(repr, options.photos))
@@ -70,7 +79,9 @@ def identify_photos(options: argparse.Namespace) -> int:
     if options.output:
         from flower_model.cli.bulk import write_results
 
-        return write_results(model, options.photos, options.output, top_k=options.top_k)
+        return write_results(
+            model, options.photos, options.output, top_k=options.top_k, shard=shard
+        )
     try:
         return print_predictions(model, options)
     except BrokenPipeError:  # for example by `| head`

@@ -153,6 +153,30 @@ def test_results_of_other_options_are_rejected(small_album, tiny_folder, tmp_pat
     assert_one_sentence(run(small_album, output, other), "another model", output)
 
 
+def test_shards_together_have_each_photo_once(album, names, tiny_folder, tmp_path):
+    for shard in ("1/3", "2/3", "3/3"):
+        run(album, tmp_path / "answers.csv", tiny_folder, "--shard", shard)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"answers-0000{n}-of-00003.csv" for n in (1, 2, 3)]
+    photos = [row["photo"] for file in files for row in rows_of(file)]
+    assert sorted(photos) == [name.replace("\\xff", "\\udcff") for name in names]
+    assert all(rows_of(file) for file in files)
+
+
+def test_shard_without_photos_is_an_empty_table(small_album, tiny_folder, tmp_path):
+    for number in range(1, 9):
+        result = run(small_album, tmp_path / "answers.csv", tiny_folder, "--shard", f"{number}/8")
+        assert (result.returncode, result.stderr) == (0, "")
+    counts = [len(rows_of(file)) for file in tmp_path.glob("answers*")]
+    assert len(counts) == 8 and sum(counts) == 3
+
+
+def test_shard_without_results_file_is_rejected(small_album, tmp_path):
+    words = [sys.executable, "-m", "flower_model", str(small_album), "--shard", "1/2"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert_one_sentence(result, "add --output")
+
+
 def test_many_errors_are_listed_in_part_and_counted(tiny_folder, tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()

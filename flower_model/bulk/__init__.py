@@ -1,0 +1,1 @@
+"""Answers for many photos, on one machine or a cluster."""
