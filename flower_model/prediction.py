@@ -12,6 +12,9 @@ from flower_model.errors import FlowerModelError, ModelError
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs
 
+NO_FLOWER = "no flower"
+SURE_GENUS, UNSURE_LABEL = 0.8, 0.5  # probabilities between which the genus is the answer
+
 
 class LabelProbability(TypedDict):
     """A label and its calibrated probability, in [0, 1]."""
@@ -20,11 +23,21 @@ class LabelProbability(TypedDict):
     probability: float
 
 
+class TaxonProbability(TypedDict):
+    """A genus or family and the sum of its labels' probabilities, in [0, 1]."""
+
+    name: str
+    probability: float
+
+
 class PredictionDict(TypedDict):
     """A `Prediction` as JSON; see its attributes."""
 
     label: str
+    botanical_name: str
     probability: float
+    genus: TaxonProbability | None
+    family: TaxonProbability | None
     is_flower: bool | None
     flower_probability: float | None
     top: list[LabelProbability]
@@ -43,6 +56,7 @@ class Prediction:
         genus: (name, probability) of the most probable genus, summed over its labels; None if the model
             has no taxonomy.
         family: The same for the botanical family.
+        botanical_name: The description of `label` in config.json, "" if it has none.
     """
 
     top: tuple[tuple[str, float], ...]
@@ -50,6 +64,7 @@ class Prediction:
     is_flower: bool | None = None
     genus: tuple[str, float] | None = None
     family: tuple[str, float] | None = None
+    botanical_name: str = ""
 
     @property
     def label(self) -> str:
@@ -60,6 +75,20 @@ class Prediction:
     def probability(self) -> float:
         """Calibrated probability of `label`, in [0, 1]."""
         return self.top[0][1]
+
+    @property
+    def sure_genus(self) -> tuple[str, float] | None:
+        """`genus` if it is sure while the label is not, otherwise None."""
+        if self.genus and self.genus[1] >= SURE_GENUS and self.probability < UNSURE_LABEL:
+            return self.genus
+        return None
+
+    @property
+    def answer(self) -> str:
+        """The answer to show: `label`, the genus if only that is sure, or "no flower"."""
+        if self.is_flower is False:
+            return NO_FLOWER
+        return self.sure_genus[0] if self.sure_genus else self.label
 
     def to_dict(self, *, digits: int = 17) -> PredictionDict:
         """Return the prediction as a JSON-serializable dict.
@@ -74,7 +103,10 @@ class Prediction:
         flower = self.flower_probability
         return {
             "label": self.label,
+            "botanical_name": self.botanical_name,
             "probability": _round(self.probability, digits),
+            "genus": _taxon_dict(self.genus, digits),
+            "family": _taxon_dict(self.family, digits),
             "is_flower": self.is_flower,
             "flower_probability": None if flower is None else _round(flower, digits),
             "top": [{"label": label, "probability": _round(p, digits)} for label, p in self.top],
@@ -107,7 +139,10 @@ def make_predictions(
     for photo, (row, order) in enumerate(zip(probs, best, strict=True)):
         genus, family = _most_probable_taxa(row, config)
         prediction = Prediction(
-            tuple((config.labels[i], float(row[i])) for i in order), genus=genus, family=family
+            tuple((config.labels[i], float(row[i])) for i in order),
+            genus=genus,
+            family=family,
+            botanical_name=config.descriptions.get(config.labels[order[0]], ""),
         )
         if flower is not None and rejection is not None:
             probability = float(flower[photo])
@@ -140,6 +175,10 @@ def require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise FlowerModelError(f"{name} must be at least 1, not {number}.")
+
+
+def _taxon_dict(taxon: tuple[str, float] | None, digits: int) -> TaxonProbability | None:
+    return {"name": taxon[0], "probability": _round(taxon[1], digits)} if taxon else None
 
 
 def _round(number: float, digits: int) -> float:

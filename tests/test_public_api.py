@@ -74,10 +74,13 @@ def test_prediction_has_these_attributes():
         "is_flower",
         "genus",
         "family",
+        "botanical_name",
     ]
     assert {name for name in vars(Prediction) if not name.startswith("_")} >= {
+        "answer",
         "label",
         "probability",
+        "sure_genus",
         "to_dict",
     }
 

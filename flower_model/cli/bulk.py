@@ -48,7 +48,7 @@ def write_results(
     top_k = min(top_k, len(model.labels))
     with (
         stop_signals() as received,
-        ResultsFile(output, model=_model_version(model), top_k=top_k) as results,
+        ResultsFile(output, model=model_version(model), top_k=top_k) as results,
         tqdm(total=total, initial=results.rows, unit=" photos", disable=None) as bar,
     ):
         todo, photos = tee(
@@ -85,7 +85,7 @@ def _photos_of(
     return photos if shard is None else (photo for photo in photos if photo in shard)
 
 
-def _model_version(model: FlowerClassifier) -> str:
+def model_version(model: FlowerClassifier) -> str:
     """Return the architecture and a hash of the model's files."""
     digest = hashlib.sha256()
     if model.folder:

@@ -104,7 +104,7 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
             elif options.json:
                 entries.append({"photo": photo, **answer.to_dict()})
             else:
-                print(escape_unprintable(_table(photo, answer)), flush=True)
+                print(escape_unprintable(table(photo, answer)), flush=True)
     if options.json:
         print(json.dumps(entries, indent=2), flush=True)
     if skipped:
@@ -112,9 +112,13 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
     return 2 if failed else 0
 
 
-def _table(photo: str, answer: "Prediction") -> str:
+def table(photo: str, answer: "Prediction") -> str:
+    """Return a photo's name and, on indented lines, its labels and probabilities."""
     rows = answer.top
     if answer.is_flower is False:  # --json has the labels all the same
-        rows = (("no flower", 1 - (answer.flower_probability or 0.0)),)
+        rows = ((answer.answer, 1 - (answer.flower_probability or 0.0)),)
+    elif answer.sure_genus:
+        genus, probability = answer.sure_genus
+        rows = ((f"genus {genus}", probability), *rows)
     width = max(len(name) for name, _ in rows)
     return "\n".join([photo, *(f"  {name:<{width}}  {p:7.2%}" for name, p in rows)])

@@ -3,20 +3,20 @@
 import gradio as gr
 from gradio.events import api
 
-from flower_model.demo.answers.json import Answer, PhotoAnswer, answer_dict, identify_uploads
+from flower_model.demo.answers.json import PhotoAnswer, identify_uploads
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.tabs.batch import MANY_PHOTOS
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError
+from flower_model.prediction import PredictionDict
 
 
 def add_endpoints(identify_photo: PhotoIdentifier) -> None:
     """Add the endpoints inside the current `gr.Blocks`."""
     model = identify_photo.model
-    descriptions = model.config.descriptions
 
-    def identify(photo: gr.FileData) -> Answer:
+    def identify(photo: gr.FileData) -> PredictionDict:
         """Identify the flower in a photo.
 
         Args:
@@ -27,7 +27,7 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
         """
         with log_request("/identify", _client_error) as record:
             record.photos = 1
-            return answer_dict(identify_photo(read_upload(photo)).prediction, descriptions)
+            return identify_photo(read_upload(photo)).prediction.to_dict()
 
     def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
         """Identify the flower in each of several photos.

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-# The columns before the second-best labels.
-COLUMNS = ("photo", "error", "label", "probability", "is_flower", "flower_probability", "model")
+# The columns before the second-best labels. The answer is the one that the page shows.
+COLUMNS = (
+    *("photo", "error", "answer", "label", "botanical_name"),
+    *("probability", "is_flower", "flower_probability", "model"),
+)
 DIGITS = 6  # of probabilities
 
 
@@ -19,7 +22,9 @@ def make_row(photo: str, answer: "Prediction | ImageError") -> Row:
     row: Row = dict.fromkeys(COLUMNS) | {"photo": photo, "top": []}
     if isinstance(answer, ImageError):
         return row | {"error": str(answer)}
-    return row | answer.to_dict(digits=DIGITS)
+    values: Row = {**answer.to_dict(digits=DIGITS), "answer": answer.answer}
+    row |= {name: values[name] for name in row if name in values}
+    return row | {"botanical_name": answer.botanical_name or None}  # as it is read back
 
 
 def flat_columns(top_k: int) -> list[str]:
@@ -29,7 +34,8 @@ def flat_columns(top_k: int) -> list[str]:
 
 def flatten(row: Row, top_k: int) -> Row:
     """Return the row under `flat_columns`, with strings that are valid UTF-8."""
-    flat = {name: row.get(name) for name in flat_columns(top_k)}
+    flat = {name: row[name] for name in COLUMNS}
+    flat |= dict.fromkeys(flat_columns(top_k)[len(COLUMNS) :])
     for (label, probability), entry in zip(_pairs(top_k), row["top"], strict=False):
         flat |= {label: entry["label"], probability: entry["probability"]}
     return {name: utf8(x) if isinstance(x, str) else x for name, x in flat.items()}

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flower_model.errors import FlowerModelError
 from flower_model.results.rows import Row, flat_columns, flatten, top_k_of, unflatten
@@ -25,9 +25,14 @@ def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
             _write_parquet(temporary, flat, top_k)
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, flat_columns(top_k))
-                writer.writeheader()
-                writer.writerows(flat)
+                write_csv(file, flat, top_k)
+
+
+def write_csv(file: TextIO, flat: Iterable[Row], top_k: int) -> None:
+    """Write rows in the form of `flatten` as CSV with a header."""
+    writer = csv.DictWriter(file, flat_columns(top_k))
+    writer.writeheader()
+    writer.writerows(flat)
 
 
 def read_table(path: Path) -> Iterator[Row]:

@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from flower_model.cli.common import WEIGHTS
-from flower_model.cli.main import main
+from flower_model.cli.main import main, table
+from flower_model.prediction import Prediction
 from tests.conftest import BOTANICAL
 from tests.support.commands import assert_one_sentence, run
 
@@ -43,7 +44,7 @@ def run_here(capfd, flower_photo):
 # Output
 
 
-def test_top_five_of_each_photo_are_printed_as_a_table(run_module, tiny_folder, flower_photo):
+def test_top_five_of_each_photo_are_printed_as_atable(run_module, tiny_folder, flower_photo):
     result = run_module("flower_model", flower_photo, flower_photo, "--model", tiny_folder)
     assert result.returncode == 0 and result.stderr == ""
     lines = result.stdout.splitlines()
@@ -242,3 +243,13 @@ def test_missing_hub_repository_is_reported(run_module, flower_photo, tmp_path):
 def test_invalid_repository_name_is_reported(run_here):
     result = run_here("no/such/thing")
     assert_one_sentence(result, "no/such/thing")
+
+
+def test_the_genus_is_printed_first_if_only_that_is_sure():
+    lilies = Prediction((("tiger lily", 0.45), ("fire lily", 0.44)), genus=("Lilium", 0.93))
+    assert table("a.jpg", lilies).splitlines() == [
+        "a.jpg",
+        "  genus Lilium   93.00%",
+        "  tiger lily     45.00%",
+        "  fire lily      44.00%",
+    ]

@@ -12,14 +12,19 @@ from flower_model.results.results_file import ResultsFile, check_output
 from flower_model.results.rows import make_row
 
 ROSE = Prediction(
-    (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)), flower_probability=0.9, is_flower=True
+    (("rose", 0.75), ("tulip", 0.2), ("daisy, white", 0.05)),
+    flower_probability=0.9,
+    is_flower=True,
+    botanical_name="Rosa",
 )
+NOTHING = Prediction(ROSE.top, flower_probability=0.01, is_flower=False)
 TULIP = Prediction((("tulip", 0.5), ("rose", 0.25), ("daisy, white", 1.5e-7)))
 BAD = ImageError("'bad.jpg' is empty: copy or download it again.")
 PHOTOS = {
     "a.jpg": ROSE,
     "b, c.jpg": TULIP,
     "bad.jpg": BAD,
+    "sky.jpg": NOTHING,
     'quote".jpg': ROSE,
     "two\nlines\r.jpg": TULIP,
     "a\rb.jpg": ROSE,
@@ -79,7 +84,9 @@ def test_csv_has_columns_for_each_of_the_top_labels(tmp_path):
     assert rows["a.jpg"] == {
         "photo": "a.jpg",
         "error": "",
+        "answer": "rose",
         "label": "rose",
+        "botanical_name": "Rosa",
         "probability": "0.75",
         "is_flower": "True",
         "flower_probability": "0.9",
@@ -89,7 +96,8 @@ def test_csv_has_columns_for_each_of_the_top_labels(tmp_path):
         "label_3": "daisy, white",
         "probability_3": "0.05",
     }
-    assert rows["bad.jpg"]["error"] == str(BAD) and rows["bad.jpg"]["label"] == ""
+    assert rows["bad.jpg"]["error"] == str(BAD) and rows["bad.jpg"]["answer"] == ""
+    assert rows["sky.jpg"]["answer"] == "no flower" and rows["sky.jpg"]["label"] == "rose"
 
 
 def test_jsonl_has_a_list_of_the_top_labels(tmp_path):

@@ -15,7 +15,6 @@ WORDS = (
     (0.00, "a guess"),
 )
 MIN_SHOWN = 0.01  # less probable candidates are summed up in a line
-SURE_GENUS, UNSURE_SPECIES = 0.8, 0.5
 LINKS = {
     "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
     "GBIF": "https://www.gbif.org/species/search?q=",
@@ -32,7 +31,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     """
     if prediction.is_flower is False:
         return _no_flower(prediction, descriptions)
-    if genus := sure_genus(prediction):
+    if genus := prediction.sure_genus:
         return (
             f"<h2><i>{escape(genus[0])}</i></h2>"
             "<p class='botanical'>a genus; the species is uncertain</p>"
@@ -51,14 +50,6 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
         + _candidates(prediction.top[1:], descriptions)
     )
-
-
-def sure_genus(prediction: Prediction) -> tuple[str, float] | None:
-    """Return the genus and its probability if the genus is sure and the species is not."""
-    genus = prediction.genus
-    if genus and genus[1] >= SURE_GENUS and prediction.probability < UNSURE_SPECIES:
-        return genus
-    return None
 
 
 def close_second(prediction: Prediction) -> str | None:

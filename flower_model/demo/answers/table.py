@@ -1,9 +1,8 @@
 """Predictions for many uploads, and their CSV."""
 
-import csv
 import io
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +17,12 @@ from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
 from flower_model.prediction import Prediction
 from flower_model.results.rows import flatten, make_row
+from flower_model.results.tables import write_csv
 
 THUMBNAIL_SIDE = 240  # pixels
 CONCURRENT_BATCHES = 2
+TOP_K = 5
 _SLOTS = threading.BoundedSemaphore(CONCURRENT_BATCHES)  # bounds memory, over all endpoints
-# The columns of the command's CSV, and the botanical name.
-COLUMNS = (
-    *("photo", "error", "label", "botanical_name", "probability", "is_flower"),
-    *("flower_probability", "label_2", "probability_2", "label_3", "probability_3"),
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def classify_uploads(
         return pixels
 
     def classify_batch(pixels: np.ndarray) -> list[Prediction]:
-        return model.to_predictions(model.runtime(pixels))
+        return model.to_predictions(model.runtime(pixels), top_k=TOP_K)
 
     numbers = range(len(uploads))
     with (
@@ -70,20 +66,18 @@ def classify_uploads(
             yield Row(uploads[number].name, answer, pending.pop(number, None))
 
 
-def csv_text(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
-    """Return all rows as CSV with a header; probabilities are in [0, 1].
+def csv_text(rows: Iterable[Row], model: str, top_k: int) -> str:
+    """Return a results file like the command's, as CSV that is safe to open in a spreadsheet.
 
     Args:
         rows: Results.
-        descriptions: Label -> botanical name.
+        model: Identifies the model.
+        top_k: Labels per row.
     """
+    flat = (flatten(make_row(row.name, row.answer) | {"model": model}, top_k) for row in rows)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        cells = flatten(make_row(row.name, row.answer), top_k=3)
-        cells["botanical_name"] = descriptions.get(cells["label"])
-        writer.writerow({column: _neutralize(cell) for column, cell in cells.items()})
+    safe = ({column: _neutralize(cell) for column, cell in row.items()} for row in flat)
+    write_csv(buffer, safe, top_k)
     return buffer.getvalue()
 
 

@@ -5,12 +5,13 @@ from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 
-from flower_model.demo.answers.json import Answer, PhotoAnswer, answer_dict, identify_uploads
+from flower_model.demo.answers.json import PhotoAnswer, identify_uploads
 from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.server.request_filter import MAX_MCP_BYTES
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import decode_photo, open_uploads
 from flower_model.errors import FlowerModelError
+from flower_model.prediction import PredictionDict
 
 
 def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
@@ -31,7 +32,7 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     )
 
     @server.tool()
-    async def identify(photo: str) -> Answer:
+    async def identify(photo: str) -> PredictionDict:
         """Identify the flower in a photo.
 
         Args:
@@ -39,11 +40,10 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
                 URLs are not fetched.
         """
 
-        def run() -> Answer:
+        def run() -> PredictionDict:
             with log_request("mcp: identify", _tool_error) as record:
                 record.photos = 1
-                prediction = identify_photo(decode_photo(photo)).prediction
-                return answer_dict(prediction, model.config.descriptions)
+                return identify_photo(decode_photo(photo)).prediction.to_dict()
 
         return await anyio.to_thread.run_sync(run)
 

@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from flower_model.demo.answers.cam_layers import cam_layers, photo_preview
 from flower_model.demo.answers.card import answer_card
-from flower_model.demo.answers.json import Answer, answer_dict
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, Identification, PhotoIdentifier
 from flower_model.demo.micro_batching import InferenceTimeoutError
 from flower_model.demo.server.refusals import Refusal, Refused
@@ -22,6 +21,7 @@ from flower_model.demo.server.request_log import log_request
 from flower_model.demo.theme import STATIC
 from flower_model.demo.uploads import SEND_A_FILE, not_a_photo
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.prediction import PredictionDict
 
 Render = Callable[[bytes, Identification, bool], Response]
 MEMORY_BYTES = 1_000_000  # of a photo that waits; a larger one waits in a temporary file
@@ -57,7 +57,7 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
 
     @app.post(
         "/api/identify",
-        response_model=Answer,
+        response_model=PredictionDict,
         responses=ERRORS,
         openapi_extra={"requestBody": PHOTO_BODY},
     )
@@ -80,7 +80,7 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
             raise not_a_photo(photo) or error from None
 
     def _json(photo: bytes, identification: Identification, preview: bool) -> Response:
-        return JSONResponse(answer_dict(identification.prediction, descriptions))
+        return JSONResponse(identification.prediction.to_dict())
 
     def _card(photo: bytes, identification: Identification, preview: bool) -> Response:
         card = answer_card(identification.prediction, descriptions)

@@ -8,8 +8,15 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
+from flower_model.cli.bulk import model_version
 from flower_model.demo.answers.card import percent
-from flower_model.demo.answers.table import CONCURRENT_BATCHES, Row, classify_uploads, csv_text
+from flower_model.demo.answers.table import (
+    CONCURRENT_BATCHES,
+    TOP_K,
+    Row,
+    classify_uploads,
+    csv_text,
+)
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
 from flower_model.errors import ImageError
@@ -24,6 +31,7 @@ HEADINGS = ("File", "Name", "Botanical name", "Probability", "Alternatives")
 
 def batch_tab(model: FlowerClassifier) -> None:
     """Build the tab inside the current `gr.Tab`."""
+    version, top_k = model_version(model), min(TOP_K, len(model.labels))
     files = gr.File(
         label=f"Photos, or a zip of photos: up to {MAX_PHOTOS}",
         file_count="multiple",
@@ -60,7 +68,7 @@ def batch_tab(model: FlowerClassifier) -> None:
             results: gr.update(visible=True),
             gallery: [(row.thumbnail, _caption(row)) for row in rows if row.thumbnail],
             table: _table(rows, model.config.descriptions),
-            download: _download(csv_text(rows, model.config.descriptions)),
+            download: _download(csv_text(rows, version, top_k)),
         }
 
     files.change(

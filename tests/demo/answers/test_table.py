@@ -11,6 +11,7 @@ from flower_model.demo.answers.table import Row, classify_uploads, csv_text
 from flower_model.demo.uploads import open_uploads
 from flower_model.errors import ImageError
 from flower_model.prediction import Prediction
+from flower_model.results.results_file import ResultsFile
 from tests.demo.test_uploads import sent, zipped
 
 
@@ -43,20 +44,33 @@ def test_only_the_members_being_decoded_are_in_memory(tmp_path, tiny_model):
     assert highest < 32 * len(photo)  # eight threads, each with up to four copies
 
 
+def csv_of(*rows):
+    text = csv_text(rows, "resnet50-0123", top_k=2)
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
 def test_csv_contains_every_row_and_quotes_odd_names():
     names = ['a "b", c.jpg', "ünï\nline.jpg", "plain.jpg"]
-    rows = [Row(name, Prediction((("rose", 0.9), ("tulip", 0.1)))) for name in names]
-    rows.append(Row("bad.jpg", ImageError("It is, alas, no photo.")))
-    read = list(csv.DictReader(io.StringIO(csv_text(rows, {"rose": "Rosa"}), newline="")))
+    rose = Prediction((("rose", 0.9), ("tulip", 0.1)), botanical_name="Rosa")
+    read = csv_of(*(Row(name, rose) for name in names), Row("bad.jpg", ImageError("No photo.")))
     assert [row["photo"] for row in read] == [*names, "bad.jpg"]
-    assert read[0]["label"] == "rose" and read[0]["botanical_name"] == "Rosa"
+    assert read[0]["answer"] == "rose" and read[0]["botanical_name"] == "Rosa"
     assert float(read[0]["probability"]) == 0.9 and read[0]["label_2"] == "tulip"
-    assert read[3]["error"] == "It is, alas, no photo." and read[3]["label"] == ""
+    assert read[3]["error"] == "No photo." and read[3]["answer"] == ""
+
+
+def test_csv_has_the_columns_and_values_of_the_commands_results_file(tmp_path):
+    rose = Prediction((("rose", 0.9), ("tulip", 0.1)), 0.3, is_flower=False)
+    path = tmp_path / "results.csv"
+    with ResultsFile(path, model="resnet50-0123", top_k=2) as results:
+        results.write("a.jpg", rose)
+        results.finish()
+    with path.open(newline="", encoding="utf-8") as file:
+        assert csv_of(Row("a.jpg", rose)) == list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_csv_cell_is_a_spreadsheet_formula(start):
     name = f"{start}HYPERLINK(A1).jpg"
-    rows = [Row(name, Prediction(((name, 1.0),)))]
-    (row,) = csv.DictReader(io.StringIO(csv_text(rows, {name: name}), newline=""))
-    assert row["photo"] == row["label"] == row["botanical_name"] == f"'{name}"
+    (row,) = csv_of(Row(name, Prediction(((name, 1.0),), botanical_name=name)))
+    assert row["photo"] == row["label"] == row["answer"] == row["botanical_name"] == f"'{name}"

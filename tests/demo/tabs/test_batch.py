@@ -54,7 +54,7 @@ def test_the_csv_contains_every_row(many, photos, tiny_model, tmp_path):
     rows = download(many, tmp_path)
     answer = tiny_model.predict(photos[0])
     assert [row["photo"] for row in rows] == ["dahlia.jpg", "'=cmd()|A0.jpg", "<b>broken.jpg"]
-    assert rows[0]["label"] == answer.label
+    assert rows[0]["answer"] == rows[0]["label"] == answer.label
     assert rows[0]["botanical_name"] == BOTANICAL[answer.label]
     assert float(rows[0]["probability"]) == pytest.approx(answer.probability, abs=0.02)
     assert "not a supported image" in rows[2]["error"]
