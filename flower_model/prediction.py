@@ -12,7 +12,7 @@ from flower_model.errors import FlowerModelError, ModelError
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs
 
-NO_FLOWER = "no flower"
+NO_FLOWER, UNKNOWN_FLOWER = "no flower", "unknown flower"
 SURE_GENUS, UNSURE_LABEL = 0.8, 0.5  # probabilities between which the genus is the answer
 
 
@@ -40,6 +40,8 @@ class PredictionDict(TypedDict):
     family: TaxonProbability | None
     is_flower: bool | None
     flower_probability: float | None
+    is_known: bool | None
+    known_probability: float | None
     top: list[LabelProbability]
 
 
@@ -53,6 +55,11 @@ class Prediction:
             that half of all photos do; None if the model has no rejection rule.
         is_flower: Whether `flower_probability` reaches the model's threshold, which is chosen to
             keep most flowers and need not be 0.5; None if the model has no rejection rule.
+        known_probability: Probability that the flower belongs to one of the model's labels, in [0, 1],
+            assuming that the photo shows a flower and that half of all flowers do; None if the model
+            has no known-species rule.
+        is_known: Whether `known_probability` reaches the rule's threshold, which is chosen to keep most
+            flowers of the labels; None if the model has no such rule.
         genus: (name, probability) of the most probable genus, summed over its labels; None if the model
             has no taxonomy.
         family: The same for the botanical family.
@@ -65,6 +72,8 @@ class Prediction:
     genus: tuple[str, float] | None = None
     family: tuple[str, float] | None = None
     botanical_name: str = ""
+    known_probability: float | None = None
+    is_known: bool | None = None
 
     @property
     def label(self) -> str:
@@ -85,9 +94,11 @@ class Prediction:
 
     @property
     def answer(self) -> str:
-        """The answer to show: `label`, the genus if only that is sure, or "no flower"."""
+        """The answer to show: `label`, the genus if only that is sure, "unknown flower" or "no flower"."""
         if self.is_flower is False:
             return NO_FLOWER
+        if self.is_known is False:
+            return UNKNOWN_FLOWER
         return self.sure_genus[0] if self.sure_genus else self.label
 
     def to_dict(self, *, digits: int = 17) -> PredictionDict:
@@ -100,7 +111,7 @@ class Prediction:
             >>> Prediction((("rose", 0.7512), ("tulip", 0.2488))).to_dict(digits=2)["top"]
             [{'label': 'rose', 'probability': 0.75}, {'label': 'tulip', 'probability': 0.25}]
         """
-        flower = self.flower_probability
+        flower, known = self.flower_probability, self.known_probability
         return {
             "label": self.label,
             "botanical_name": self.botanical_name,
@@ -109,6 +120,8 @@ class Prediction:
             "family": _taxon_dict(self.family, digits),
             "is_flower": self.is_flower,
             "flower_probability": None if flower is None else _round(flower, digits),
+            "is_known": self.is_known,
+            "known_probability": None if known is None else _round(known, digits),
             "top": [{"label": label, "probability": _round(p, digits)} for label, p in self.top],
         }
 
@@ -130,11 +143,12 @@ def make_predictions(
     _check_finite(outputs.logits)
     probs = probabilities(outputs.logits, config.temperature)
     best = (-probs).argsort(axis=1)[:, :top_k]
-    flower = (
-        None if rejection is None else rejection.flower_probability(outputs.features)
-    )  # (photos,)
-    if flower is not None:
+    flower = known = None  # or (photos,)
+    if rejection is not None:
+        flower = rejection.flower_probability(outputs.features)
         _check_finite(flower)
+        if rejection.known:
+            known = rejection.known.probability(outputs.logits, config.temperature)
     predictions = []
     for photo, (row, order) in enumerate(zip(probs, best, strict=True)):
         genus, family = _most_probable_taxa(row, config)
@@ -150,6 +164,13 @@ def make_predictions(
                 prediction,
                 flower_probability=probability,
                 is_flower=probability >= rejection.threshold,
+            )
+        if known is not None and rejection is not None and rejection.known:
+            probability = float(known[photo])
+            prediction = replace(
+                prediction,
+                known_probability=probability,
+                is_known=probability >= rejection.known.threshold,
             )
         predictions.append(prediction)
     return predictions

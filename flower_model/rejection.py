@@ -1,6 +1,9 @@
-"""Rejection rule: a flower/non-flower classifier on pooled features, fitted by training.calibrate."""
+"""Rejection rule: a flower/non-flower classifier on pooled features, fitted by training.calibrate.
 
-from dataclasses import dataclass, fields
+Its file also holds the known-species rule, if the model has one.
+"""
+
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,9 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from flower_model.errors import ModelError
+from flower_model.known_species import SCORES, KnownSpecies
 from flower_model.system.files import atomic_path
 
 REJECTION_FILE = "rejection.safetensors"
+KNOWN = "known_species"  # tensor of the file
 MAX_BYTES = 64_000_000  # of the file; about 3 MB for a ResNet-50
 
 
@@ -80,12 +85,14 @@ class Rejection:
             median flower.
         slope, intercept: Map the score to the log odds of a flower.
         threshold: Smallest flower probability that is accepted as a flower, in [0, 1].
+        known: The known-species rule; None if no flowers of other species were available for fitting.
     """
 
     method: SupportVectors | Residual
     slope: float
     intercept: float
     threshold: float
+    known: KnownSpecies | None = None
 
     @property
     def name(self) -> str:
@@ -146,6 +153,9 @@ def save_rejection(rule: Rejection, folder: Path) -> None:
     tensors = {field.name: getattr(rule.method, field.name) for field in fields(rule.method)}
     stored = {name: _halve(tensor) for name, tensor in tensors.items()}
     stored["scale"] = np.array([rule.slope, rule.intercept, rule.threshold], np.float32)
+    if rule.known:
+        scale = [*rule.known.weights, rule.known.intercept, rule.known.threshold]
+        stored[KNOWN] = np.array(scale, np.float32)
     with atomic_path(folder / REJECTION_FILE) as temporary:
         save_file(stored, temporary)
 
@@ -176,15 +186,26 @@ def load_rejection(folder: Path) -> Rejection:
     except (SafetensorError, OSError, TypeError, AttributeError):  # AttributeError: float8
         raise ModelError(f"'{path}' is damaged or truncated. Download the model again.") from None
     scale = tensors.pop("scale", np.empty(0))
+    known = tensors.pop(KNOWN, None)
     method = next(
         (m for m in METHODS.values() if {f.name for f in fields(m)} == set(tensors)), None
     )
-    finite = all(np.isfinite(tensor).all() for tensor in (scale, *tensors.values()))
-    if method is None or not finite or scale.shape != (3,) or not 0 <= scale[2] <= 1:
+    species = np.zeros(SCORES + 2) if known is None else known
+    finite = all(np.isfinite(tensor).all() for tensor in (scale, species, *tensors.values()))
+    valid = scale.shape == (3,) and species.shape == (SCORES + 2,)
+    if (
+        method is None
+        or not finite
+        or not valid
+        or not all(0 <= x <= 1 for x in (scale[2], species[-1]))
+    ):
         raise ModelError(
             f"'{path}' doesn't contain a valid rejection rule. Download the model again."
         )
-    rule = Rejection(method(**tensors), *map(float, scale))
+    rule = Rejection(method(**tensors), float(scale[0]), float(scale[1]), float(scale[2]))
+    if known is not None:
+        *weights, intercept, threshold = map(float, known)
+        rule = replace(rule, known=KnownSpecies(tuple(weights), intercept, threshold))
     if not _is_consistent(rule.method):
         raise ModelError(
             f"The tensor shapes in '{path}' are inconsistent. Download the model again."

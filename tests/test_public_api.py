@@ -75,6 +75,8 @@ def test_prediction_has_these_attributes():
         "genus",
         "family",
         "botanical_name",
+        "known_probability",
+        "is_known",
     ]
     assert {name for name in vars(Prediction) if not name.startswith("_")} >= {
         "answer",

@@ -148,7 +148,7 @@ def _changes_by_options(options: argparse.Namespace) -> dict[str, dict[str, Any]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--data`, `--data-root` and `--not-flowers`."""
+    """Add `--data`, `--data-root`, `--not-flowers` and `--other-flowers`."""
     parser.add_argument(
         "--data",
         metavar="PATH",
@@ -162,6 +162,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of non-flower photos for the rejection rule "
         "(default: DATA_ROOT/not-flowers if it exists)",
     )
+    parser.add_argument(
+        "--other-flowers",
+        metavar="PATH",
+        help="folder of flowers of other species, each in a folder of its own, for the known-species "
+        "rule (default: DATA_ROOT/other-flowers if it exists)",
+    )
 
 
 def add_data_root_argument(parser: argparse.ArgumentParser) -> None:
@@ -173,13 +179,18 @@ def add_data_root_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def negatives_folder(options: argparse.Namespace) -> Path | None:
-    """Return the folder of `--not-flowers`, or the default one if it exists.
+def outlier_folders(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Return the folders of `--not-flowers` and `--other-flowers`, or the default ones if they exist.
 
     Raises:
-        DataError: If the folder of `--not-flowers` doesn't exist.
+        DataError: If a folder that was given doesn't exist.
     """
-    folder = Path(options.not_flowers or Path(options.data_root) / "not-flowers")
-    if options.not_flowers and not folder.is_dir():
-        raise DataError(f"The folder '{shorten(folder)}' doesn't exist: check --not-flowers.")
+    not_flowers = _folder(options, options.not_flowers, "not-flowers")
+    return not_flowers, _folder(options, options.other_flowers, "other-flowers")
+
+
+def _folder(options: argparse.Namespace, given: str | None, name: str) -> Path | None:
+    folder = Path(given or Path(options.data_root) / name)
+    if given and not folder.is_dir():
+        raise DataError(f"The folder '{shorten(folder)}' doesn't exist: check --{name}.")
     return folder if folder.is_dir() else None

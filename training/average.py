@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
 from flower_model.errors import ModelError, shorten
-from training.arguments import add_data_arguments, data_sources, negatives_folder
+from training.arguments import add_data_arguments, data_sources, outlier_folders
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped path is reported at once
     from flower_model import FlowerClassifier
@@ -99,13 +99,13 @@ def _average(options: argparse.Namespace) -> int:
         raise ModelError(f"--weights must be {len(folders)} numbers above 0, one for each folder.")
     if out.exists():
         raise ModelError(f"'{shorten(out)}' exists: name a new folder with --out.")
-    negatives = negatives_folder(options)
+    outliers = outlier_folders(options)
     sources = data_sources(options.data) if options.data else {}
     from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
     with atomic_folder(out) as folder:
         average(folders, weights).save_pretrained(folder)
-        print(recalibrate_folder(folder, Path(options.data_root), negatives, sources))
+        print(recalibrate_folder(folder, Path(options.data_root), *outliers, sources))
     print(f"Model saved in {out}.")
     return 0
 

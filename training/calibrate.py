@@ -1,4 +1,4 @@
-"""python -m training.calibrate MODEL: fit the temperature and the rejection rule of a model again."""
+"""python -m training.calibrate MODEL: fit the temperature and the rules of a model again."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flower_model.cli.common import run_command
 from flower_model.errors import ModelError, shorten
-from training.arguments import add_data_arguments, data_sources, negatives_folder
+from training.arguments import add_data_arguments, data_sources, outlier_folders
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,18 +21,18 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise ModelError(
             f"There is no weights folder '{shorten(folder)}'. Models on the Hub can't be calibrated."
         )
-    negatives = negatives_folder(options)
+    folders = outlier_folders(options)
     sources = data_sources(options.data) if options.data else {}
     from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
-    print(recalibrate_folder(folder, Path(options.data_root), negatives, sources))
+    print(recalibrate_folder(folder, Path(options.data_root), *folders, sources))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.calibrate",
-        description="Fit the temperature and the rejection rule of a trained model again, on the "
+        description="Fit the temperature, the rejection rule and the known-species rule of a trained model again, on the "
         "photos that its run held out. A run on --data PATH requires the same --data PATH here: if "
         "PATH has no folder for validation, the part that the run held out, PATH:val, is used.",
     )

@@ -47,8 +47,11 @@ class Data(_Section):
     negatives: tuple[str, ...] = ()
     """Folders of non-flower photos. Half of them, chosen by hash, serve as backgrounds and as outliers with a
     uniform target (outlier exposure, Hendrycks et al. 2019); the rejection rule is fitted to the other half."""
+    other_flowers: tuple[str, ...] = ()
+    """Folders of flowers of other species, each in a folder of its own. Half of the species serve as outliers,
+    like negatives; the known-species rule is fitted to the other half."""
     negative_fraction: float = Field(0.1, ge=0, lt=1)
-    """Fraction of an epoch's samples that are negatives, if there are any."""
+    """Fraction of an epoch's samples that are negatives or other species, if there are any."""
     val_fraction: float = Field(0.2, gt=0, le=0.5)
     """Fraction held out for validation from flowers102-all and from a folder without a val/ folder."""
     split_seed: int = Field(0, ge=0, lt=2**32)

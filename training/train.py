@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import run_command
 from flower_model.errors import HubError, RecipeError, shorten
-from training.arguments import check_utf8, negatives_folder, recipe_from_options, train_parser
+from training.arguments import check_utf8, outlier_folders, recipe_from_options, train_parser
 from training.engine.run_folder import check_run, open_run, record_photos
 from training.recipe import Recipe
 
@@ -38,14 +38,14 @@ def run_training(options: argparse.Namespace) -> int:
         from flower_model.hub.upload import check_login
 
         check_login(options.push_to_hub)  # now rather than after hours of training
-    data_root, negatives = Path(options.data_root), negatives_folder(options)
+    data_root, folders = Path(options.data_root), outlier_folders(options)
     if options.resume and (run / "model").is_dir():  # written last, atomically
         print(f"The run is finished. Its model is in {run / 'model'}.")
     else:
         from training.engine.preflight import explain_out_of_memory
 
         with explain_out_of_memory():
-            train(recipe, run, data_root, negatives, resume=options.resume, track=options.track)
+            train(recipe, run, data_root, *folders, resume=options.resume, track=options.track)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # set by accelerate launch
         push(run / "model", options.push_to_hub)
     return 0
@@ -72,6 +72,7 @@ def train(
     run: Path,
     data_root: Path,
     negatives: Path | None,
+    other_flowers: Path | None,
     *,
     resume: bool = False,
     track: str | None = None,
@@ -84,6 +85,7 @@ def train(
             after the photos have been read, unless it is resumed.
         data_root: Folder that the recipe's sources are resolved against.
         negatives: Folder of non-flower photos; None if there is none.
+        other_flowers: Folder of flowers of other species; None if there is none.
         resume: Continue after the run's last epoch.
         track: One of Accelerate's trackers, which logs the metrics of each epoch.
 
@@ -100,6 +102,7 @@ def train(
     from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
     from training.calibration.fit import calibrate, decode_negatives, format_summary
+    from training.calibration.known_species_fit import decode_other_flowers
     from training.data.decoded import resize_side
     from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
@@ -124,7 +127,10 @@ def train(
         clock.lap("start")
         photos = load_photos(recipe.data, data_root, short_side)
         # Early, since too few of them would fail the run at its end.
-        decoded_negatives = decode_negatives(negatives, short_side, recipe) if negatives else None
+        outliers = (
+            decode_negatives(negatives, short_side, recipe) if negatives else None,
+            decode_other_flowers(other_flowers, short_side, recipe) if other_flowers else None,
+        )
     clock.lap("decoding")
 
     torch.manual_seed(recipe.seed)
@@ -177,7 +183,7 @@ def train(
     )
     runtime = fastest_runtime(network, compute_of(accelerator))
     model = FlowerClassifier(network, config, runtime=runtime)
-    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, decoded_negatives)
+    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, *outliers)
     with report_failure("The training curve"):
         model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:

@@ -117,6 +117,8 @@ def table(photo: str, answer: "Prediction") -> str:
     rows = answer.top
     if answer.is_flower is False:  # --json has the labels all the same
         rows = ((answer.answer, 1 - (answer.flower_probability or 0.0)),)
+    elif answer.is_known is False:
+        rows = ((answer.answer, 1 - (answer.known_probability or 0.0)), *rows)
     elif answer.sure_genus:
         genus, probability = answer.sure_genus
         rows = ((f"genus {genus}", probability), *rows)

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 # The columns before the second-best labels. The answer is the one that the page shows.
 COLUMNS = (
     *("photo", "error", "answer", "label", "botanical_name"),
-    *("probability", "is_flower", "flower_probability", "model"),
+    *("probability", "is_flower", "flower_probability", "is_known", "known_probability", "model"),
 )
 DIGITS = 6  # of probabilities
 

@@ -10,6 +10,7 @@ from flower_model.errors import FlowerModelError
 from flower_model.results.rows import Row, flat_columns, flatten, top_k_of, unflatten
 from flower_model.system.files import atomic_path
 
+BOOLEANS = ("is_flower", "is_known")  # columns
 BATCH = 10_000  # rows per Parquet row group, and in memory
 
 
@@ -69,7 +70,7 @@ def _parse(column: str, cell: str) -> str | float | bool | None:
         return cell
     if not cell:
         return None
-    if column == "is_flower":
+    if column in BOOLEANS:
         return {"True": True, "False": False}[cell]
     return float(cell) if "probability" in column else cell
 
@@ -100,7 +101,7 @@ def _schema(columns: list[str]) -> Any:
     import pyarrow as pa
 
     types = {name: pa.float64() if "probability" in name else pa.string() for name in columns}
-    return pa.schema(types | {"is_flower": pa.bool_()})
+    return pa.schema(types | dict.fromkeys(BOOLEANS, pa.bool_()))
 
 
 def _check_columns(columns: list[str]) -> None:

@@ -63,6 +63,18 @@ def describe_rejection(rule: Mapping[str, Any]) -> str:
     )
 
 
+def describe_known_species(rule: Mapping[str, Any]) -> str:
+    """Return the measured error rates of the known-species rule as text, or "" without measurements."""
+    if not rule:
+        return ""
+    return (
+        f"Of {rule['known']} held-out flowers, {_percent(rule['known_kept'], 1)} are accepted as known; of "
+        f"{rule['unknown']} flowers of other species, {_percent(rule['unknown_accepted'], 1)} are, and "
+        f"{_percent(rule['unknown_confident'], 1)} get a label with at least 80 % (area under the ROC curve "
+        f"{rule['auroc']:.4f}), each fifth of the species judged by a rule fitted to the other four."
+    )
+
+
 def escape_markdown(text: object) -> str:
     """Return a text on one line, escaped so that Markdown shows it literally."""
     line = " ".join(str(text).split())
@@ -73,6 +85,7 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
     details = config.details
     recipe = details.get("recipe", {})
     rejection = details.get("rejection", {})
+    known_species = details.get("known_species", {})
     calibration = details.get("calibration", {})
     classes = details.get("per_class", {})
     reliable = [item for item in classes.items() if item[1]["photos"] >= MIN_PHOTOS]
@@ -88,6 +101,8 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
         "calibration": calibration,
         "rejection": bool(rejection),
         "rejection_summary": describe_rejection(rejection),
+        "known_species": bool(known_species),
+        "known_species_summary": describe_known_species(known_species),
         "per_class": sorted(reliable, key=lambda item: (item[1]["recall"], item[1]["precision"])),
         "classes_left_out": len(reliable) < len(classes),
         "plots": {file: text for file, text in PICTURES.items() if file in pictures},

@@ -14,7 +14,13 @@ TOP = (("rose", float(np.float32(0.7))), ("tulip", math.pi / 20))
 def test_to_dict_keeps_all_values_exactly():
     genus = ("Rosa", math.e / 3)
     answer = Prediction(
-        TOP, flower_probability=1 / 3, is_flower=False, genus=genus, botanical_name="Rosa"
+        TOP,
+        flower_probability=1 / 3,
+        is_flower=False,
+        genus=genus,
+        botanical_name="Rosa",
+        known_probability=2 / 3,
+        is_known=True,
     )
     found = json.loads(json.dumps(answer.to_dict()))
     assert found == {
@@ -25,6 +31,8 @@ def test_to_dict_keeps_all_values_exactly():
         "family": None,
         "is_flower": False,
         "flower_probability": 1 / 3,
+        "is_known": True,
+        "known_probability": 2 / 3,
         "top": [{"label": label, "probability": p} for label, p in TOP],
     }
 

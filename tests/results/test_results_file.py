@@ -16,6 +16,8 @@ ROSE = Prediction(
     flower_probability=0.9,
     is_flower=True,
     botanical_name="Rosa",
+    known_probability=0.8,
+    is_known=True,
 )
 NOTHING = Prediction(ROSE.top, flower_probability=0.01, is_flower=False)
 TULIP = Prediction((("tulip", 0.5), ("rose", 0.25), ("daisy, white", 1.5e-7)))
@@ -90,6 +92,8 @@ def test_csv_has_columns_for_each_of_the_top_labels(tmp_path):
         "probability": "0.75",
         "is_flower": "True",
         "flower_probability": "0.9",
+        "is_known": "True",
+        "known_probability": "0.8",
         "model": "resnet50-0123",
         "label_2": "tulip",
         "probability_2": "0.2",

@@ -104,6 +104,24 @@ def test_rule_without_negatives_is_fitted_to_flowers_alone(data, model_folder, t
     assert sum(answer.is_flower for answer in model.predict(NEW)) >= 21
 
 
+def test_flowers_of_other_species_give_a_known_species_rule(data, model_folder, tmp_path, capsys):
+    for number, colour in enumerate(("purple", "white", "black", "orange", "pink", "cyan")):
+        folder = tmp_path / "others" / colour
+        folder.mkdir(parents=True)
+        for photo in range(6):
+            draw_photo(colour, 500 + 10 * number + photo).save(folder / f"{photo}.png")
+    assert run(model_folder, data, "--other-flowers", tmp_path / "others") == 0
+    assert "known-species rule: 9" in capsys.readouterr().out
+    model = FlowerClassifier.from_pretrained(model_folder)
+    found = model.config.details["known_species"]
+    assert (found["known"], found["unknown"]) == (30, 36)
+    answers = model.predict([*(tmp_path / "others").rglob("*.png"), *NEW])
+    known = [answer.known_probability for answer in answers]
+    assert np.mean(known[36:]) > np.mean(known[:36])
+    assert sum(answer.is_known for answer in answers[36:]) >= 20
+    assert "flowers of other species" in (model_folder / "README.md").read_text()
+
+
 def test_too_few_flower_photos_fit_no_rejection_rule(tmp_path, capsys):
     data = draw_dataset(tmp_path / "discs", photos_per_class=5)
     words = ["--set", "finetune.epochs=1", "--data-root", str(tmp_path)]

@@ -20,6 +20,7 @@ from training.calibration.held_out import (
     predict_snapshots,
     split_features,
 )
+from training.calibration.known_species_fit import fit_rule
 from training.calibration.rejection_fit import (
     FOLDS,
     MIN_HELD_OUT,
@@ -53,8 +54,9 @@ def calibrate(
     held_out: DecodedPhotos,
     data_root: Path,
     negatives: DecodedPhotos | None,
+    other_flowers: DecodedPhotos | None,
 ) -> list[HeldOut]:
-    """Fit the temperature and the rejection rule of a model on held-out photos.
+    """Fit the temperature and the rules of a model on held-out photos.
 
     The metrics in the details of its config are cross-validated: each fold of the photos is
     evaluated with a temperature and a rule that were fitted on the other folds. The model gets
@@ -68,6 +70,7 @@ def calibrate(
         train, held_out: The photos of its run.
         data_root: Folder that the recipe's other sources are resolved against.
         negatives: Non-flower photos from `decode_negatives`; None without any.
+        other_flowers: Flowers of other species from `decode_other_flowers`; None without any.
 
     Returns:
         The outputs on the held-out photos, then on each other source of the recipe.
@@ -112,9 +115,14 @@ def calibrate(
     # Not from snapshots: with them, the rule accepts 50 % more negatives.
     model.rejection, metrics = _fit_rejection(model, train, fitting[: len(photos)], negatives)
     details.pop("rejection", None)
+    details.pop("known_species", None)
     if model.rejection:
         details["rejection"] = metrics
+    if model.rejection and other_flowers:
+        rule, details["known_species"] = fit_rule(model, fitting, other_flowers, temperature)
+        model.rejection = replace(model.rejection, known=rule)
     uses = ["the temperature"] * fitted + ["the rejection rule"] * bool(model.rejection)
+    uses += ["the known-species rule"] * ("known_species" in details)
     uses += ["the choice of the epoch"] * (recipe.finetune.keep == "best")
     details["held_out"] = {
         **details["held_out"],
@@ -176,6 +184,12 @@ def format_summary(model: FlowerClassifier) -> str:
             lines.append(
                 f"its threshold was set on training photos too: fewer than {MIN_HELD_OUT} were held out"
             )
+    if species := details.get("known_species"):
+        lines.append(
+            f"known-species rule: {100 * species['known_kept']:.1f} % of {species['known']} flowers kept, "
+            f"{100 * species['unknown_accepted']:.1f} % of {species['unknown']} flowers of other species "
+            f"accepted, AUROC {species['auroc']:.4f}"
+        )
     return "\n".join(lines)
 
 

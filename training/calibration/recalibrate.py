@@ -15,6 +15,7 @@ from flower_model.rejection import save_rejection
 from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, decode_negatives, format_summary
+from training.calibration.known_species_fit import decode_other_flowers
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
@@ -25,14 +26,16 @@ def recalibrate_folder(
     folder: Path,
     data_root: Path,
     negatives_folder: Path | None,
+    other_flowers_folder: Path | None,
     sources: Mapping[str, Any] | None = None,
 ) -> str:
-    """Fit the temperature and the rejection rule of a weights folder on its held-out photos.
+    """Fit the temperature and the rules of a weights folder on its held-out photos.
 
     Args:
         folder: The weights folder; everything in it but the weights is rewritten.
         data_root: Folder that the recipe's sources are resolved against.
         negatives_folder: Folder of non-flower photos; None if there is none.
+        other_flowers_folder: Folder of flowers of other species; None if there is none.
         sources: Keys of the recipe's `data` section to replace, such as the folder of the photos.
 
     Returns:
@@ -51,10 +54,12 @@ def recalibrate_folder(
             print_error(
                 f"Warning: the model was trained on {count} of the {len(photos)} photos of '{source}'."
             )
-    negatives = None
+    negatives = other_flowers = None
     if negatives_folder:
         negatives = decode_negatives(negatives_folder, held_out.short_side, recipe)
-    calibrate(model, recipe, train, held_out, data_root, negatives)
+    if other_flowers_folder:
+        other_flowers = decode_other_flowers(other_flowers_folder, held_out.short_side, recipe)
+    calibrate(model, recipe, train, held_out, data_root, negatives, other_flowers)
     _write(model, folder)
     return format_summary(model)
 

@@ -91,12 +91,13 @@ def load_batches(
     passes = chain.from_iterable(repeat(sampler))  # an iterator of the sampler is one pass
     order = list(islice(passes, count))
     decoded, targets = photos.train, photos.train_targets
-    if photos.negatives:
+    outliers = photos.outliers
+    if outliers:
         rng = np.random.default_rng((seed, 1))
         for place in np.flatnonzero(rng.random(count) < recipe.data.negative_fraction):
-            order[place] = len(decoded) + int(rng.integers(len(photos.negatives)))
-        decoded = concatenate(decoded, photos.negatives)
-        no_class = np.full(len(photos.negatives), len(photos.labels), np.int64)
+            order[place] = len(decoded) + int(rng.integers(len(outliers)))
+        decoded = concatenate(decoded, outliers)
+        no_class = np.full(len(outliers), len(photos.labels), np.int64)
         targets = np.concatenate([targets, no_class])
     dataset = EpochPhotos(TransformedPhotos(decoded, targets, transform), order, seed)
     # Accelerate divides every batch among the processes.

@@ -1,4 +1,4 @@
-"""Negatives for the rejection rule: non-flower photos, synthetic images, and foliage from flower photos.
+"""Photos that show none of the classes: negatives, flowers of other species, and synthetic images.
 
 A rule that was fitted to photos alone accepts plain colours, text and leaves, because hardly any photo is
 that empty or that green. Such images need not be collected: they are drawn here, and foliage is cropped
@@ -33,6 +33,28 @@ def not_flowers(folder: Path) -> list[Photo]:
             f"'{shorten(folder)}' holds no non-flower photos. Add some, or check --not-flowers."
         )
     return [Photo(file, "") for file in files]
+
+
+def other_flowers(folder: Path) -> list[Photo]:
+    """List the files in a folder as photos of the species that their folders are named after.
+
+    Raises:
+        DataError: If the folder holds no file.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    if not files:
+        raise DataError(
+            f"'{shorten(folder)}' holds no flowers of other species. Add some, or check --other-flowers."
+        )
+    return [Photo(file, file.parent.name) for file in files]
+
+
+def species_folds(photos: Sequence[Photo], count: int) -> np.ndarray:
+    """Assign photos to folds (photos,) int64, from 0 to `count` - 1; those of a species to the same."""
+    species = sorted({photo.label for photo in photos})
+    order = np.random.default_rng(0).permutation(len(species))
+    fold_of = dict(zip(species, order % count, strict=True))
+    return np.array([fold_of[photo.label] for photo in photos], dtype=np.int64)
 
 
 def drawn_pictures(per_kind: int = PER_KIND, seed: int = 0) -> list[np.ndarray]:

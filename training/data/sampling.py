@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.negatives import not_flowers
+from training.data.negatives import not_flowers, other_flowers, species_folds
 from training.data.sources import check_classes, folds, gather
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
@@ -29,6 +29,7 @@ class Photos:
         train_targets, val_targets: (photos,) int64 class indices.
         stream: All training photos if they are streamed.
         negatives: Non-flower photos to train on.
+        other_flowers: Flowers of other species to train on.
     """
 
     labels: list[str]
@@ -38,6 +39,14 @@ class Photos:
     val_targets: np.ndarray
     stream: StreamedPhotos | None = None
     negatives: DecodedPhotos | None = None
+    other_flowers: DecodedPhotos | None = None
+
+    @property
+    def outliers(self) -> DecodedPhotos | None:
+        """The photos to train on that belong to no class."""
+        if self.negatives and self.other_flowers:
+            return concatenate(self.negatives, self.other_flowers)
+        return self.negatives or self.other_flowers
 
     @property
     def count(self) -> int:
@@ -78,6 +87,7 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
         decoded_val.targets(labels),
         open_stream(data, root),
         load_negatives(data, root, short_side),
+        load_other_flowers(data, root, short_side),
     )
     print(
         f"{len(labels)} classes, {photos.count} photos to train on, "
@@ -93,6 +103,16 @@ def load_negatives(data: Data, root: Path, short_side: int) -> DecodedPhotos | N
         return None
     kept = [photo for photo, fold in zip(found, folds(found, 2), strict=True) if fold == 0]
     return decode_photos(kept, short_side, "decoding") if kept else None
+
+
+def load_other_flowers(data: Data, root: Path, short_side: int) -> DecodedPhotos | None:
+    """Decode the flowers of other species that a recipe trains on: half of the species."""
+    found = [photo for folder in data.other_flowers for photo in other_flowers(root / folder)]
+    if not found:
+        return None
+    pairs = zip(found, species_folds(found, 2), strict=True)
+    kept = [photo for photo, fold in pairs if fold == 0]
+    return decode_photos(kept, short_side, "decoding")
 
 
 def concatenate(first: DecodedPhotos, second: DecodedPhotos) -> DecodedPhotos:

@@ -31,6 +31,14 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     """
     if prediction.is_flower is False:
         return _no_flower(prediction, descriptions)
+    if prediction.is_known is False:
+        return (
+            "<h2>A flower that the model doesn't know</h2>"
+            f"{_probability(1 - (prediction.known_probability or 0.0))}"
+            "<p class='note'>It looks like a flower, but probably none of the "
+            f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
+            f"<h3>Most similar</h3>{_candidates(prediction.top, descriptions)}"
+        )
     if genus := prediction.sure_genus:
         return (
             f"<h2><i>{escape(genus[0])}</i></h2>"

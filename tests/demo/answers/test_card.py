@@ -60,6 +60,12 @@ def test_no_flower_is_reported_with_its_probability():
     assert card.index("<details>") < card.index("rose")
 
 
+def test_flower_of_an_unknown_species_is_headed_as_such():
+    card = answer_card(answer(0.6, 0.3, known_probability=0.2, is_known=False), {"rose": "Rosa"})
+    assert "A flower that the model doesn't know" in card and "<b>80%</b>" in card
+    assert "Most similar" in card and "data-name='rose'" in card
+
+
 def test_labels_are_text():
     label = "'<img src=x>"
     card = answer_card(Prediction(((label, 0.4), ("<b>", 0.3))), {label: "<u>'", "<b>": "<u>"})
