@@ -36,6 +36,7 @@ expect.set_options(timeout=20_000)  # for slow machines
 
 # Fixtures that start a server or a process, and modules that train, compile networks or decode for long.
 SLOW_FIXTURES = {
+    "s3",
     "flower_data",
     "hub",
     "launch",
@@ -45,6 +46,7 @@ SLOW_FIXTURES = {
     "serve_app",
 }
 SLOW_MODULES = [
+    "bulk/test_ray",
     "cli/test_bulk",
     "results/test_results_file",
     "model/test_shipped_weights",

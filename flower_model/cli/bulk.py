@@ -12,7 +12,7 @@ from tqdm import tqdm
 from flower_model.bulk.shard import Shard
 from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, stop_signals
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
+from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from flower_model.photos.discovery import describe_skipped, find_photos
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import ResultsFile
@@ -87,10 +87,15 @@ def _photos_of(
 
 def model_version(model: FlowerClassifier) -> str:
     """Return the architecture and a hash of the model's files."""
+    return folder_version(model.folder, model.config)
+
+
+def folder_version(folder: Path | None, config: ModelConfig) -> str:
+    """Return the `model_version` of a weights folder, or of a model that was built in memory."""
     digest = hashlib.sha256()
-    if model.folder:
-        rejection = (REJECTION_FILE,) if model.rejection else ()
+    if folder:
+        rejection = (REJECTION_FILE,) if "rejection" in config.details else ()
         for name in (CONFIG_FILE, WEIGHTS_FILE, *rejection):
-            with (model.folder / name).open("rb") as file:
+            with (folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{model.config.architecture}-{digest.hexdigest()[:12]}"
+    return f"{config.architecture}-{digest.hexdigest()[:12]}"

@@ -46,25 +46,49 @@ def main(arguments: list[str] | None = None) -> int:
     output.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
         help="write a .csv, .jsonl or .parquet file instead, and resume it if interrupted",
     )
-    parser.add_argument(
+    add_engine_arguments(parser)
+    return run_command(lambda: identify_photos(parser.parse_args(arguments)))
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that distribute --output over processes and machines."""
+    group = parser.add_argument_group("many machines", "with --output; see docs/cluster.md")
+    group.add_argument(
         "--shard",
         metavar="K/N",
-        help="with --output, only the K-th of N parts of the photos, in its own file",
+        help="only the K-th of N parts of the photos, in a results file of its own",
     )
-    return run_command(lambda: identify_photos(parser.parse_args(arguments)))
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: workers on all machines of a Ray cluster; photos may also be globs, URIs such as "
+        "s3://, Parquet and tar files, and --output is a folder or URI for Parquet files",
+    )
+    group.add_argument(
+        "--cores-per-worker", metavar="N", type=int, help="with ray (default: at most 4)"
+    )
+    group.add_argument(
+        "--column", help="with ray, column of Parquet files that has the photos or their paths"
+    )
 
 
 def identify_photos(options: argparse.Namespace) -> int:
     """Predict every photo in the order given; unreadable ones are reported and skipped."""
     if options.top_k < 1:
         raise FlowerModelError(f"--top-k must be at least 1, not {options.top_k}.")
+    if options.engine == "ray":
+        if not options.output or options.shard:
+            raise FlowerModelError("--engine ray needs --output, a folder, and takes no --shard.")
+        from flower_model.cli.cluster import answer_on_cluster
+
+        return answer_on_cluster(options)
     if options.output:
         from flower_model.results.results_file import check_output
 
-        check_output(options.output)
+        check_output(Path(options.output))
     if options.shard and not options.output:
         raise FlowerModelError("--shard divides results files: add --output.")
     shard = Shard.parse(options.shard) if options.shard else None
@@ -80,7 +104,7 @@ def identify_photos(options: argparse.Namespace) -> int:
         from flower_model.cli.bulk import write_results
 
         return write_results(
-            model, options.photos, options.output, top_k=options.top_k, shard=shard
+            model, options.photos, Path(options.output), top_k=options.top_k, shard=shard
         )
     try:
         return print_predictions(model, options)

@@ -55,10 +55,18 @@ def predict_batches(
 
 
 def prefetch_map(
-    function: Callable[[Photo], Result], items: Iterable[Photo], *, ahead: int
+    function: Callable[[Photo], Result],
+    items: Iterable[Photo],
+    *,
+    ahead: int,
+    threads: int | None = None,
 ) -> Generator[Result]:
-    """Like `map`, with threads that compute up to `ahead` results in advance."""
-    pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()), thread_name_prefix="open-photo")
+    """Like `map`, with threads that compute up to `ahead` results in advance.
+
+    By default there are as many threads as cores, at most `MAX_THREADS`.
+    """
+    threads = threads or min(MAX_THREADS, usable_cores())
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="open-photo")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:

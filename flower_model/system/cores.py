@@ -2,9 +2,13 @@
 
 import math
 import os
+import tempfile
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+
+_limit = math.inf  # cores that this process has reserved
+_locks: list[int] = []  # open files, whose locks the kernel releases when the process ends
 
 
 def usable_cores() -> int:
@@ -17,7 +21,45 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, cpu_quota())))
+    return max(1, math.ceil(min(cores, cpu_quota(), _limit)))
+
+
+def reserve_cores(count: int) -> None:
+    """Limit this process to `count` cores, where possible to ones that no other process reserved.
+
+    Processes that share cores wait for each other's threads. In a container with a CPU limit other
+    containers may run on any core, so that only the number is limited.
+
+    Args:
+        count: At least 1.
+    """
+    global _limit
+    _limit = count
+    if hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
+        cores = sorted(os.sched_getaffinity(0))
+        if count < len(cores) <= cpu_quota() and len(mine := _lock_cores(cores, count)) == count:
+            for thread in os.listdir("/proc/self/task"):  # later threads inherit it
+                os.sched_setaffinity(int(thread), mine)
+
+
+def _lock_cores(cores: list[int], count: int) -> list[int]:
+    import fcntl
+
+    folder = Path(tempfile.gettempdir()) / f"flower-model-cores-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    mine: list[int] = []
+    for core in cores:
+        file = os.open(folder / str(core), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another process has it
+            os.close(file)
+            continue
+        _locks.append(file)
+        mine.append(core)
+        if len(mine) == count:
+            break
+    return mine
 
 
 def cores_per_process() -> int:

@@ -28,7 +28,9 @@ def test_each_shard_has_a_file_of_its_own():
     assert Shard.parse("3/64").path(Path("out/a.csv")) == Path("out/a-00003-of-00064.csv")
 
 
-@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "-1/4", "a/b", "1/2/3", "1.5/2", "9" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "3", "0/4", "5/4", "-1/4", "a/b", "1/2/3", "1.5/2", "1/10000000000"]
+)
 def test_shard_that_does_not_exist_is_rejected(text):
     with pytest.raises(FlowerModelError, match="from 1 to the number of shards, such as 3/64"):
         Shard.parse(text)

@@ -1,0 +1,192 @@
+"""Output of a cluster: a folder of Parquet files, one for each finished unit."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from flower_model.bulk.storage import is_uri, join, locate, storage_errors, upload
+from flower_model.bulk.units import Unit
+from flower_model.errors import FlowerModelError, shorten
+from flower_model.results.rows import Row, utf8
+from flower_model.results.tables import write_table
+from flower_model.system.files import atomic_path, remove_leftovers
+
+RUN_FILE = "_flower_model.json"  # the underscore hides it from readers of Parquet folders
+THREADS = 32  # for reading the footers of Parquet files
+
+
+class OutputFolder:
+    """A folder of Parquet files at a path or URI.
+
+    Each unit has a file, which appears complete or not at all and is named after the unit's content.
+    So a unit that is answered again, after a crash, has its answers once.
+
+    Example:
+        >>> output = OutputFolder("answers")
+        >>> with output.prepare(model="resnet50-0123", top_k=5):
+        ...     output.parts()
+        set()
+    """
+
+    def __init__(self, name: str) -> None:
+        """Name a folder; it need not exist.
+
+        Args:
+            name: Path or URI; a relative path starts from the folder of this process.
+        """
+        self.name = name if is_uri(name) else str(Path(name).absolute())
+
+    @contextmanager
+    def prepare(self, *, model: str, top_k: int) -> Iterator[None]:
+        """Create the folder or check that it has answers of the same model; lock a local folder.
+
+        Raises:
+            FlowerModelError: If it can't be written, holds other files or the answers of another
+                model or top_k, or if another process writes to it.
+        """
+        filesystem, path = locate(self.name)
+        with storage_errors(self.name, "written"):
+            filesystem.create_dir(path)
+        with nullcontext() if is_uri(self.name) else self._lock():
+            run = {"model": model, "top_k": top_k}
+            before = self._read_run()
+            if before is None:
+                self._write_run(run)
+            elif before != run:
+                raise FlowerModelError(
+                    f"'{shorten(self.name, 100)}' has answers of model {shorten(before.get('model'))} "
+                    f"with --top-k {shorten(before.get('top_k'))}: choose another --output."
+                )
+            yield
+
+    def parts(self) -> set[str]:
+        """Return the names of the finished parts."""
+        return {
+            match[1]
+            for file in self._files()
+            if (match := re.fullmatch(r"part-([0-9a-f]{20})\.parquet", file))
+        }
+
+    def count(self, parts: Iterable[str]) -> tuple[int, int]:
+        """Return the number of rows, and of rows with an error."""
+        import pyarrow.parquet as pq
+
+        def count(part: str) -> tuple[int, int]:
+            filesystem, path = locate(self.path(part))
+            with filesystem.open_input_file(path) as file:
+                metadata = pq.read_metadata(file)
+            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            column = metadata.schema.names.index("error")
+            nulls = sum(group.column(column).statistics.null_count for group in groups)
+            return metadata.num_rows, metadata.num_rows - nulls
+
+        with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
+            counts = list(pool.map(count, parts))
+        return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
+
+    def without_answered(self, units: list[Unit]) -> list[Unit]:
+        """Return the units, or parts of them, that have no answers yet.
+
+        Units are found by the names of their files. Only if photos were added or removed since, so
+        that files of photos belong to no unit any more, their names are read and compared.
+        """
+        finished = self.parts()
+        todo = [unit for unit in units if unit.part not in finished]
+        strange = finished - {unit.part for unit in units}
+        if not strange or not any(unit.photos for unit in todo):
+            return todo
+        answered = self._photos(strange)
+        rest = []
+        for unit in todo:
+            if not unit.photos:
+                rest.append(unit)
+            elif photos := tuple(photo for photo in unit.photos if utf8(photo) not in answered):
+                rest.append(Unit(photos=photos))
+        return rest
+
+    def write(self, part: str, rows: Iterable[Row], top_k: int) -> None:
+        """Write the file of a part, replacing it if it exists.
+
+        Raises:
+            FlowerModelError: If it can't be written.
+        """
+        name = self.path(part)
+        if not is_uri(name):
+            write_table(Path(name), rows, top_k)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / "part.parquet"
+            write_table(temporary, rows, top_k)
+            upload(temporary, name)
+
+    def path(self, part: str) -> str:
+        """Return the path or URI of a part's file."""
+        return join(self.name, f"part-{part}.parquet")
+
+    def _photos(self, parts: Iterable[str]) -> set[str]:
+        import pyarrow.parquet as pq
+
+        def photos(part: str) -> list[str]:
+            filesystem, path = locate(self.path(part))
+            with filesystem.open_input_file(path) as file:
+                return list(pq.read_table(file, columns=["photo"])["photo"].to_pylist())
+
+        with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
+            return {name for names in pool.map(photos, parts) for name in names}
+
+    def _files(self) -> list[str]:
+        from pyarrow.fs import FileSelector
+
+        filesystem, path = locate(self.name)
+        with storage_errors(self.name):
+            return [file.base_name for file in filesystem.get_file_info(FileSelector(path))]
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(Path(self.name) / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise FlowerModelError(
+                f"'{shorten(self.name, 100)}' is being written by another process."
+            ) from None
+        except OSError as error:
+            raise FlowerModelError(
+                f"'{shorten(self.name, 100)}' can't be written ({error.strerror})."
+            ) from None
+        try:
+            remove_leftovers(Path(self.name))
+            yield
+        finally:
+            lock.release()
+
+    def _read_run(self) -> dict[str, Any] | None:
+        files = [file for file in self._files() if not file.startswith(".")]
+        if not files:
+            return None
+        filesystem, path = locate(join(self.name, RUN_FILE))
+        try:
+            with filesystem.open_input_stream(path) as file:
+                return dict(json.loads(file.read()))
+        except (OSError, ValueError, TypeError):
+            raise FlowerModelError(
+                f"'{shorten(self.name, 100)}' holds other files: choose another --output."
+            ) from None
+
+    def _write_run(self, run: dict[str, Any]) -> None:
+        name, content = join(self.name, RUN_FILE), json.dumps(run)
+        if is_uri(name):
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / RUN_FILE
+                temporary.write_text(content, encoding="utf-8")
+                upload(temporary, name)
+        else:
+            with atomic_path(name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
