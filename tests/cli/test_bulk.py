@@ -134,7 +134,7 @@ def test_rows_equal_the_models_predictions(small_album, tiny_folder, flower_phot
     assert [row["photo"] for row in rows] == [str(small_album / f"{n}.jpg") for n in (1, 2, 3)]
     assert list(rows[0]) == [
         *("photo", "error", "answer", "label", "botanical_name", "probability"),
-        *("is_flower", "flower_probability", "model"),
+        *("is_flower", "flower_probability", "is_known", "known_probability", "model"),
         *("label_2", "probability_2"),
     ]
     for row in rows:
