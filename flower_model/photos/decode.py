@@ -18,7 +18,7 @@ from flower_model.photos.headers import (
     check_tags,
 )
 from flower_model.photos.rgb import to_rgb
-from flower_model.photos.sources import MAX_BYTES, PhotoSource, looks_like_base64, read_source
+from flower_model.photos.sources import MAX_BYTES, PhotoSource, describe_text, read_source
 
 MAX_PIXELS = 178_000_000  # just below the size that Pillow calls a decompression bomb
 
@@ -103,12 +103,8 @@ def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_large(name, f"{MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception:  # noqa: BLE001  # Pillow's parsers raise all kinds of errors on damaged headers
-        if looks_like_base64(data[:1000]):
-            raise ImageError("The bytes are base64 text: decode them first.") from None
-        raise ImageError(
-            f"{_capitalized(name)} is not a supported image: "
-            "use a JPEG, PNG, WebP, AVIF or HEIC file."
-        ) from None
+        advice = "is not a supported image: use a JPEG, PNG, WebP, AVIF or HEIC file."
+        raise ImageError(f"{_capitalized(name)} {describe_text(data) or advice}") from None
     # Pillow decodes rare kinds of BMP and PPM in pure Python, which takes seconds per megapixel.
     slow = any(tile.codec_name in Image.DECODERS for tile in picture.tile)
     if slow or (picture.format == "TIFF" and picture.info.get("compression") in SLOW_TIFF_CODECS):

@@ -45,9 +45,22 @@ def read_source(source: object) -> tuple[bytes, str]:
     )
 
 
-def looks_like_base64(text: str | bytes) -> bool:
-    """Return whether a text has the alphabet of base64, and a length that few paths have."""
-    text = text if isinstance(text, str) else text.decode("latin-1")
+def describe_text(data: bytes) -> str:
+    """Return what a text is that was passed as a photo, and what to do; "" if it isn't one of these."""
+    text = data[:1000].decode("latin-1").lstrip()
+    if _is_base64(text):
+        return "is base64 text: decode it and pass the bytes."
+    if text.startswith("data:"):
+        return "is a data URL: decode its base64 part and pass the bytes."
+    if re.match(r"<(!doctype html|html|head|body)", text, re.IGNORECASE):
+        return "is a web page, not a photo: save the image itself."
+    if text.startswith("version https://git-lfs"):
+        return "is a Git LFS pointer, not a photo: run git lfs pull."
+    return ""
+
+
+def _is_base64(text: str) -> bool:
+    """Return True for a text in the alphabet of base64, and of a length that few paths have."""
     return re.fullmatch(r"[\w+/=\s-]{200,}", text, re.ASCII) is not None
 
 
@@ -63,7 +76,7 @@ def _path_problem(path: str, error: OSError | ValueError) -> str:
         return "A data URL is not a path: decode its base64 part and pass the bytes."
     if re.match(r"[a-zA-Z][\w+.-]*://", path):
         return f"'{path}' is a URL, which is not downloaded: pass a path or the file's bytes."
-    if looks_like_base64(path):
+    if _is_base64(path):
         return "The text is base64, not a path: decode it and pass the bytes."
     if not path:
         return "The path is empty: pass the path of a photo."
@@ -84,7 +97,9 @@ def _read_file(file: Any) -> bytes:
     except UnicodeDecodeError:  # text mode
         data = None
     except (OSError, ValueError) as error:
-        raise ImageError(f"The file object can't be read ({error}): open it again.") from None
+        raise ImageError(
+            f"The file object can't be read ({error}): open it again, with mode 'rb'."
+        ) from None
     if not isinstance(data, bytes):
         raise ImageError("The file object must be binary: open it with mode 'rb'.")
     return data

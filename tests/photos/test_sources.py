@@ -125,7 +125,27 @@ def test_base64_is_named(size):
 
 @pytest.mark.parametrize("start", ["data:image/png;base64,", "data:,", "data:image/svg+xml,<svg>"])
 def test_data_urls_are_named(start, png):
-    assert "data URL" in message_of(start + base64.b64encode(png * 100).decode())
+    url = start + base64.b64encode(png * 100).decode()
+    assert "data URL" in message_of(url)
+    assert "data URL" in message_of(url.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (b"\n<!DOCTYPE html>\n<title>Rose</title>", "web page"),
+        (b"<html><body>404", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+    ],
+)
+def test_text_saved_as_a_photo_is_named(tmp_path, text, part):
+    (tmp_path / "rose.jpg").write_bytes(text)
+    assert part in message_of(tmp_path / "rose.jpg")
+
+
+def test_file_object_opened_for_writing_is_rejected(tmp_path):
+    with (tmp_path / "new.jpg").open("wb") as file:
+        assert "mode 'rb'" in message_of(file)
 
 
 @pytest.mark.parametrize(
