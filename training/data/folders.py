@@ -166,12 +166,22 @@ class _Reader:
         if len(splits) < len(folder.folders) and not any(f.photo_folders for f in splits):
             splits = []  # classes that happen to be called "train" or "test"
         photos: defaultdict[str, list[Photo]] = defaultdict(list)
-        if splits:
+        shared = _shared_subfolders(folder)
+        if not splits and shared and all(map(split_in_name, shared)):
+            for photo in self._read_classes(folder):  # CLASS/train/ instead of train/CLASS/
+                name = photo.path.relative_to(folder.path).parts[1]
+                photos[split_in_name(name)].append(photo)
+        elif splits:
             for inner in splits:
                 photos[inner.split] += self._read_split(inner)
             self._leave_out(folder, "not in a split folder", besides=splits)
         else:
             photos[""] = self._read_classes(folder)
+            if len(shared) > 1:
+                self.notes.append(
+                    f"All class folders have the same subfolders ({shorten(', '.join(shared), 80)}). If "
+                    f"those are the classes, name a single folder of them: {shorten(folder.path, 80)}/…"
+                )
         if not any(photos.values()):
             raise _without_labels(folder)
         for reason, paths in self.left_out.items():
@@ -231,6 +241,16 @@ class _Reader:
         others = [f for f in folder.folders if f not in (besides or [])]
         self.left_out[reason] += folder.files + [p for f in others for p in f.all_files]
         self.left_out["hidden"] += folder.hidden
+
+
+def _shared_subfolders(folder: _Folder) -> list[str]:
+    """Return the names of the subfolders if several class folders hold just these, and no photos beside."""
+    classes = folder.photo_folders
+    names = [sorted(inner.name for inner in found.photo_folders) for found in classes]
+    alike = len(classes) > 1 and all(found == names[0] for found in names)
+    return (
+        names[0] if alike and not any(map(_is_photo, (p for f in classes for p in f.files))) else []
+    )
 
 
 def _without_labels(folder: _Folder) -> DataError:

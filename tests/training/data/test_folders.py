@@ -88,6 +88,22 @@ def test_split_folders_are_found_below_and_above_wrapping_folders(tmp_path, path
     assert counts(read_photo_folder(tmp_path)) == {"train": each(1), "val": each(2)}
 
 
+def test_splits_inside_class_folders_are_recognised(tmp_path):
+    for split, number in {"train": 3, "Validation": 2, "testing": 1}.items():
+        draw_dataset(tmp_path / "photos", number)
+        for label in COLOURS:
+            os.renames(tmp_path / "photos" / label, tmp_path / "data" / label / split)
+    expected = {"train": each(3), "val": each(2), "test": each(1)}
+    assert counts(read_photo_folder(tmp_path / "data")) == expected
+
+
+def test_class_folders_with_equal_subfolders_are_pointed_out(tmp_path):
+    for style in ("colour", "grey"):
+        draw_dataset(tmp_path / style, 2)
+    notes = read_photo_folder(tmp_path).notes
+    assert any("same subfolders (blue disc, red disc, yellow disc)" in note for note in notes)
+
+
 def test_second_copy_of_the_class_folders_is_left_out(tmp_path):
     folder = draw_dataset(tmp_path / "flowers", 2)
     draw_dataset(folder / "flowers", 2)
