@@ -19,6 +19,7 @@ from flower_model.errors import (
 
 if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
+    from flower_model.plant import PlantPrediction
     from flower_model.prediction import Prediction
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "HubError",
     "ImageError",
     "ModelError",
+    "PlantPrediction",
     "Prediction",
     "RecipeError",
 ]
@@ -39,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from flower_model.classifier import FlowerClassifier
 
         return FlowerClassifier
+    if name == "PlantPrediction":
+        from flower_model.plant import PlantPrediction
+
+        return PlantPrediction
     if name == "Prediction":
         from flower_model.prediction import Prediction
 

@@ -18,6 +18,12 @@ from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
 from flower_model.photos.sources import PhotoSource
 from flower_model.photos.transform import PhotoTransform
+from flower_model.plant import (
+    PlantPrediction,
+    make_plant_prediction,
+    photo_outputs,
+    stack_outputs,
+)
 from flower_model.prediction import Prediction, make_predictions, require_positive
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Compute, Outputs, Precision, Runtime
@@ -222,6 +228,20 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             lambda pixels: self.to_predictions(self.runtime(pixels), top_k=top_k),
             batch_size=batch_size,
         )
+
+    def predict_plant(self, photos: Iterable[PhotoSource], *, top_k: int = 5) -> PlantPrediction:
+        """Classify one plant from several photos of it.
+
+        Args:
+            photos: Any number of the kinds of photos that `predict` accepts.
+            top_k: Number of labels to return, at least 1.
+
+        Raises:
+            ImageError: If a photo can't be opened; the message has its index.
+        """
+        require_positive(top_k=top_k)
+        outputs = stack_outputs(photo_outputs(photos, self.to_pixels, self.runtime))
+        return make_plant_prediction(outputs, self.config, self.rejection, top_k=top_k)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:
         """Return the network's input for a photo, (height, width, 3) uint8 before normalisation.

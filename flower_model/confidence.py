@@ -15,7 +15,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     Returns:
         (photos, classes) float64 in [0, 1]; every row sums to 1.
     """
-    probs: np.ndarray = np.exp(_log_softmax(logits, temperature))
+    probs: np.ndarray = np.exp(log_probabilities(logits, temperature))
     return probs
 
 
@@ -27,7 +27,7 @@ def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) 
         targets: (photos,) int class indices.
         temperature: > 0.
     """
-    log_p = _log_softmax(logits, temperature)
+    log_p = log_probabilities(logits, temperature)
     return max(0.0, float(-log_p[np.arange(len(targets)), targets].mean()))  # avoids -0.0
 
 
@@ -50,7 +50,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     weights = np.full((photos, classes), 1 / (photos + 2) / max(1, classes - 1))
     weights[np.arange(photos), targets] = (photos + 1) / (photos + 2)
     result = minimize_scalar(
-        lambda log_t: -(weights * _log_softmax(logits, float(np.exp(log_t)))).sum(),
+        lambda log_t: -(weights * log_probabilities(logits, float(np.exp(log_t)))).sum(),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
     )
@@ -79,7 +79,7 @@ def confidence_bins(probs: np.ndarray) -> np.ndarray:
     return bins
 
 
-def _log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
+def log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     scaled = np.asarray(logits, dtype=np.float64) / temperature  # (photos, classes)
     scaled = scaled - scaled.max(axis=1, keepdims=True)  # prevents overflow in exp
     log_p: np.ndarray = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))

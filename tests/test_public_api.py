@@ -19,6 +19,7 @@ def test_package_exports_these_names():
         "HubError",
         "ImageError",
         "ModelError",
+        "PlantPrediction",
         "Prediction",
         "RecipeError",
     ]
@@ -37,6 +38,7 @@ def test_classifier_has_these_members():
         "labels",
         "network",
         "predict",
+        "predict_plant",
         "predict_stream",
         "push_to_hub",
         "save_pretrained",
@@ -55,6 +57,7 @@ def test_classifier_has_these_members():
             "revision token cache_dir local_files_only runtime device precision",
         ),
         ("predict", ["photos"], "top_k batch_size"),
+        ("predict_plant", ["photos"], "top_k"),
         ("predict_stream", ["photos"], "top_k batch_size"),
         ("save_pretrained", ["save_directory"], ""),
         ("push_to_hub", ["repo_id"], "private token revision create_pr commit_message"),

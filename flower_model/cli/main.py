@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import tee
 from pathlib import Path
@@ -39,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_model_argument(parser)
     parser.add_argument("--top-k", type=int, default=5, help="labels per photo (default: 5)")
+    parser.add_argument(
+        "--group-by",
+        choices=["folder"],
+        help="one answer for each folder, whose photos show one plant",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
         "--json", action="store_true", help="print one JSON array instead of tables"
@@ -91,6 +97,8 @@ def identify_photos(options: argparse.Namespace) -> int:
         check_output(Path(options.output))
     if options.shard and not options.output:
         raise FlowerModelError("--shard divides results files: add --output.")
+    if options.group_by and options.output:
+        raise FlowerModelError("--group-by prints its answers: leave out --output, or use --json.")
     shard = Shard.parse(options.shard) if options.shard else None
     skipped: Counter[str] = Counter()
     if next(find_photos(options.photos, skipped), None) is None:
@@ -118,17 +126,19 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
     entries: list[dict[str, Any]] = []
     failed = False
     skipped: Counter[str] = Counter()
-    photos, names = tee(find_photos(options.photos, skipped))
-    with closing(model.predict_stream(photos, top_k=options.top_k)) as stream:
-        for photo, answer in zip(names, stream, strict=False):  # names ends first
+    photos = find_photos(options.photos, skipped)
+    with closing(_answers(model, photos, options)) as answers:
+        for source, answer, note in answers:
             if isinstance(answer, ImageError):
                 failed = True
                 print_error(answer)
-                entries.append({"photo": photo, "error": str(answer)})
+                entries.append({**source, "error": str(answer)})
             elif options.json:
-                entries.append({"photo": photo, **answer.to_dict()})
+                entries.append({**source, **answer.to_dict()})
             else:
-                print(escape_unprintable(table(photo, answer)), flush=True)
+                print(
+                    escape_unprintable(table(next(iter(source.values())), answer, note)), flush=True
+                )
     if options.json:
         print(json.dumps(entries, indent=2), flush=True)
     if skipped:
@@ -136,8 +146,8 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
     return 2 if failed else 0
 
 
-def table(photo: str, answer: "Prediction") -> str:
-    """Return a photo's name and, on indented lines, its labels and probabilities."""
+def table(name: str, answer: "Prediction", note: str = "") -> str:
+    """Return a photo's name and, on indented lines, its labels, probabilities and a note."""
     rows = answer.top
     if answer.is_flower is False:  # --json has the labels all the same
         rows = ((answer.answer, 1 - (answer.flower_probability or 0.0)),)
@@ -146,5 +156,21 @@ def table(photo: str, answer: "Prediction") -> str:
     elif answer.sure_genus:
         genus, probability = answer.sure_genus
         rows = ((f"genus {genus}", probability), *rows)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([photo, *(f"  {name:<{width}}  {p:7.2%}" for name, p in rows)])
+    width = max(len(label) for label, _ in rows)
+    lines = [f"{label:<{width}}  {p:7.2%}" for label, p in rows]
+    return "\n  ".join([name, *lines, *([note] if note else [])])
+
+
+def _answers(
+    model: "FlowerClassifier", photos: Iterator[str], options: argparse.Namespace
+) -> Generator[tuple[dict[str, Any], "Prediction | ImageError", str]]:
+    """Yield the source, answer and note of each photo, or of each folder of photos."""
+    if options.group_by:
+        from flower_model.cli.plants import predict_folders
+
+        yield from predict_folders(model, list(photos), top_k=options.top_k)
+        return
+    photos, names = tee(photos)
+    with closing(model.predict_stream(photos, top_k=options.top_k)) as stream:
+        for name, answer in zip(names, stream, strict=False):  # names ends first
+            yield {"photo": name}, answer, ""

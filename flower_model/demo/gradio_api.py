@@ -1,14 +1,15 @@
-"""Gradio endpoints /identify and /identify_many for gradio_client."""
+"""Gradio endpoints /identify, /identify_plant and /identify_many for gradio_client."""
 
 import gradio as gr
 from gradio.events import api
 
 from flower_model.demo.answers.json import PhotoAnswer, identify_uploads
-from flower_model.demo.identifier import CONCURRENT_PHOTOS, PhotoIdentifier
+from flower_model.demo.identifier import CONCURRENT_PHOTOS, MAX_PLANT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.tabs.batch import MANY_PHOTOS
 from flower_model.demo.uploads import open_uploads, read_upload
 from flower_model.errors import FlowerModelError
+from flower_model.plant import PlantPredictionDict
 from flower_model.prediction import PredictionDict
 
 
@@ -29,6 +30,20 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
             record.photos = 1
             return identify_photo(read_upload(photo)).prediction.to_dict()
 
+    def identify_plant(photos: list[gr.FileData]) -> PlantPredictionDict:
+        """Identify one plant from several photos of it.
+
+        Args:
+            photos: One to five image files.
+
+        Returns:
+            The answer for the plant, and the answers to the single photos.
+        """
+        with log_request("/identify_plant", _client_error) as record:
+            record.photos = len(photos)
+            contents = [read_upload(photo) for photo in photos[: MAX_PLANT_PHOTOS + 1]]
+            return identify_photo.identify_plant(contents).prediction.to_dict()
+
     def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
         """Identify the flower in each of several photos.
 
@@ -43,6 +58,7 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
             return identify_uploads(model, files)
 
     api(identify, api_name="identify", concurrency_limit=CONCURRENT_PHOTOS)
+    api(identify_plant, api_name="identify_plant", concurrency_limit=CONCURRENT_PHOTOS)
     api(identify_many, api_name="identify_many", **MANY_PHOTOS)
 
 

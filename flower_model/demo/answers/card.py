@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote_plus
 
+from flower_model.demo.identifier import MIN_SHOWN
+from flower_model.plant import PlantPrediction
 from flower_model.prediction import Prediction
 
 # Lowest probability -> words.
@@ -14,7 +16,6 @@ WORDS = (
     (0.25, "perhaps"),
     (0.00, "a guess"),
 )
-MIN_SHOWN = 0.01  # less probable candidates are summed up in a line
 LINKS = {
     "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
     "GBIF": "https://www.gbif.org/species/search?q=",
@@ -26,7 +27,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     """Return the name, probability and alternatives of a prediction.
 
     Args:
-        prediction: The prediction.
+        prediction: The prediction for a photo or a plant.
         descriptions: Label -> botanical name.
     """
     if prediction.is_flower is False:
@@ -34,7 +35,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     if prediction.is_known is False:
         return (
             "<h2>A flower that the model doesn't know</h2>"
-            f"{_probability(1 - (prediction.known_probability or 0.0))}"
+            f"{_probability(1 - (prediction.known_probability or 0.0), prediction)}"
             "<p class='note'>It looks like a flower, but probably none of the "
             f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
             f"<h3>Most similar</h3>{_candidates(prediction.top, descriptions)}"
@@ -43,7 +44,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         return (
             f"<h2><i>{escape(genus[0])}</i></h2>"
             "<p class='botanical'>a genus; the species is uncertain</p>"
-            f"{_probability(genus[1])}<h3>Which species?</h3>"
+            f"{_probability(genus[1], prediction)}<h3>Which species?</h3>"
             f"{_candidates(prediction.top, descriptions)}"
         )
     label, probability = prediction.top[0]
@@ -52,7 +53,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     return (
         f"<h2 data-name='{escape(label)}'>{escape(label)}</h2>"
         + (f"<p class='botanical'>{escape(botanical)}</p>" if botanical else "")
-        + _probability(probability)
+        + _probability(probability, prediction)
         + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
         + _links(botanical or label)
         + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
@@ -83,18 +84,31 @@ def percent(probability: float) -> str:
 
 
 def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
+    several = isinstance(prediction, PlantPrediction) and len(prediction.photos) > 1
+    subject = "None of the photos looks" if several else "The photo does not look"
     return (
         "<h2>No flower found</h2>"
-        f"{_probability(1 - (prediction.flower_probability or 0.0))}"
-        "<p class='note'>The photo does not look like a flower. Try one in which the flower is larger "
+        f"{_probability(1 - (prediction.flower_probability or 0.0), prediction)}"
+        f"<p class='note'>{subject} like a flower. Try one in which the flower is larger "
         "and in focus.</p>"
         "<details><summary>Show the closest matches</summary><h3>If it were a flower</h3>"
         f"{_candidates(prediction.top, descriptions)}</details>"
     )
 
 
-def _probability(probability: float) -> str:
-    return f"<p class='probability'><b>{escape(percent(probability))}</b> · {in_words(probability)}</p>"
+def _probability(probability: float, prediction: Prediction) -> str:
+    words = f"<b>{escape(percent(probability))}</b> · {in_words(probability)}"
+    if not isinstance(prediction, PlantPrediction) or len(prediction.photos) < 2:
+        return f"<p class='probability'>{words}</p>"
+    notes = [
+        f"Photo {i + 1} disagrees: {prediction.photos[i].answer}." for i in prediction.disagreeing
+    ]
+    notes += [f"Photo {i + 1} shows no flower and is left out." for i in prediction.left_out]
+    used = len(prediction.photos) - len(prediction.left_out)
+    source = f" · from {used} photo{'s' if used > 1 else ''}"
+    return f"<p class='probability'>{words}{source}</p>" + "".join(
+        f"<p class='note'>{escape(note)}</p>" for note in notes
+    )
 
 
 def _is_shown(candidates: Sequence[tuple[str, float]]) -> bool:
@@ -104,9 +118,9 @@ def _is_shown(candidates: Sequence[tuple[str, float]]) -> bool:
 def _candidates(candidates: Sequence[tuple[str, float]], descriptions: Mapping[str, str]) -> str:
     items = "".join(
         f"<li><button class='candidate' data-name='{escape(label)}' aria-pressed='false'>"
-        f"<span>{escape(label)}</span> <b>{escape(percent(probability))}</b></button>"
+        f"<span>{escape(label)}</span> <b>{escape(percent(probability))}</b>"
         + (f"<i>{escape(botanical)}</i>" if (botanical := descriptions.get(label, "")) else "")
-        + f"{_links(botanical or label)}</li>"
+        + f"</button>{_links(botanical or label)}</li>"
         for label, probability in candidates
         if probability >= MIN_SHOWN
     )

@@ -11,11 +11,12 @@ from flower_model.demo.server.request_filter import MAX_MCP_BYTES
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import decode_photo, open_uploads
 from flower_model.errors import FlowerModelError
+from flower_model.plant import PlantPredictionDict
 from flower_model.prediction import PredictionDict
 
 
 def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
-    """Return an MCP server with the tools `identify` and `identify_many`.
+    """Return an MCP server with the tools `identify`, `identify_plant` and `identify_many`.
 
     It replaces Gradio's, which calls its own page over HTTP, without the password of `--auth`, and
     returns Python literals.
@@ -44,6 +45,22 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
             with log_request("mcp: identify", _tool_error) as record:
                 record.photos = 1
                 return identify_photo(decode_photo(photo)).prediction.to_dict()
+
+        return await anyio.to_thread.run_sync(run)
+
+    @server.tool()
+    async def identify_plant(photos: list[str]) -> PlantPredictionDict:
+        """Identify one plant from several photos of it.
+
+        Args:
+            photos: One to five image files, each base64-encoded, with or without a data: prefix.
+        """
+
+        def run() -> PlantPredictionDict:
+            with log_request("mcp: identify_plant", _tool_error) as record:
+                record.photos = len(photos)
+                contents = [decode_photo(photo) for photo in photos]
+                return identify_photo.identify_plant(contents).prediction.to_dict()
 
         return await anyio.to_thread.run_sync(run)
 

@@ -4,6 +4,7 @@ import base64
 import secrets
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from html import escape
 from typing import IO, Any
 
@@ -14,18 +15,25 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from flower_model.demo.answers.cam_layers import cam_layers, photo_preview
 from flower_model.demo.answers.card import answer_card
-from flower_model.demo.identifier import CONCURRENT_PHOTOS, Identification, PhotoIdentifier
+from flower_model.demo.identifier import (
+    CONCURRENT_PHOTOS,
+    MAX_PLANT_PHOTOS,
+    Identification,
+    PhotoIdentifier,
+)
 from flower_model.demo.micro_batching import InferenceTimeoutError
 from flower_model.demo.server.refusals import Refusal, Refused
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.theme import STATIC
 from flower_model.demo.uploads import SEND_A_FILE, not_a_photo
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.prediction import PredictionDict
+from flower_model.plant import PlantPredictionDict
+from flower_model.prediction import Prediction, PredictionDict
 
-Render = Callable[[bytes, Identification, bool], Response]
+Identify = Callable[[list[bytes]], tuple[Prediction, list[Identification]]]
 MEMORY_BYTES = 1_000_000  # of a photo that waits; a larger one waits in a temporary file
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+MAX_FILES = 100  # of a form; PhotoIdentifier allows fewer and says how many
+BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
 PHOTO_BODY = {
     "required": True,
     "content": {
@@ -40,6 +48,25 @@ PHOTO_BODY = {
         "application/octet-stream": BINARY,
     },
 }
+PLANT_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["photos"],
+                "properties": {
+                    "photos": {
+                        "type": "array",
+                        "items": BINARY["schema"],
+                        "minItems": 1,
+                        "maxItems": MAX_PLANT_PHOTOS,
+                    }
+                },
+            }
+        }
+    },
+}
 ERRORS: Any = {
     401: {"description": "The page has a password: use HTTP Basic authentication."},
     413: {"description": "The photo is too large."},
@@ -50,10 +77,46 @@ ERRORS: Any = {
 
 
 def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
-    """Add `POST /api/identify` and its documentation at `/api`."""
-    descriptions = identify_photo.model.config.descriptions
+    """Add `POST /api/identify`, `POST /api/identify_plant` and their documentation at `/api`.
+
+    The page asks for text/html and gets an answer card. With `?preview=1,3`, the card comes with
+    pictures of the first and third photo, whose formats the visitor's browser doesn't know.
+    """
     threads = anyio.CapacityLimiter(CONCURRENT_PHOTOS)
     documentation = (STATIC / "api.html").read_text(encoding="utf-8")
+
+    async def respond(request: Request, max_photos: int, identify: Identify) -> Response:
+        with ExitStack() as stack:
+            files = [stack.enter_context(f) for f in await read_photos(request, max_photos)]
+            record = stack.enter_context(log_request(request.scope["path"], _refused))
+            record.photos = len(files)
+            return await anyio.to_thread.run_sync(
+                _answer, request, files, identify, limiter=threads
+            )
+
+    def _answer(request: Request, files: list[IO[bytes]], identify: Identify) -> Response:
+        photos = [file.read() for file in files]
+        try:
+            prediction, evidence = identify(photos)
+        except ImageError as error:
+            raise (not_a_photo(photos[0]) if len(photos) == 1 else None) or error from None
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse(prediction.to_dict())
+        wanted = request.query_params.get("preview", "").split(",")
+        card = answer_card(prediction, identify_photo.model.config.descriptions)
+        for number, (photo, identification) in enumerate(zip(photos, evidence, strict=True), 1):
+            layers = cam_layers(identification, identify_photo.model.photo_transform)
+            preview = photo_preview(photo) if str(number) in wanted else ""
+            card += f"<div class='evidence' hidden>{layers}{preview}</div>"
+        return HTMLResponse(card)
+
+    def _photo(photos: list[bytes]) -> tuple[Prediction, list[Identification]]:
+        identification = identify_photo(photos[0])
+        return identification.prediction, [identification]
+
+    def _plant(photos: list[bytes]) -> tuple[Prediction, list[Identification]]:
+        identification = identify_photo.identify_plant(photos)
+        return identification.prediction, identification.photos
 
     @app.post(
         "/api/identify",
@@ -62,30 +125,18 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
         openapi_extra={"requestBody": PHOTO_BODY},
     )
     async def identify(request: Request) -> Response:
-        """Identify the flower in a photo, sent as a form field or as the request body.
+        """Identify the flower in a photo, sent as a form field or as the request body."""
+        return await respond(request, 1, _photo)
 
-        The page asks for text/html and gets its answer card.
-        """
-        with await read_photo(request) as file, log_request("/api/identify", _refused) as record:
-            record.photos = 1
-            render = _card if "text/html" in request.headers.get("accept", "") else _json
-            preview = "preview" in request.query_params
-            return await anyio.to_thread.run_sync(_answer, file, render, preview, limiter=threads)
-
-    def _answer(file: IO[bytes], render: Render, preview: bool) -> Response:
-        photo = file.read()
-        try:
-            return render(photo, identify_photo(photo), preview)
-        except ImageError as error:
-            raise not_a_photo(photo) or error from None
-
-    def _json(photo: bytes, identification: Identification, preview: bool) -> Response:
-        return JSONResponse(identification.prediction.to_dict())
-
-    def _card(photo: bytes, identification: Identification, preview: bool) -> Response:
-        card = answer_card(identification.prediction, descriptions)
-        layers = cam_layers(identification, identify_photo.model.photo_transform)
-        return HTMLResponse(card + layers + (photo_preview(photo) if preview else ""))
+    @app.post(
+        "/api/identify_plant",
+        response_model=PlantPredictionDict,
+        responses=ERRORS,
+        openapi_extra={"requestBody": PLANT_BODY},
+    )
+    async def identify_plant(request: Request) -> Response:
+        """Identify one plant from up to five photos of it, sent as form fields."""
+        return await respond(request, MAX_FILES, _plant)
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/", include_in_schema=False)
@@ -93,23 +144,23 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
         return HTMLResponse(documentation.replace("{{base}}", escape(str(request.base_url))))
 
 
-async def read_photo(request: Request) -> IO[bytes]:
-    """Return the photo of a request: its first file field, or its body.
+async def read_photos(request: Request, max_photos: int) -> list[IO[bytes]]:
+    """Return the photos of a request: the files of its form, or its body.
 
     Raises:
         Refused: If a form has no file.
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        form = await request.form(max_files=1, max_fields=10)
-        for value in form.values():
-            if isinstance(value, UploadFile):
-                return value.file
-        raise Refused(Refusal(422, f"The form contains no file. {SEND_A_FILE}"))
+        form = await request.form(max_files=max_photos, max_fields=10)
+        files = [value.file for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not files:
+            raise Refused(Refusal(422, f"The form contains no file. {SEND_A_FILE}"))
+        return list(files)
     file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115  # closed by the endpoint
     async for chunk in request.stream():
         file.write(chunk)
     file.seek(0)
-    return file
+    return [file]
 
 
 def authenticator(

@@ -12,8 +12,10 @@
     });
   const address = (path) => location.pathname.replace(/\/?$/, "/") + path;
 
-  // ---- The photo: {blob, name, decodable, url} ----
-  let photo = null;
+  // ---- The photos of one plant: {blob, name, decodable, url, preview, heatmaps} ----
+  const MAX_PHOTOS = 5;
+  let photos = [];
+  let shown = 0; // index of the photo in the box
   let request = new AbortController();
 
   const shrink = async (file) => {
@@ -38,18 +40,28 @@
     return { blob: blob && blob.size < file.size ? blob : file, decodable: true };
   };
 
-  const identify = async (file) => {
-    const current = restart();
-    if (photo) URL.revokeObjectURL(photo.url);
+  const identify = (file) => {
+    for (const photo of photos) URL.revokeObjectURL(photo.url);
+    photos = [];
+    return add([file]);
+  };
+
+  // Adds photos of the same plant and asks again with all of them.
+  const add = async (files) => {
+    const plant = photos;
+    let current = restart();
     find("#photo figure").replaceChildren();
-    const shrunk = await shrink(file);
-    if (current.signal.aborted) return;
-    photo = { name: file.name, url: URL.createObjectURL(shrunk.blob), ...shrunk };
-    showPhoto();
+    for (const file of files.slice(0, MAX_PHOTOS - plant.length)) {
+      const shrunk = await shrink(file);
+      if (photos !== plant) return; // another plant was chosen meanwhile
+      plant.push({ name: file.name, url: URL.createObjectURL(shrunk.blob), ...shrunk });
+    }
+    if (current.signal.aborted) current = restart(); // a photo was added meanwhile
+    show(plant.length - 1);
     await send(current);
   };
 
-  // Cancels the request of the previous photo and removes its answer.
+  // Cancels the request of the previous photos and removes their answer.
   const restart = () => {
     request.abort();
     request = new AbortController();
@@ -59,10 +71,12 @@
 
   const send = async (current) => {
     const form = new FormData();
-    form.append("photo", photo.blob, photo.name || "photo.jpg");
-    const preview = photo.decodable ? "" : "?preview=1";
+    for (const { blob, name } of photos) form.append("photos", blob, name || "photo.jpg");
+    const missing = photos.flatMap(({ decodable, preview }, i) => decodable || preview ? [] : i + 1);
+    const preview = missing.length ? `?preview=${missing}` : "";
+    const path = photos.length > 1 ? "api/identify_plant" : "api/identify";
     try {
-      const response = await fetch(address("api/identify") + preview, {
+      const response = await fetch(address(path) + preview, {
         method: "POST", body: form, headers: { Accept: "text/html" }, signal: current.signal,
       });
       if (response.ok) showAnswer(await response.text());
@@ -74,13 +88,13 @@
 
   const showAnswer = (html) => {
     find("#answer").innerHTML = html;
-    const figure = find("#photo figure");
-    const preview = find("#answer .preview");
-    if (preview) figure.replaceChildren(preview);
-    const heatmaps = find("#answer .heatmaps");
-    if (heatmaps) figure.append(heatmaps);
-    showHeatmap(null);
-    find("#photo .heatmap").hidden = !heatmaps;
+    const evidence = [...document.querySelectorAll("#answer .evidence")];
+    photos.forEach((photo, i) => {
+      photo.heatmaps = evidence[i]?.querySelector(".heatmaps");
+      photo.preview ??= evidence[i]?.querySelector(".preview");
+    });
+    for (const element of evidence) element.remove();
+    if (photos.length) show(Math.min(shown, photos.length - 1));
   };
 
   const showError = (text, retry = false) => {
@@ -93,31 +107,64 @@
       '<button class="secondary retry">Try again</button>');
   };
 
-  const showPhoto = () => {
-    find("#photo .empty").hidden = true;
-    find("#photo .actions").hidden = false;
-    const figure = find("#photo figure");
-    figure.hidden = false;
-    figure.replaceChildren();
-    if (!photo.decodable) return; // the server sends a preview with the answer
-    const image = new Image();
-    image.src = photo.url;
-    image.alt = "Your photo";
-    figure.append(image);
+  const picture = (photo, alt) => {
+    if (!photo.decodable) { // the server sends a preview with the answer
+      const copy = photo.preview?.cloneNode();
+      if (copy) copy.alt = alt;
+      return copy ?? "";
+    }
+    return Object.assign(new Image(), { src: photo.url, alt });
   };
 
+  // Shows a photo in the box, and thumbnails if there are several.
+  const show = (index) => {
+    shown = index;
+    const several = photos.length > 1;
+    find("#photo .empty").hidden = true;
+    find("#photo .actions").hidden = false;
+    find("#photo .add").hidden = photos.length >= MAX_PHOTOS;
+    find("#photo .remove").hidden = !several;
+    const figure = find("#photo figure");
+    figure.hidden = false;
+    figure.replaceChildren(picture(photos[shown], "Your photo"), photos[shown].heatmaps ?? "");
+    showHeatmap(null);
+    find("#photo .heatmap").hidden = !photos[shown].heatmaps;
+    find("#photo .thumbnails").hidden = !several;
+    find("#photo .thumbnails").replaceChildren(...(several ? photos : []).map((photo, i) => {
+      const button = document.createElement("button");
+      button.ariaLabel = `Photo ${i + 1}`;
+      button.ariaPressed = String(i === shown);
+      button.dataset.index = i;
+      button.append(picture(photo, ""), Object.assign(document.createElement("b"), { textContent: i + 1 }));
+      return button;
+    }));
+  };
+  on("click", "#photo .thumbnails button", (button) => {
+    const index = Number(button.dataset.index);
+    show(index);
+    find(`#photo .thumbnails [data-index="${index}"]`).focus();
+  });
+  on("click", "#photo .remove", () => {
+    const [removed] = photos.splice(shown, 1);
+    URL.revokeObjectURL(removed.url);
+    const current = restart();
+    find(photos.length > 1 ? "#photo .remove" : "#photo .choose:not(.primary)").focus();
+    send(current);
+  });
+
   // ---- Ways to choose a photo ----
-  const choose = ({ camera = false } = {}) => {
+  let adding = false; // whether the chosen photos show the same plant
+  const choose = (another) => {
     const input = find("#photo input[type=file]");
-    if (camera) input.setAttribute("capture", "environment");
-    else input.removeAttribute("capture");
+    adding = input.multiple = another;
     input.click();
   };
-  on("click", "#photo .choose", () => choose());
+  on("click", "#photo .choose", () => choose(false));
+  on("click", "#photo .add", () => choose(true));
   on("change", "#photo input[type=file]", (input) => {
-    const [file] = input.files;
+    const files = [...input.files];
     input.value = ""; // so that the same file can be chosen again
-    if (file) identify(file);
+    if (files.length) adding ? add(files) : identify(files[0]);
   });
   on("click", "#answer .retry", () => send(restart()));
   on("click", "#identify .sample", async (button) => {
@@ -152,17 +199,16 @@
     if (!event.relatedTarget) find("#photo")?.classList.remove("over");
   });
 
-  // A phone opens its camera app; elsewhere the page shows the webcam.
+  // The webcam of a laptop; a phone's file chooser offers its camera.
   const touch = matchMedia("(pointer: coarse)").matches;
   let stream = null;
   const stopCamera = () => {
     stream?.getTracks().forEach((track) => track.stop());
     stream = null;
     find("#photo .live").hidden = true;
-    find("#photo .empty").hidden = photo !== null;
+    find("#photo .empty").hidden = photos.length > 0;
   };
   on("click", "#photo .camera", async () => {
-    if (touch) return choose({ camera: true });
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     } catch {
@@ -248,9 +294,11 @@
   const start = () => {
     const camera = find("#photo .camera");
     if (!camera) return setTimeout(start, 20);
-    camera.hidden = !touch && !navigator.mediaDevices?.getUserMedia;
-    if (touch) camera.textContent = "Camera";
-    const [early] = find("#photo input[type=file]").files; // chosen before this script ran
+    camera.hidden = touch || !navigator.mediaDevices?.getUserMedia;
+    const input = find("#photo input[type=file]");
+    // Since Android 14, Chrome offers the camera only if another type is accepted too.
+    if (/Android.*Chrome/.test(navigator.userAgent)) input.accept += ",android/allowCamera";
+    const [early] = input.files; // chosen before this script ran
     if (early) identify(early);
     document.documentElement.dataset.page = "ready";
   };

@@ -57,9 +57,9 @@ def test_identify_many_answers_each_photo_in_order(
     assert last == {"photo": "trip/1.jpg", "answer": expected, "error": None}
 
 
-def test_only_two_endpoints_are_public_and_their_types_are_documented(client):
+def test_only_three_endpoints_are_public_and_their_types_are_documented(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(endpoints) == ["/identify", "/identify_many"]
+    assert sorted(endpoints) == ["/identify", "/identify_many", "/identify_plant"]
     (result,) = endpoints["/identify"]["returns"]
     assert set(result["type"]["properties"]) == {
         *("label", "botanical_name", "probability", "genus", "family"),
@@ -205,7 +205,7 @@ def as_text(path):
 def test_an_mcp_client_finds_the_tool_and_gets_the_same_answer(served, expected, flower_photo):
     listed, result = call_tool(served, "identify", photo=as_text(flower_photo))
     tools = {tool.name: tool for tool in listed.tools}
-    assert set(tools) == {"identify", "identify_many"}
+    assert set(tools) == {"identify", "identify_many", "identify_plant"}
     assert tools["identify"].description.startswith("Identify the flower in a photo.")
     assert not result.isError
     assert json.loads(result.content[0].text) == result.structuredContent == expected

@@ -65,12 +65,14 @@ def test_by_the_webcam(open_page):
     expect(page.locator("#photo video")).to_be_hidden()
 
 
-def test_the_phones_camera_opens_from_its_button(open_page):
-    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
-    expect(page.get_by_role("button", name="Take or choose a photo")).to_be_visible()
+def test_a_phone_has_one_button_for_camera_and_album(open_page):
+    android = "Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 Chrome/140.0.0.0 Mobile"
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, user_agent=android)
+    expect(page.locator("#photo .camera")).to_be_hidden()
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Camera").click()
-    assert chooser.value.element.get_attribute("capture") == "environment"
+        page.get_by_role("button", name="Take or choose a photo").click()
+    assert chooser.value.element.get_attribute("capture") is None  # which would hide the album
+    assert "android/allowCamera" in chooser.value.element.get_attribute("accept")
 
 
 def test_by_a_sample_photo(open_page, launch, tiny_model):

@@ -27,7 +27,7 @@ def noisy_photo(path, size, **options):
 KEEP_PHOTO = """() => {
   const send = window.fetch;
   window.fetch = async (url, options) => {
-    const photo = new Uint8Array(await options.body.get("photo").arrayBuffer());
+    const photo = new Uint8Array(await options.body.get("photos").arrayBuffer());
     window.sentPhoto = [...photo].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     return send(url, options);
   };

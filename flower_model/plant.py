@@ -1,0 +1,159 @@
+"""One answer from several photos of one plant."""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from flower_model.confidence import log_probabilities
+from flower_model.config import ModelConfig
+from flower_model.errors import FlowerModelError, ImageError
+from flower_model.photos.prefetch import predict_batches
+from flower_model.photos.sources import PhotoSource
+from flower_model.prediction import Prediction, PredictionDict, make_predictions
+from flower_model.rejection import Rejection
+from flower_model.runtimes.base import Outputs, Runtime
+
+# Exponent of the number of photos: 1 would take photos of a plant for independent evidence, 0 for
+# copies of one photo. On 61 real series the log loss is lowest near 0.25 for two photos and near 1 for
+# three (`python -m benchmarks.plants`).
+INDEPENDENCE = 0.5
+BATCH_SIZE = 32
+
+
+class PlantPredictionDict(PredictionDict):
+    """A `PlantPrediction` as JSON; see its attributes."""
+
+    photos: list[PredictionDict]
+    left_out: list[int]
+    disagreeing: list[int]
+
+
+@dataclass(frozen=True)
+class PlantPrediction(Prediction):
+    """The model's answer for a plant of which there are several photos.
+
+    The attributes of `Prediction` are about the plant; it is a flower if any photo shows one, and its
+    probability of being known is the mean over the photos that show a flower.
+
+    Attributes:
+        photos: The answers to the single photos, in order.
+        left_out: Indices of the photos without a flower, which don't count; empty if none shows one.
+        disagreeing: Indices of the other photos whose own answer is another label, or another genus if
+            only the genus is sure.
+    """
+
+    photos: tuple[Prediction, ...] = ()
+    left_out: tuple[int, ...] = ()
+    disagreeing: tuple[int, ...] = ()
+
+    def to_dict(self, *, digits: int = 17) -> PlantPredictionDict:
+        """Return the prediction as a JSON-serializable dict; see `Prediction.to_dict`."""
+        return {
+            **super().to_dict(digits=digits),
+            "photos": [photo.to_dict(digits=digits) for photo in self.photos],
+            "left_out": list(self.left_out),
+            "disagreeing": list(self.disagreeing),
+        }
+
+
+def make_plant_prediction(
+    outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
+) -> PlantPrediction:
+    """Turn the network's outputs for photos of one plant into one prediction.
+
+    Args:
+        outputs: Logits and features of one or more photos.
+        config: Labels and temperature.
+        rejection: Flower/non-flower classifier, if the model has one.
+        top_k: Number of labels.
+
+    Raises:
+        ModelError: If a logit or a flower probability is not finite.
+    """
+    photos = make_predictions(outputs, config, rejection, top_k=top_k)
+    left_out = [index for index, photo in enumerate(photos) if photo.is_flower is False]
+    if len(left_out) == len(photos):
+        left_out = []
+    used = [index for index in range(len(photos)) if index not in left_out]
+    logits = combine_logits(outputs.logits[used], config.temperature)[None]  # (1, classes)
+    plant = make_predictions(Outputs(logits, outputs.features, None), config, None, top_k=top_k)[0]
+    flower = [p.flower_probability for p in photos if p.flower_probability is not None]
+    known = [p.known_probability for p in photos if p.known_probability is not None]
+    known_probability = float(np.mean([known[index] for index in used])) if known else None
+    return PlantPrediction(
+        plant.top,
+        flower_probability=max(flower, default=None),
+        is_flower=None if rejection is None else any(photo.is_flower for photo in photos),
+        genus=plant.genus,
+        family=plant.family,
+        botanical_name=plant.botanical_name,
+        known_probability=known_probability,
+        is_known=known_probability >= rejection.known.threshold
+        if rejection and rejection.known and known_probability is not None
+        else None,
+        photos=tuple(photos),
+        left_out=tuple(left_out),
+        disagreeing=tuple(index for index in used if _disagree(photos[index], plant)),
+    )
+
+
+def combine_logits(
+    logits: np.ndarray, temperature: float, independence: float = INDEPENDENCE
+) -> np.ndarray:
+    """Return logits of a plant that have the same temperature as those of its photos.
+
+    The calibrated log-probabilities are averaged and multiplied by photos ** `independence`: errors on
+    photos of one plant are correlated, so that their product is too confident and their geometric
+    mean too little.
+
+    Args:
+        logits: (photos, classes).
+        temperature: > 0.
+        independence: In [0, 1].
+
+    Returns:
+        (classes,) float64.
+    """
+    mean = log_probabilities(logits, temperature).mean(axis=0)
+    combined: np.ndarray = temperature * len(logits) ** independence * mean
+    return combined
+
+
+def photo_outputs(
+    photos: Iterable[PhotoSource], to_pixels: Callable[[PhotoSource], np.ndarray], runtime: Runtime
+) -> Generator[Outputs | ImageError]:
+    """Yield the outputs for each photo, without activation maps, or the error of opening it."""
+
+    def run(pixels: np.ndarray) -> list[Outputs]:
+        logits, features, _ = runtime(pixels)
+        return [Outputs(logits[i : i + 1], features[i : i + 1], None) for i in range(len(pixels))]
+
+    return predict_batches(photos, to_pixels, run, batch_size=BATCH_SIZE)
+
+
+def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:
+    """Return the outputs for several photos as one batch.
+
+    Raises:
+        FlowerModelError: If there are no photos.
+        ImageError: If one of them is an error; the message has its index.
+    """
+    rows = []
+    for index, photo in enumerate(photos):
+        if isinstance(photo, ImageError):
+            raise ImageError(f"photos[{index}]: {photo}")
+        rows.append(photo)
+    if not rows:
+        raise FlowerModelError("There are no photos of the plant: pass at least one.")
+    return Outputs(
+        np.concatenate([row.logits for row in rows]),
+        np.concatenate([row.features for row in rows]),
+        None,
+    )
+
+
+def _disagree(photo: Prediction, plant: Prediction) -> bool:
+    if plant.sure_genus:
+        return photo.genus is None or photo.genus[0] != plant.sure_genus[0]
+    return photo.label != plant.label
