@@ -50,16 +50,18 @@ def find_units(
 
 def _expand(name: str) -> list[str]:
     """Return the files and folders that match a glob, or the name itself."""
-    if not re.search(r"[*?\[]", name) or os.path.lexists(name):
+    pattern, options = split_options(name)
+    if not re.search(r"[*?\[]", pattern) or os.path.lexists(name):
         return [name]
     if not is_uri(name):
         return sorted(glob.glob(name, recursive=True))
-    folder = re.split(r"[*?\[]", name)[0].rpartition("/")[0]
-    deep = "**" in name  # otherwise no * stands for a /
+    folder = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
+    files = [(split_options(file)[0], file) for file in list_files(folder + options)]
+    deep = "**" in pattern  # otherwise no * stands for a /
     return [
         file
-        for file in list_files(folder)
-        if fnmatchcase(file, name) and (deep or file.count("/") == name.count("/"))
+        for base, file in files
+        if fnmatchcase(base, pattern) and (deep or base.count("/") == pattern.count("/"))
     ]
 
 
@@ -67,7 +69,7 @@ def _photos_in(name: str, skipped: Counter[str]) -> list[str]:
     """Return the photos of a folder, or if there are none its Parquet and tar files."""
     if is_uri(name):
         files = list_files(name)
-        photos = [file for file in files if file.lower().endswith(SUFFIXES)]
+        photos = [file for file in files if split_options(file)[0].lower().endswith(SUFFIXES)]
         others = Counter({NOT_A_PHOTO: len(files) - len(photos)})
     elif os.path.isdir(name):
         photos = list(find_photos([name], others := Counter()))

@@ -6,9 +6,11 @@ import pyarrow.fs
 import pytest
 
 from flower_model.bulk.inputs import find_units
+from flower_model.bulk.storage import read_photo
 from flower_model.bulk.units import MAX_PHOTOS, divide
 from flower_model.errors import FlowerModelError
 from tests.bulk.conftest import write_parquet, write_tar
+from tests.support.commands import run
 
 
 @pytest.fixture
@@ -130,3 +132,25 @@ def test_missing_bucket_or_prefix_is_reported(s3, place):
 def test_unknown_kind_of_uri_is_reported():
     with pytest.raises(FlowerModelError, match=r"'what://ever' can't be read: Protocol not known"):
         find_units(["what://ever"], Counter())
+
+
+def test_options_of_an_s3_server_follow_the_uri(folder, s3, s3_server, monkeypatch):
+    pyarrow.fs.copy_files(str(folder), f"{s3}/album")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    options = f"?scheme=http&endpoint_override={s3_server.removeprefix('http://')}"
+    found = photos_of(f"{s3}/album{options}")
+    assert found[:1] == [f"{s3}/album/a.jpg{options}"]
+    assert [read_photo(photo) for photo in found] == [b"photo"] * 3
+
+
+def test_dataset_on_the_hub_is_searched(hub, tmp_path):
+    files = {"train/a.jpg": b"photo", "README.md": b"# Photos"}
+    hub.add_repo("flora/photos", files, repo_type="dataset")
+    program = (
+        "from collections import Counter; from flower_model.bulk.inputs import find_units; "
+        "from flower_model.bulk.storage import read_photo; "
+        "[unit] = find_units(['hf://datasets/flora/photos'], Counter()); "
+        "print(*unit.photos, read_photo(unit.photos[0]))"
+    )
+    result = run("-c", program, env=hub.environment(tmp_path))
+    assert result.stdout == "hf://datasets/flora/photos/train/a.jpg b'photo'\n", result.stderr

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.commands import ROOT
+from tests.support.commands import ROOT, free_port
 from tests.support.drawn import draw_dataset
 from tests.training.test_training import small_run
 
@@ -56,6 +56,27 @@ def test_two_processes_print_each_line_once(by_two):
     assert printed.count("photos to train on") == 1
     assert printed.count("epoch  3/3") == 1
     assert printed.count("Model saved") == 1
+
+
+def test_two_machines_give_the_result_of_one(by_one, dataset, tmp_path):
+    out = tmp_path / "run"
+    launch = ["torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
+    launch += ["--rdzv_id=flowers", f"--rdzv_endpoint=127.0.0.1:{free_port()}", "-m"]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", *launch, "training.train", *small_run(dataset, out, *SETTINGS)],
+            cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for machine in machines:
+        _, errors = machine.communicate(timeout=120)
+        assert machine.returncode == 0, errors
+    assert_close(out, by_one)
 
 
 def test_two_processes_connect_with_default_settings(dataset, tmp_path):
