@@ -28,7 +28,7 @@ def serve(options: argparse.Namespace) -> int:
         from flower_model.classifier import FlowerClassifier  # takes seconds: after the checks
 
         source = options.model or default_model()
-        model = FlowerClassifier.from_pretrained(source)
+        model = FlowerClassifier.from_pretrained(source, precision=options.precision)
         with gradio_environment():
             from flower_model.demo.identifier import PhotoIdentifier
             from flower_model.demo.page import build_demo

@@ -146,7 +146,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             local_files_only: Use only cached files.
             runtime: "torch", "openvino" (CPU only) or "auto" for the faster of the two.
             device: "cpu", "cuda", "mps", …; by default the fastest available.
-            precision: "bf16", "fp32" or "auto" for the fastest that the device supports.
+            precision: "int8", "bf16", "fp32" or "auto" for the fastest that device and model allow.
 
         Raises:
             FlowerModelError: If the runtime, device or precision is not available.
@@ -266,9 +266,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     ) -> None:
         """Write a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
-        A model with a rejection rule also gets rejection.safetensors. Matrices are stored in
-        16 bits, vectors (batch norm, biases) in 32. Each file is replaced atomically. A README.md
-        that was edited by hand is kept.
+        Rejection rule and, if the weights are unchanged, quantization get files of their own. Matrices
+        are stored in 16 bits. Each file is replaced atomically, and an edited README.md is kept.
 
         Args:
             save_directory: The folder; created if missing.
@@ -279,6 +278,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             self.config,
             rejection=self.rejection,
             pictures=self.pictures,
+            loaded_from=self.folder,
         )
 
     def push_to_hub(  # type: ignore[override]  # no config, no file patterns

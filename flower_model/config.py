@@ -83,8 +83,9 @@ def read_config(path: Path | str) -> ModelConfig:
     if not isinstance(details, dict):
         raise ModelError(f"flower_model in '{name}' must be a JSON object.")
     details = dict(details)
-    if not isinstance(details.get("rejection", {}), dict):
-        raise ModelError(f"flower_model.rejection in '{name}' must be a JSON object.")
+    for key in ("rejection", "quantization"):
+        if not isinstance(details.get(key, {}), dict):
+            raise ModelError(f"flower_model.{key} in '{name}' must be a JSON object.")
     temperature = details.pop("temperature", 1.0)
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not is_number or not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:

@@ -39,6 +39,7 @@ SLOW_FIXTURES = {
     "s3",
     "flower_data",
     "hub",
+    "quantized_folder",
     "launch",
     "serve_page",
     "run_module",
@@ -52,12 +53,14 @@ SLOW_MODULES = [
     "model/test_shipped_weights",
     "photos/test_untrusted_photos",
     "runtimes/test_compiled_cache",
+    "runtimes/test_quantization",
     "test_packaging",
     "training/test_average",
     "training/test_calibrate",
     "training/reporting/test_evaluation",
     "training/engine/test_freeze",
     "training/test_processes",
+    "training/test_quantize",
     "training/reporting/test_review",
     "training/engine/test_survival",
     "training/test_training",
@@ -101,6 +104,14 @@ def tiny_folder(tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny"
     tiny_model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def quantized_folder(tmp_path_factory) -> Path:
+    """A weights folder with a quantization; a test that changes it works on a copy."""
+    from tests.support.quantized import save_quantized_model
+
+    return save_quantized_model(tmp_path_factory.mktemp("model") / "quantized")
 
 
 @pytest.fixture(scope="session")

@@ -113,4 +113,5 @@ def test_page_has_these_options():
         "--max-queue",
         "--rate",
         "--mcp",
+        "--precision",
     }

@@ -103,6 +103,7 @@ def train(
     from flower_model.system.memory import keep_freed_memory
     from training.calibration.fit import calibrate, decode_negatives, format_summary
     from training.calibration.known_species_fit import decode_other_flowers
+    from training.calibration.quantize import try_quantize_folder
     from training.data.decoded import resize_side
     from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
@@ -188,6 +189,7 @@ def train(
         model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
+        try_quantize_folder(folder, photos.train)
     with report_failure("The summary"):
         print(format_summary(model), flush=True)
     with report_failure("The review"):

@@ -14,8 +14,10 @@ from flower_model.bulk.reading import Source, read_unit
 from flower_model.bulk.units import Unit
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.rows import Row, make_row
+from flower_model.runtimes.base import Precision
 from flower_model.system.cores import reserve_cores
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Job:
         top_k: Labels per row.
         cores: Cores per worker.
         folder: The folder that relative paths start from.
+        precision: The model's, where "auto" may differ between machines.
     """
 
     output: str
@@ -42,6 +45,7 @@ class Job:
     top_k: int
     cores: int
     folder: str
+    precision: Precision = "auto"
 
 
 @dataclass
@@ -115,7 +119,7 @@ class Worker:
         if self._model is None:
             import ray
 
-            self._model = load_model(ray.get(self._model_files[0]))
+            self._model = load_model(ray.get(self._model_files[0]), self.job.precision)
         return self._model
 
 
@@ -134,15 +138,15 @@ def answer_rows(
 
 def read_model(folder: Path) -> dict[str, bytes]:
     """Return the files of a weights folder that answers depend on: name -> content."""
-    names = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE)
+    names = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, QUANTIZATION_FILE)
     return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
-def load_model(files: dict[str, bytes]) -> "FlowerClassifier":
+def load_model(files: dict[str, bytes], precision: Precision = "auto") -> "FlowerClassifier":
     """Load the model of `read_model`."""
     from flower_model.classifier import FlowerClassifier
 
     with TemporaryDirectory(prefix="flower-model-") as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        return FlowerClassifier.from_pretrained(folder)
+        return FlowerClassifier.from_pretrained(folder, precision=precision)

@@ -14,6 +14,7 @@ from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from flower_model.photos.discovery import describe_skipped, find_photos
+from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import ResultsFile
 
@@ -94,8 +95,9 @@ def folder_version(folder: Path | None, config: ModelConfig) -> str:
     """Return the `model_version` of a weights folder, or of a model that was built in memory."""
     digest = hashlib.sha256()
     if folder:
-        rejection = (REJECTION_FILE,) if "rejection" in config.details else ()
-        for name in (CONFIG_FILE, WEIGHTS_FILE, *rejection):
+        fitted = [REJECTION_FILE] if "rejection" in config.details else []
+        fitted += [QUANTIZATION_FILE] if (folder / QUANTIZATION_FILE).exists() else []
+        for name in (CONFIG_FILE, WEIGHTS_FILE, *fitted):
             with (folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{config.architecture}-{digest.hexdigest()[:12]}"

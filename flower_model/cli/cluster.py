@@ -61,6 +61,7 @@ def answer_on_cluster(options: argparse.Namespace) -> int:
         min(options.top_k, len(config.labels)),
         cores=1,
         folder=os.getcwd(),
+        precision=options.precision,
     )
     with output.prepare(model=job.version, top_k=job.top_k):
         code = _answer(units, output, job, folder, options.cores_per_worker)

@@ -14,6 +14,7 @@ from flower_model.errors import FlowerModelError, ModelError, is_printable
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights"
+PRECISIONS = ("auto", "int8", "bf16", "fp32")  # runtimes.base.Precision, which imports NumPy
 
 
 def default_model() -> str:
@@ -34,11 +35,18 @@ def default_model() -> str:
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, a weights folder or Hub repository; None stands for `default_model()`."""
+    """Add `--model`, where None stands for `default_model()`, and `--precision`."""
     parser.add_argument(
         "--model",
         metavar="DIR|REPO",
         help="weights folder, or user/repo on the Hugging Face Hub (default: the repo's weights/)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="precision of the network (default: the fastest that this computer and the model "
+        "support)",
     )
 
 

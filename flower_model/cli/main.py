@@ -107,7 +107,9 @@ def identify_photos(options: argparse.Namespace) -> int:
         raise FlowerModelError(f"No photos found in {folders}. {notice}".rstrip())
     from flower_model.classifier import FlowerClassifier  # slow to import
 
-    model = FlowerClassifier.from_pretrained(options.model or default_model())
+    model = FlowerClassifier.from_pretrained(
+        options.model or default_model(), precision=options.precision
+    )
     if options.output:
         from flower_model.cli.bulk import write_results
 

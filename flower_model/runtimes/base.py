@@ -8,7 +8,7 @@ import numpy as np
 
 from flower_model.errors import FlowerModelError
 
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "int8", "bf16", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Compute:
 
     Attributes:
         device: "cpu", "cuda", "mps", …; None selects the fastest available.
-        precision: Precision of matrix products; "auto" selects the fastest that the device supports.
+        precision: Precision of matrix products; "auto" selects the fastest that the device supports
+            and, for int8, for which the model is quantized.
 
     Raises:
         FlowerModelError: If there is no such precision.

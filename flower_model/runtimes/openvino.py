@@ -12,11 +12,13 @@ import numpy as np
 
 from flower_model.errors import FlowerModelError
 from flower_model.runtimes.base import Compute, Outputs, Precision
+from flower_model.runtimes.devices import has_fast_int8
 from flower_model.system.cores import usable_cores
 
 
 @contextmanager
-def _without_telemetry() -> Iterator[None]:
+def without_telemetry() -> Iterator[None]:
+    """Keep imports inside from loading openvino_telemetry."""
     # If this optional package is installed, `import openvino` is slower and contacts a server.
     name = "openvino_telemetry"
     before = sys.modules.get(name)
@@ -29,7 +31,7 @@ def _without_telemetry() -> Iterator[None]:
             sys.modules[name] = before
 
 
-with _without_telemetry():
+with without_telemetry():
     import openvino as ov
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "ov",
     "resolve_precision",
     "shared_core",
+    "without_telemetry",
 ]
 
 
@@ -117,12 +120,18 @@ def shared_core() -> ov.Core:
     return ov.Core()
 
 
-def resolve_precision(precision: Precision) -> Precision:
-    """Replace "auto" by the fastest precision that this CPU supports."""
+def resolve_precision(precision: Precision, *, quantized: bool = False) -> Precision:
+    """Replace "auto" by the fastest precision that this CPU supports.
+
+    Args:
+        precision: A precision or "auto".
+        quantized: The model has a quantization, which int8 needs.
+    """
     if precision != "auto":
         return precision
-    has_bf16 = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if has_bf16 else "fp32"
+    if quantized and has_fast_int8():
+        return "int8"
+    return "bf16" if _has_bf16() else "fp32"
 
 
 def compile_model(model: ov.Model, precision: Precision) -> ov.CompiledModel:
@@ -141,10 +150,15 @@ def compile_options(precision: Precision) -> dict[str, str]:
     Args:
         precision: Not "auto".
     """
-    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    # In int8, the hint is for the layers that are not quantized.
+    hint = "bf16" if precision == "bf16" or (precision == "int8" and _has_bf16()) else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if usable_cores() < (
         os.cpu_count() or 1
     ):  # otherwise its default, all physical cores, is right
         options["INFERENCE_NUM_THREADS"] = str(usable_cores())
     return options
+
+
+def _has_bf16() -> bool:
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

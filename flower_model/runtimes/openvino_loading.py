@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from flower_model.config import ModelConfig
+from flower_model.errors import ModelError, shorten
+from flower_model.quantization import QUANTIZATION_FILE, find_quantization
 from flower_model.runtimes.base import Precision
 from flower_model.runtimes.compiled_cache import cache_key, read_entry, write_entry
 from flower_model.runtimes.openvino import (
@@ -27,18 +29,32 @@ def load_openvino(
     files with this digest passed every check of `load_network`.
 
     Args:
-        folder: Folder with config.json and model.safetensors.
+        folder: Folder with config.json and model.safetensors, and for int8 quantization.safetensors.
         config: The parsed config.json.
-        digest: Digest of these files, from `folder_digest`.
+        digest: Digest of the first two, from `folder_digest`.
         precision: "auto" selects the fastest that the CPU supports.
 
     Raises:
-        ModelError: If the folder is damaged or inconsistent, or no longer has this digest.
+        ModelError: If the folder is damaged or inconsistent, no longer has this digest, or lacks
+            the quantization that int8 needs.
     """
     core = shared_core()
-    precision = resolve_precision(precision)
+    quantization = None
+    if precision in ("auto", "int8"):
+        quantization = find_quantization(folder, weights_sha256=digest.rpartition("-")[2])
+    precision = resolve_precision(precision, quantized=quantization is not None)
+    settings = [digest, precision, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    if precision != "int8":
+        quantization = None
+    elif quantization is None:
+        raise ModelError(
+            f"'{shorten(folder, 80)}' has no {QUANTIZATION_FILE} for its weights, which int8 needs. "
+            "Run `python -m training.quantize` on it, or choose another precision."
+        )
+    else:
+        settings.append(quantization.digest())
     reload = partial(load_openvino, folder.absolute(), config, digest, precision)
-    key = cache_key(digest, precision, core.get_property("CPU", "FULL_DEVICE_NAME"))
+    key = cache_key(*settings)
     if entry := read_entry(key):
         blob, data_config = entry
         with suppress(RuntimeError):  # compiled by another build of OpenVINO
@@ -49,6 +65,10 @@ def load_openvino(
     from flower_model.runtimes.openvino_conversion import convert  # slow: imports torch
 
     model, data_config = convert(load_unchanged_network(folder, config, digest))
+    if quantization:
+        from flower_model.runtimes.openvino_quantization import quantize_model
+
+        quantize_model(model, quantization)
     compiled = compile_model(model, precision)
     write_entry(key, compiled.export_model().getvalue(), data_config)
     return OpenVINORuntime(compiled, precision, data_config, reload=reload)

@@ -25,7 +25,7 @@ class TorchRuntime:
         data_config: timm's data config; by default the network's own, at its test size.
 
     Raises:
-        FlowerModelError: If the device is not available.
+        FlowerModelError: If the device is not available, or the precision is int8.
 
     Example:
         >>> runtime = TorchRuntime(timm.create_model("resnet50"))
@@ -38,6 +38,10 @@ class TorchRuntime:
         compute: Compute = Compute(),  # noqa: B008  # immutable
         data_config: Mapping[str, Any] | None = None,
     ) -> None:
+        if compute.precision == "int8":
+            raise FlowerModelError(
+                "PyTorch runs networks in bf16 or fp32: int8 needs the runtime openvino, on the CPU."
+            )
         try:
             self.device = torch.device(compute.device) if compute.device else fastest_device()
             network = network.to(memory_format=torch.channels_last).to(self.device)

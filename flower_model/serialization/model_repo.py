@@ -8,6 +8,7 @@ from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from flower_model.hub.download import download
 from flower_model.hub.source import HubSource
 from flower_model.hub.upload import upload
+from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
 from flower_model.serialization.model_card import render_model_card
 from flower_model.serialization.weights_folder import CARD_FILE, FOLDER_FILES, owns_card
@@ -21,11 +22,13 @@ def download_model(source: HubSource) -> Path:
         HubError: If the repository or a file does not exist or can't be downloaded.
     """
     folder = download(source, (CONFIG_FILE, WEIGHTS_FILE))
-    if "rejection" in read_config(folder / CONFIG_FILE).details:
+    details = read_config(folder / CONFIG_FILE).details
+    fitted = {"rejection": REJECTION_FILE, "quantization": QUANTIZATION_FILE}
+    if files := [file for key, file in fitted.items() if key in details]:
         commit = HubSource(
             source.repo_id, folder.name, source.token, source.cache_dir, source.offline
         )
-        download(commit, (CONFIG_FILE, REJECTION_FILE))
+        download(commit, (CONFIG_FILE, *files))
     return folder
 
 

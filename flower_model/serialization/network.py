@@ -110,14 +110,18 @@ def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Mo
     return network
 
 
-def save_network(network: nn.Module, config: ModelConfig, folder: Path) -> None:
-    """Write model.safetensors and config.json in timm's Hub layout, each atomically.
+def save_weights(network: nn.Module, folder: Path) -> None:
+    """Write model.safetensors in timm's Hub layout atomically.
 
     Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
     the range of 16 bits, in 32.
     """
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(_stored(network.state_dict()), temporary, metadata={"format": "pt"})
+
+
+def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
+    """Write config.json in timm's Hub layout atomically."""
     with atomic_path(folder / CONFIG_FILE) as temporary:
         save_config_for_hf(network, str(temporary), model_config=config.to_timm())
         content: dict[str, Any] = json.loads(temporary.read_text(encoding="utf-8"))

@@ -1,19 +1,23 @@
 """The files of a weights folder: checked before they are loaded, and written atomically."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ModelError, shorten
+from flower_model.quantization import QUANTIZATION_FILE, find_quantization, save_quantization
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
+from flower_model.serialization.digest import file_digest
 from flower_model.system.files import atomic_path, read_at_most
 
 if TYPE_CHECKING:  # torch is slow to import
     from torch import nn
 
 CARD_FILE = "README.md"
-FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, CARD_FILE, *PICTURES)
+FITTED_FILES = {REJECTION_FILE, QUANTIZATION_FILE}
+FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, *sorted(FITTED_FILES), CARD_FILE, *PICTURES)
 LFS_HEADER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -57,7 +61,7 @@ def check_files(folder: Path) -> None:
             f"'{shorten(pointers[0], 120)}' is a Git LFS pointer, not the file itself. Run "
             "`git lfs pull` in that repository."
         )
-    names = {path.name for path in paths} - {REJECTION_FILE}
+    names = {path.name for path in paths} - FITTED_FILES
     if CONFIG_FILE in names and WEIGHTS_FILE not in names:
         from flower_model.hub.errors import explain_missing_weights  # slow to import
 
@@ -75,6 +79,7 @@ def save_weights_folder(
     *,
     rejection: Rejection | None,
     pictures: Mapping[str, bytes],
+    loaded_from: Path | None = None,
 ) -> None:
     """Write a weights folder that can be loaded at any moment, even if the process is interrupted.
 
@@ -84,15 +89,27 @@ def save_weights_folder(
         config: Labels, temperature and details.
         rejection: The flower/non-flower rule, if any.
         pictures: Plots of the model card: file name -> PNG.
+        loaded_from: Weights folder whose quantization is copied if the weights are the same.
     """
-    from flower_model.serialization.network import save_network
+    from flower_model.serialization.network import save_config, save_weights
 
     if rejection is not None:  # before the config.json that refers to it
         save_rejection(rejection, folder)
-    save_network(network, config, folder)
+    save_weights(network, folder)
+    quantization = None
+    if loaded_from and "quantization" in config.details:
+        quantization = find_quantization(loaded_from, file_digest(folder / WEIGHTS_FILE))
+    if quantization:
+        save_quantization(quantization, folder)
+    else:
+        details = {k: v for k, v in config.details.items() if k != "quantization"}
+        config = replace(config, details=details)
+    save_config(network, config, folder)
     # The folder may have held another model: remove its files that this model doesn't have.
     if rejection is None:
         (folder / REJECTION_FILE).unlink(missing_ok=True)
+    if quantization is None:
+        (folder / QUANTIZATION_FILE).unlink(missing_ok=True)
     for name in PICTURES.keys() - pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():

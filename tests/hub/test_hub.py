@@ -110,6 +110,22 @@ def test_pushed_model_has_the_same_logits_in_timm_and_transformers(
     assert result["labels"] == [tiny_model.labels, tiny_model.labels]
 
 
+def test_quantization_is_pushed_and_pulled(hub, token, python, quantized_folder, tmp_path):
+    pushes = [{"repo_id": REPO}]
+    home = hub.environment(tmp_path, token)
+    pushed = python(PUSH, quantized_folder, PICTURE.hex(), pushes, **home)
+    assert "/commit/" in pushed.stdout, pushed.stderr
+    file = "quantization.safetensors"
+    assert hub.files(REPO)[file] == (quantized_folder / file).read_bytes()
+    program = """
+import sys
+from flower_model import FlowerClassifier
+print(FlowerClassifier.from_pretrained(sys.argv[1], device="cpu", precision="int8").runtime.name)
+"""
+    pulled = python(program, REPO, **hub.environment(tmp_path / "other", token))
+    assert pulled.stdout == "OpenVINO on cpu, int8\n", pulled.stderr
+
+
 def test_push_includes_card_and_plots_on_branches_and_pull_requests(
     hub, token, python, tiny_folder, tmp_path
 ):

@@ -16,9 +16,11 @@ from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, decode_negatives, format_summary
 from training.calibration.known_species_fit import decode_other_flowers
+from training.calibration.quantize import try_quantize_folder
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
+from training.engine.inference import unquantized_precision
 from training.recipe import Recipe
 
 
@@ -45,7 +47,7 @@ def recalibrate_folder(
         ModelError: If the model was not made by training.train.
         DataError: If the photos are missing or have changed.
     """
-    model = FlowerClassifier.from_pretrained(folder)
+    model = FlowerClassifier.from_pretrained(folder, precision=unquantized_precision())
     recipe, train, held_out = load_run_photos(model, folder, data_root, sources)
     record = load_record(folder)
     for source in {*recipe.data.test, *recipe.data.calibrate}:
@@ -61,6 +63,7 @@ def recalibrate_folder(
         other_flowers = decode_other_flowers(other_flowers_folder, held_out.short_side, recipe)
     calibrate(model, recipe, train, held_out, data_root, negatives, other_flowers)
     _write(model, folder)
+    try_quantize_folder(folder, train)
     return format_summary(model)
 
 

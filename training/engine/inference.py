@@ -13,7 +13,7 @@ from torch import nn
 
 from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
-from flower_model.runtimes.base import Compute, Runtime
+from flower_model.runtimes.base import Compute, Precision, Runtime
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import resolve_runtime
 from flower_model.system.cores import usable_cores
@@ -90,6 +90,15 @@ def compute_of(accelerator: Accelerator) -> Compute:
     """Return the device and precision of a run."""
     bf16 = accelerator.mixed_precision == "bf16"
     return Compute(str(accelerator.device), "bf16" if bf16 else "fp32")
+
+
+def unquantized_precision() -> Precision:
+    """Return the fastest precision here besides int8, so that a fit is the same as at a run's end."""
+    if resolve_runtime() == "torch":
+        return "auto"
+    from flower_model.runtimes.openvino import resolve_precision
+
+    return resolve_precision("auto", quantized=False)
 
 
 def torch_runtime(network: nn.Module, compute: Compute, size: int | None = None) -> TorchRuntime:

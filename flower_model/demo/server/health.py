@@ -43,7 +43,8 @@ class HealthCheck:
         await asyncio.wait([check], timeout=max(self._timeout - self._age(), 0))
         if not check.done() or check.exception():
             return JSONResponse({"status": "the model does not answer"}, 503)
-        return JSONResponse({"status": "ok", "ms": round(1000 * check.result(), 1)})
+        runtime, ms = self._identify.model.runtime.name, round(1000 * check.result(), 1)
+        return JSONResponse({"status": "ok", "ms": ms, "runtime": runtime})
 
     async def _run(self) -> float:
         start = time.perf_counter()

@@ -28,7 +28,7 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
         if content:
             gr.HTML(content, elem_classes="about", **options)
 
-    section(_summary(config, name))
+    section(_summary(config, name, model.runtime.name))
     section(_measured(config.details))
     for file, text in PICTURES.items():
         if file in model.pictures:
@@ -53,9 +53,10 @@ def _empty_if_malformed(render: Callable[..., str]) -> Callable[..., str]:
     return rendered
 
 
-def _summary(config: ModelConfig, name: str) -> str:
-    parts = f"{config.architecture}, {len(config.labels)} names"
-    return f"<h2>{escape(name)}</h2><p class='note'>{escape(parts + _licence(config.details))}</p>"
+def _summary(config: ModelConfig, name: str, runtime: str) -> str:
+    parts = f"{config.architecture}, {len(config.labels)} names{_licence(config.details)}"
+    note = escape(f"{parts} · runs in {runtime}")
+    return f"<h2>{escape(name)}</h2><p class='note'>{note}</p>"
 
 
 @_empty_if_malformed

@@ -112,6 +112,7 @@ def test_healthz_reports_whether_the_model_answers(serve_with_limits, identifier
     monkeypatch.setattr("flower_model.demo.server.health.CACHED_SECONDS", 0.0)
     healthy = httpx.get(url + "healthz")
     assert healthy.status_code == 200 and healthy.json()["status"] == "ok"
+    assert healthy.json()["runtime"] == identifier.model.runtime.name
     identifier.error = RuntimeError()
     failing = httpx.get(url + "healthz")
     assert failing.status_code == 503 and failing.json() == {"status": "the model does not answer"}

@@ -42,7 +42,7 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
         **{"confusion-matrix.png": picture.getvalue()},
     )
     for text in (
-        "test_resnet, 5 names · licence apache-2.0",
+        "test_resnet, 5 names · licence apache-2.0 · runs in PyTorch on cpu",
         "Top-1 accuracy",
         "96.1%",
         "Trained on 3952 photos of gardens:train.",
