@@ -157,6 +157,8 @@ class OutputFolder:
             raise FlowerModelError(
                 f"'{shorten(self.name, 100)}' is being written by another process."
             ) from None
+        except NotImplementedError:  # a file system without locks, such as Lustre by default
+            pass
         except OSError as error:
             raise FlowerModelError(
                 f"'{shorten(self.name, 100)}' can't be written ({error.strerror})."

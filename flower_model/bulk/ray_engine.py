@@ -77,6 +77,8 @@ def find_slots(cores: int | None) -> Slots:
     """
     import ray
 
+    if cores is not None and cores < 1:
+        raise FlowerModelError(f"--cores-per-worker must be at least 1, not {cores}.")
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     on_gpus = [machine for machine in machines if machine.get("GPU", 0) >= 1]
     if on_gpus:
@@ -113,6 +115,9 @@ def answer_units(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # Each worker has one unit at a time, so that the last ones are shared out evenly. By Ray's default
+    # of 1.75 units no worker would ever count as busy, and none would start on machines that join.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     tables = [ray.put(pa.table({"unit": [unit.to_json()]})) for unit in units]
     reports = ray.data.from_arrow_refs(tables).map_batches(
         Worker,

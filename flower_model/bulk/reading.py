@@ -1,6 +1,7 @@
 """Photos of a unit: the names, and paths or contents, of files, Parquet rows and tar members."""
 
 import os
+import platform
 import tarfile
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -54,7 +55,7 @@ def _read_photos(names: tuple[str, ...], folder: str) -> Iterator[tuple[str, Sou
     for parent in {os.path.dirname(path) for path in paths if not is_uri(path)}:
         if not os.path.isdir(parent):
             raise DataError(
-                f"The folder '{shorten(parent, 100)}' does not exist on machine {os.uname().nodename}: "
+                f"The folder '{shorten(parent, 100)}' does not exist on machine {platform.node()}: "
                 "put the photos on storage that all machines of the cluster share."
             )
     yield from zip(names, _fetch(paths), strict=True)

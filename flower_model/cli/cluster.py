@@ -6,9 +6,9 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -81,7 +81,7 @@ def _answer(
         is_known = all(unit.count for unit in todo)
         try:
             with (
-                _native_stderr_hidden() as stderr,
+                _silenced() as terminal,
                 connect(),
                 _stopping(),
                 tqdm(
@@ -89,7 +89,7 @@ def _answer(
                     initial=rows,
                     unit=" photos",
                     disable=None,
-                    file=stderr,
+                    file=terminal,
                 ) as bar,
                 closing(answer_units(todo, job, folder, find_slots(cores))) as reports,
             ):
@@ -143,18 +143,19 @@ def _stopping() -> Iterator[None]:
 
 
 @contextmanager
-def _native_stderr_hidden() -> Iterator[Any]:
-    """Hide what Ray's C++ core logs on this process's stderr; yields the terminal for everything else."""
+def _silenced() -> Iterator[TextIO]:
+    """Hide what Ray prints, in Python and in C++, about workers that end; yields the terminal."""
     sys.stderr.flush()
     saved = os.dup(2)
-    previous, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
     try:
-        with os.fdopen(os.dup(saved), "w", errors="backslashreplace") as terminal:
-            sys.stderr = terminal
+        with (
+            open(os.devnull, "w") as nowhere,
+            os.fdopen(os.dup(saved), "w", errors="backslashreplace") as terminal,
+            redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):
+            os.dup2(nowhere.fileno(), 2)
             yield terminal
     finally:
-        sys.stderr = previous
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(nowhere)
