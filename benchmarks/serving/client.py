@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -35,7 +36,9 @@ class RequestRefused(Exception):
 
 
 class ApiClient:
-    """The three requests of a prediction (upload, call, result) over a pool of connections.
+    """All kinds of questions to the page's API over a pool of connections.
+
+    Gradio's take three requests (upload, call, result), those of the REST API one.
 
     Each method raises `RequestRefused` for an error status and httpx.HTTPError if the server can't
     be reached. With `pause`, an upload is sent in 20 pieces, each after so many seconds.
@@ -56,20 +59,46 @@ class ApiClient:
         response = await self.http.post("gradio_api/upload", content=content, headers=headers)
         return str(_check(response).json()[0])
 
+    async def predict_many(self, photos: list[bytes]) -> Scores | str:
+        """Return the scores of the last of several photos, or the error message."""
+        files = [_file(await self.upload(photo)) for photo in photos]
+        event = await self._start("identify_many", files)
+        answers = await self._wait("identify_many", event)
+        return answers if isinstance(answers, str) else _scores(answers[-1]["answer"])
+
+    async def predict_rest(self, *photos: bytes) -> Scores | str:
+        """Return the scores of a photo, or of a plant on several photos, from one request."""
+        path = "api/identify" if len(photos) == 1 else "api/identify_plant"
+        files = [("photos", ("photo.jpg", photo)) for photo in photos]
+        return _scores(_check(await self.http.post(path, files=files)).json())
+
     async def call(self, path: str) -> str:
         """Start the prediction for an uploaded photo; return the id of its event."""
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-        response = await self.http.post("gradio_api/call/identify", json={"data": data})
-        return str(_check(response).json()["event_id"])
+        return await self._start("identify", _file(path))
 
     async def result(self, event: str) -> Scores | str:
         """Wait for the result of an event; see `predict`."""
-        response = _check(await self.http.get(f"gradio_api/call/identify/{event}"))
+        answer = await self._wait("identify", event)
+        return answer if isinstance(answer, str) else _scores(answer)
+
+    async def _start(self, endpoint: str, argument: Any) -> str:
+        response = await self.http.post(f"gradio_api/call/{endpoint}", json={"data": [argument]})
+        return str(_check(response).json()["event_id"])
+
+    async def _wait(self, endpoint: str, event: str) -> Any:
+        """Return the endpoint's answer, or the error message as text."""
+        response = _check(await self.http.get(f"gradio_api/call/{endpoint}/{event}"))
         lines = [line for line in response.text.splitlines() if line]  # heartbeats come first
         data = json.loads(lines[-1].removeprefix("data: "))
-        if lines[-2] != "event: complete":
-            return str(data)
-        return {guess["label"]: guess["probability"] for guess in data[0]["top"]}
+        return data[0] if lines[-2] == "event: complete" else str(data)
+
+
+def _file(path: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def _scores(answer: dict[str, Any]) -> Scores:
+    return {guess["label"]: guess["probability"] for guess in answer["top"]}
 
 
 async def _in_pieces(body: bytes, pause: float) -> AsyncIterator[bytes]:

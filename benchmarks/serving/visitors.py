@@ -2,9 +2,10 @@
 
     python -m benchmarks.serving.visitors --visitors 50 --seconds 60
 
-Starts the app on this computer. Each visitor repeatedly requests the prediction for one drawn photo
-through the API. Every result is compared with that of the same photo when no other request was
-running, so that a mix-up between visitors is counted as an error.
+Starts the app on this computer. Each visitor asks all kinds of questions about drawn photos in turn:
+a photo, a plant on two photos, four photos at once, by REST and by Gradio's API. Every answer is
+compared with that to the same question when no other request was running, so that a mix-up between
+visitors is counted as an error.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from itertools import cycle
 
 import httpx
 import numpy as np
@@ -25,6 +28,8 @@ from benchmarks.serving.client import (
     same_scores,
     start_app,
 )
+
+Questions = dict[str, Callable[[], Awaitable[Scores | str]]]  # kind -> function that asks
 
 
 def main() -> int:
@@ -46,31 +51,41 @@ def main() -> int:
 async def measure(url: str, server: psutil.Process, visitors: int, seconds: float) -> int:
     """Send the requests of all visitors and print the metrics; see `main`."""
     photos = [draw_photo(seed) for seed in range(visitors)]
+    others = [draw_photo(1000 + seed) for seed in range(visitors)]  # of the same plants
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
-        client = ApiClient(http)
-        expected = [await client.predict(photo) for photo in photos]
-        if any(same_scores(one, other) for i, one in enumerate(expected) for other in expected[:i]):
+        questions = [
+            _questions(ApiClient(http), *pair) for pair in zip(photos, others, strict=True)
+        ]
+        expected = [[await ask() for ask in own.values()] for own in questions]
+        if any(
+            same_scores(one[0], other[0])
+            for i, one in enumerate(expected)
+            for other in expected[:i]
+        ):
             raise SystemExit("Two drawn photos get the same prediction: a mix-up would not show.")
         memory = [server.memory_info().rss]
-        times: list[float] = []
+        times: dict[str, list[float]] = {name: [] for name in questions[0]}
         wrong, failures = 0, Counter[str]()
         end = time.perf_counter() + seconds
 
-        async def visit(photo: bytes, scores: Scores | str) -> None:
+        async def visit(own: Questions, answers: list[Scores | str]) -> None:
             nonlocal wrong
-            while time.perf_counter() < end:
+            pairs = list(zip(own.items(), answers, strict=True))
+            for (name, ask), answer in cycle(pairs):
+                if time.perf_counter() >= end:
+                    return
                 start = time.perf_counter()
                 try:
-                    result = await client.predict(photo)
+                    result = await ask()
                 except (httpx.HTTPError, RequestRefused) as error:
                     failures[f"{type(error).__name__}: {error}"] += 1
                     continue
                 if isinstance(result, str):
                     failures[result] += 1
                     continue
-                times.append(time.perf_counter() - start)
-                wrong += not same_scores(result, scores)
+                times[name].append(time.perf_counter() - start)
+                wrong += not same_scores(result, answer)
 
         async def watch_memory() -> None:
             for _ in range(6):
@@ -78,18 +93,31 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
                 memory.append(server.memory_info().rss)
 
         start = time.perf_counter()
-        await asyncio.gather(watch_memory(), *map(visit, photos, expected))
+        await asyncio.gather(watch_memory(), *map(visit, questions, expected))
         duration = time.perf_counter() - start
-    p50, p95 = np.percentile(times, [50, 95])
-    rate = len(times) / duration
-    print(f"{visitors} visitors, {duration:.0f} s: {len(times)} predictions, {rate:.1f} per second")
-    print(f"errors: {failures.total()}; predictions for another visitor's photo: {wrong}")
-    for failure, count in failures.most_common(5):
-        print(f"  {count} x {failure}")
-    print(f"p50 {p50:.2f} s, p95 {p95:.2f} s, max {max(times):.2f} s")
+    count = sum(map(len, times.values()))
+    print(
+        f"{visitors} visitors, {duration:.0f} s: {count} answers, {count / duration:.1f} per second"
+    )
+    print(f"errors: {failures.total()}; answers to another visitor's question: {wrong}")
+    for failure, number in failures.most_common(5):
+        print(f"  {number} x {failure}")
+    for name, values in times.items():
+        p50, p95 = np.percentile(values, [50, 95])
+        print(f"{name}: {len(values)}, p50 {p50:.2f} s, p95 {p95:.2f} s, max {max(values):.2f} s")
     megabytes = ", ".join(f"{rss / 1e6:.0f}" for rss in memory)
     print(f"server memory before, and after every sixth of the duration: {megabytes} MB")
     return 1 if failures or wrong else 0
+
+
+def _questions(client: ApiClient, photo: bytes, other: bytes) -> Questions:
+    """Return the kinds of questions that a visitor asks in turn."""
+    return {
+        "a photo, REST": lambda: client.predict_rest(photo),
+        "a photo, Gradio": lambda: client.predict(photo),
+        "a plant on two photos, REST": lambda: client.predict_rest(photo, other),
+        "four photos, Gradio": lambda: client.predict_many([other, photo, other, photo]),
+    }
 
 
 if __name__ == "__main__":
