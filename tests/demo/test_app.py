@@ -123,7 +123,9 @@ def test_auth_protects_the_rest_api_and_mcp(guarded, tmp_path):
 
 
 def test_root_path_is_part_of_every_address(guarded):
-    page = httpx.get(guarded.url)
+    with httpx.Client(base_url=guarded.url) as visitor:
+        visitor.post("login", data={"username": "flora", "password": "s3:cret"})
+        page = visitor.get("")
     assert f'"root":"{guarded.url}demo"' in page.text.replace(" ", "")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
+from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flower_model.demo.server.rate_limits import RateLimiter
@@ -41,6 +42,7 @@ from flower_model.demo.server.refusals import (
     upload_too_large,
 )
 from flower_model.demo.server.request_log import log_event
+from flower_model.demo.theme import STATIC
 
 # Everything that the page, gradio_client, curl and MCP clients use. Gradio's other routes (video
 # recorder, proxy, deep links, calls past the queue) do not exist on this server.
@@ -58,6 +60,7 @@ MAX_MCP_BYTES = 40_000_000  # of JSON that contains base64-encoded photos
 MIN_FREE_BYTES = 500_000_000  # that an upload leaves on the disk
 STALL_SECONDS = 30.0  # without data, after which an upload is cancelled
 FETCH_SECONDS = 2.0  # in which a client asks for the result of its request
+LOGIN_PAGE = (STATIC / "login.html").read_text(encoding="utf-8")  # in place of Gradio's
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
@@ -71,7 +74,7 @@ class RequestFilter:
         max_waiting: REST requests that may wait at the same time.
         limiter: Rate limits.
         has_result: Returns whether an event or session has a result that was not fetched yet.
-        is_authorized: Returns whether a request may use the REST API and the MCP server.
+        is_authorized: Returns whether a request may use the page, the REST API and the MCP server.
     """
 
     def __init__(
@@ -125,6 +128,8 @@ class RequestFilter:
             session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
             if not self._has_result(session or path.rpartition("/")[2]):
                 raise Refused(RESULT_GONE)
+        if scope["method"] == "GET" and path == "/" and not self._is_authorized(Request(scope)):
+            return await HTMLResponse(LOGIN_PAGE)(scope, receive, send)
         limited = scope["method"] == "POST" and path.startswith(LIMITED)
         if limited:
             if self.shutting_down:

@@ -1,0 +1,42 @@
+"""The page behind --auth: its log-in page."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from flower_model.demo.theme import TITLE
+from tests.conftest import PHONE
+
+
+@pytest.fixture(scope="module")
+def guarded(serve_app, tiny_folder):
+    return serve_app("--model", tiny_folder, "--auth", "flora:s3:cret")
+
+
+@pytest.fixture(params=["light", "dark"])
+def login(request, browser, guarded):
+    context = browser.new_context(viewport=PHONE, color_scheme=request.param)
+    page = context.new_page()
+    page.goto(guarded.url)
+    yield page
+    context.close()
+
+
+def log_in(page, password):
+    page.get_by_label("User name").fill("flora")
+    page.get_by_label("Password").fill(password)
+    page.keyboard.press("Enter")
+
+
+def test_the_right_password_opens_the_page_and_a_wrong_one_is_reported(login, shoot):
+    expect(login.get_by_role("heading", name=TITLE)).to_be_visible()
+    log_in(login, "wrong")
+    expect(login.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
+    assert Axe().run(login).response["violations"] == []
+    shoot(login, "login")
+    log_in(login, "s3:cret")
+    expect(login.get_by_role("tab", name="Identify")).to_be_visible()
+
+
+def test_the_login_page_says_nothing_about_the_model(login):
+    assert "gradio" not in login.content() and "named_endpoints" not in login.content()
