@@ -192,11 +192,11 @@ def test_foliage_is_cropped_only_from_green_regions(tmp_path):
 # How good it says it is
 
 
-def test_recall_and_precision_cover_each_class_that_occurs():
+def test_recall_precision_and_confusions_cover_each_class_that_occurs():
     answers, targets = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
     assert per_class(answers, targets, ["a", "b", "c", "d"]) == {
-        "a": {"photos": 2, "recall": 0.5, "precision": 0.5},
-        "b": {"photos": 3, "recall": 0.6667, "precision": 1.0},
+        "a": {"photos": 2, "recall": 0.5, "precision": 0.5, "taken_for": {"d": 1}},
+        "b": {"photos": 3, "recall": 0.6667, "precision": 1.0, "taken_for": {"a": 1}},
     }
 
 

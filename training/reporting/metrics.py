@@ -1,6 +1,8 @@
 """Accuracy and calibration metrics of a classifier on labelled photos."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
@@ -42,16 +44,16 @@ def compute_metrics(
 
 def per_class(
     predicted: np.ndarray, targets: np.ndarray, labels: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Compute recall and precision of each class that occurs.
+) -> dict[str, dict[str, Any]]:
+    """Compute recall and precision of each class that occurs, and what it is taken for.
 
     Args:
         predicted, targets: (photos,) int class indices.
         labels: Class names in the order of the classes.
 
     Returns:
-        Class name -> photos (their number), recall and precision in [0, 1]; the precision of a
-        class that is never predicted is 0.
+        Class name -> photos (their number), recall and precision in [0, 1], the precision of a class
+        that is never predicted being 0; and taken_for, wrong class name -> number of photos.
     """
     classes = np.unique(targets)
     precision, recall, _, photos = precision_recall_fscore_support(
@@ -59,7 +61,16 @@ def per_class(
     )
     rows = zip(classes, photos, recall, precision, strict=True)
     return {
-        labels[c]: {"photos": int(n), "recall": round(float(r), 4), "precision": round(float(p), 4)}
+        labels[c]: {
+            "photos": int(n),
+            "recall": round(float(r), 4),
+            "precision": round(float(p), 4),
+            "taken_for": {
+                labels[other]: count
+                for other, count in Counter(predicted[targets == c].tolist()).most_common()
+                if other != c
+            },
+        }
         for c, n, r, p in rows
     }
 
