@@ -85,6 +85,8 @@ def identify_photos(options: argparse.Namespace) -> int:
     """Predict every photo in the order given; unreadable ones are reported and skipped."""
     if options.top_k < 1:
         raise FlowerModelError(f"--top-k must be at least 1, not {options.top_k}.")
+    if options.group_by and options.output:
+        raise FlowerModelError("--group-by prints its answers: leave out --output, or use --json.")
     if options.engine == "ray":
         if not options.output or options.shard:
             raise FlowerModelError("--engine ray needs --output, a folder, and takes no --shard.")
@@ -97,8 +99,6 @@ def identify_photos(options: argparse.Namespace) -> int:
         check_output(Path(options.output))
     if options.shard and not options.output:
         raise FlowerModelError("--shard divides results files: add --output.")
-    if options.group_by and options.output:
-        raise FlowerModelError("--group-by prints its answers: leave out --output, or use --json.")
     shard = Shard.parse(options.shard) if options.shard else None
     skipped: Counter[str] = Counter()
     if next(find_photos(options.photos, skipped), None) is None:
