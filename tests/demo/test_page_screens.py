@@ -103,7 +103,7 @@ def test_no_tab_contacts_another_server(browser, served, flower_photo):
     name(page).wait_for()
     page.get_by_role("tab", name="Many photos").click()
     page.set_input_files("#files input[type=file]", str(flower_photo))
-    page.locator("#csv a").wait_for()
+    page.locator("#summary .csv").wait_for()
     page.get_by_role("tab", name="About").click()
     page.locator("#code .cm-line").first.wait_for()
     assert hosts <= {served.url.split("/")[2], ""}  # "" is a data: or blob: address

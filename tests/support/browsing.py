@@ -16,4 +16,4 @@ def open_many(page):
 
 def send_many(page, *files):
     page.set_input_files("#files input[type=file]", [str(file) for file in files])
-    page.locator("#csv a").wait_for()
+    page.locator("#summary .csv").wait_for()

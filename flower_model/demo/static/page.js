@@ -36,7 +36,7 @@
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     bitmap.close();
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
     return { blob: blob && blob.size < file.size ? blob : file, decodable: true };
   };
 
@@ -272,13 +272,16 @@
 
   // ---- The other tabs ----
   on("input", "#names input", (box) => {
-    const wanted = box.value.toLowerCase();
-    for (const row of document.querySelectorAll("#names tbody tr"))
-      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const wanted = box.value.trim().toLowerCase();
+    const rows = [...document.querySelectorAll("#names li")];
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const found = rows.filter((row) => !row.hidden).length;
+    find("#names details").open = wanted !== "" && found > 0;
+    find("#names .note").textContent = wanted === "" ? "" : `${found} found`;
   });
 
   // A click on a column's heading sorts the table by it; a second click reverses the order.
-  on("click", "#table th button", (button) => {
+  on("click", "#results th button", (button) => {
     const heading = button.parentElement;
     const body = heading.closest("table").tBodies[0];
     const key = ({ cells }) =>

@@ -12,7 +12,15 @@ import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
 from flower_model.config import PICTURES, ModelConfig
-from flower_model.serialization.model_card import METRIC_NAMES, describe_rejection
+from flower_model.serialization.model_card import describe_rejection
+
+# Metric -> its heading in the table.
+COLUMNS = {
+    "top1": "Right name",
+    "top5": "Among the first five",
+    "calibration_error": "Error of the probability",
+}
+LIMIT = "A flower of another kind gets one of these names. Small or many flowers are often misidentified."
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:
@@ -29,15 +37,17 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
             gr.HTML(content, elem_classes="about", **options)
 
     section(_summary(config, name, model.runtime.name))
-    section(_measured(config.details))
-    for file, text in PICTURES.items():
-        if file in model.pictures:
-            section(f"<h3>{text}</h3>")
-            _picture(file, model.pictures[file], text)
     section(_names(config), elem_id="names")
+    section(_measured(config.details))
+    section(_origin(config.details))
+    charts = {file: text for file, text in PICTURES.items() if file in model.pictures}
+    if charts:
+        with gr.Accordion("Charts for engineers", open=False, elem_id="charts"):
+            for file, text in charts.items():
+                section(f"<h3>{text}</h3>")
+                _picture(file, model.pictures[file], text)
     section("<h3>In your code</h3>")
     gr.Code(_code(name), language="python", show_label=False, interactive=False, elem_id="code")
-    section(_origin(config.details))
 
 
 def _empty_if_malformed(render: Callable[..., str]) -> Callable[..., str]:
@@ -66,21 +76,21 @@ def _licence(details: Mapping[str, Any]) -> str:
 
 @_empty_if_malformed
 def _measured(details: Mapping[str, Any]) -> str:
-    """Return the metrics as a table with a column for each set of photos."""
-    columns = {"held-out photos": details.get("metrics", {}), **details.get("tests", {})}
-    columns = {title: figures for title, figures in columns.items() if figures}
-    if not columns:
+    """Return the metrics as a table with a row for each set of photos, and the rejection rule's."""
+    sets = {"held-out photos": details.get("metrics", {}), **details.get("tests", {})}
+    sets = {title: figures for title, figures in sets.items() if figures}
+    if not sets:
         return ""
-    head = "".join(f"<th scope='col'>{escape(title)}</th>" for title in columns)
+    head = "".join(f"<th scope='col'>{text}</th>" for text in COLUMNS.values())
     rows = "".join(
-        f"<tr><th scope='row'>{text[0].upper() + text[1:]}</th>"
-        + "".join(f"<td>{_figure(figures.get(key))}</td>" for figures in columns.values())
+        f"<tr><th scope='row'>{escape(title)}</th>"
+        + "".join(f"<td>{_figure(figures.get(key))}</td>" for key in COLUMNS)
         + "</tr>"
-        for key, text in METRIC_NAMES.items()
+        for title, figures in sets.items()
     )
     return (
-        "<h3>How good it is</h3><div class='wide'><table>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<h3>How good it is</h3><table>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<p>{escape(describe_rejection(details.get('rejection', {})))}</p>"
     )
 
@@ -105,24 +115,25 @@ def _picture(file: str, content: bytes, text: str) -> None:
 
 
 def _names(config: ModelConfig) -> str:
-    """Return every class in a table with a search box."""
-    botanical = bool(config.descriptions)
+    """Return every class with its botanical name and its look-alikes, below a search box."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(label)}</th>"
-        + (f"<td><i>{escape(config.descriptions.get(label, ''))}</i></td>" if botanical else "")
-        + f"<td>{_named(config.details, label)}</td></tr>"
+        f"<li><b>{escape(label)}</b>"
+        + (f" <i>{escape(botanical)}</i>" if (botanical := config.descriptions.get(label)) else "")
+        + f"{_look_alikes(config.details, label)}</li>"
         for label in config.labels
     )
-    heading = f"The {len(config.labels)} names it knows"
-    return f"""<h3>{heading}</h3>
+    return f"""<h3>The {len(config.labels)} names it knows</h3>
 <label>Search <input type="search"></label>
-<div class="long" tabindex="0" role="region" aria-label="{heading}"><table>{rows}</table></div>"""
+<p class="note" role="status"></p>
+<details><summary>Show all</summary><ul>{rows}</ul></details>"""
 
 
 @_empty_if_malformed
-def _named(details: Mapping[str, Any], label: str) -> str:
-    found = details["per_class"][label]
-    return f"{round(found['recall'] * found['photos'])} of {found['photos']} photos correct"
+def _look_alikes(details: Mapping[str, Any], label: str) -> str:
+    """Return the classes that photos of a class were taken for, the most frequent first."""
+    found = details["per_class"][label]["taken_for"]
+    others = sorted(found, key=lambda other: -int(found[other]))
+    return f"<span>sometimes taken for {escape(', '.join(others))}</span>" if others else ""
 
 
 def _code(name: str) -> str:
@@ -136,8 +147,8 @@ print(answer.label, answer.probability)
 
 @_empty_if_malformed
 def _origin(details: Mapping[str, Any]) -> str:
-    """Return the training data and its licences."""
-    lines = []
+    """Return the limits, the training data and its licences."""
+    lines = [LIMIT]
     if "train" in details:
         lines.append(f"Trained on {_photos(details['train'])}.")
     if "held_out" in details:
@@ -147,7 +158,7 @@ def _origin(details: Mapping[str, Any]) -> str:
         lines.append(f"Made in {made['minutes']:g} minutes on {made['machine']}.")
     lines += details.get("recipe", {}).get("data", {}).get("credits", [])
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h3>Data and licences</h3><ul>{items}</ul>" if items else ""
+    return f"<h3>Limits and data</h3><ul>{items}</ul>"
 
 
 def _photos(source: Mapping[str, Any]) -> str:

@@ -38,36 +38,47 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
                 "model": {"license": "apache-2.0"},
                 "data": {"credits": ["Photos by <b>Flora</b>: CC BY 4.0."]},
             },
+            "per_class": {"rose": {"taken_for": {"tulip": 1, "daisy": 3}}},
         },
         **{"confusion-matrix.png": picture.getvalue()},
     )
     for text in (
         "test_resnet, 5 names · licence apache-2.0 · runs in PyTorch on cpu",
-        "Top-1 accuracy",
+        "sometimes taken for daisy, tulip",
+        "Right name",
         "96.1%",
         "Trained on 3952 photos of gardens:train.",
         "Photos by <b>Flora</b>: CC BY 4.0.",
         'FlowerClassifier.from_pretrained("user/gardens")',
     ):
         expect(page.locator("body")).to_contain_text(text)
-    expect(page.get_by_alt_text(PICTURES["confusion-matrix.png"])).to_be_visible()
+    headings = page.locator(".about h3").all_text_contents()
+    assert headings[:3] == ["The 5 names it knows", "How good it is", "Limits and data"]
+    chart = page.get_by_alt_text(PICTURES["confusion-matrix.png"])
+    expect(chart).to_be_hidden()
+    page.get_by_role("button", name="Charts for engineers").click()
+    expect(chart).to_be_visible()
 
 
 def test_malformed_details_are_omitted(open_about):
     page = open_about({"metrics": 7, "tests": [], "train": {}, "held_out": None, "recipe": "x"})
-    expect(page.locator("#names tr")).to_have_count(5)
+    expect(page.locator("#names li")).to_have_count(5)
 
 
 def test_missing_details_are_omitted(page):
     page.get_by_role("tab", name="About").click()
-    expect(page.locator("#names tr")).to_have_count(5)
-    for heading in ("How good it is", "Confusion matrix", "Data and licences"):
+    expect(page.locator("#names li")).to_have_count(5)
+    for heading in ("How good it is", "Charts for engineers", "sometimes taken for", "Trained on"):
         expect(page.get_by_text(heading)).to_have_count(0)
 
 
 def test_the_names_can_be_searched(page):
     page.get_by_role("tab", name="About").click()
+    expect(page.locator("#names li:visible")).to_have_count(0)
     page.get_by_label("Search").fill("RosA")
-    expect(page.locator("#names tr:visible")).to_have_count(1)
+    expect(page.locator("#names li:visible")).to_have_count(1)
     page.get_by_label("Search").fill("helianthus")
-    expect(page.locator("#names tr:visible")).to_contain_text("sunflower")
+    expect(page.locator("#names li:visible")).to_contain_text("sunflower")
+    expect(page.locator("#names [role=status]")).to_have_text("1 found")
+    page.get_by_label("Search").fill("orchid")
+    expect(page.locator("#names [role=status]")).to_have_text("0 found")

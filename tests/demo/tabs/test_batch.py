@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import BOTANICAL
+from tests.conftest import BOTANICAL, LAPTOP, PHONE
 from tests.support.browsing import open_many, send_many
 
 
@@ -39,14 +39,42 @@ def download(page, folder):
 def test_many_photos_are_identified_and_a_broken_one_is_reported(many, photos, tiny_model):
     send_many(many, *photos)
     summary = many.locator("#summary")
-    expect(summary).to_contain_text("2 photos identified. 1 could not be opened:")
-    expect(summary.locator("li")).to_contain_text(
+    expect(summary).to_contain_text("2 photos identified, 1 name.")
+    expect(summary).to_contain_text("1 could not be opened:")
+    expect(summary.locator(".errors li")).to_contain_text(
         "<b>broken.jpg: The file is not a supported image"
     )
     label = tiny_model.predict(photos[0]).label
-    expect(many.locator("#gallery .caption-label")).to_have_count(2)
-    expect(many.locator("#gallery .caption-label").first).to_contain_text(label)
-    expect(many.locator("#table")).to_contain_text("dahlia.jpg")
+    expect(many.locator("#results figcaption")).to_have_count(2)
+    expect(many.locator("#results figcaption").first).to_contain_text(label)
+    expect(many.locator("#results table")).to_contain_text("dahlia.jpg")
+
+
+def test_photos_are_counted_by_name(many, photos, tiny_model):
+    send_many(many, *photos)
+    label = tiny_model.predict(photos[0]).label
+    expect(many.locator("#summary .counts li")).to_have_text(f"{label} 2")
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE])
+def test_nothing_scrolls_inside_the_page(open_page, flower_photo, tmp_path, viewport):
+    page = open_page(viewport=viewport)
+    open_many(page)
+    for number in range(12):
+        (tmp_path / f"{'long ' * 20}{number}.jpg").write_bytes(flower_photo.read_bytes())
+    send_many(page, *tmp_path.glob("*.jpg"))
+    scrolling = page.evaluate("""() => [...document.querySelectorAll("main *")].filter((element) => {
+      const { overflowX, overflowY } = getComputedStyle(element);
+      return (/auto|scroll/.test(overflowY) && element.scrollHeight > element.clientHeight + 1)
+        || (/auto|scroll/.test(overflowX) && element.scrollWidth > element.clientWidth + 1);
+    }).map((element) => element.className)""")
+    assert scrolling == []
+
+
+def test_captions_are_below_their_photos(many, flower_photo):
+    send_many(many, flower_photo)
+    photo = many.locator("#results figure img").bounding_box()
+    assert many.locator("#results figcaption").bounding_box()["y"] >= photo["y"] + photo["height"]
 
 
 def test_the_csv_contains_every_row(many, photos, tiny_model, tmp_path):
@@ -66,7 +94,7 @@ def test_a_zip_is_accepted(many, photos, tmp_path):
         for number, photo in enumerate(photos):
             zipped.write(photo, f"day {number}/../../{photo.name}")
     send_many(many, archive)
-    expect(many.locator("#summary")).to_contain_text("2 photos identified. 1 could not be opened:")
+    expect(many.locator("#summary")).to_contain_text("2 photos identified, 1 name.")
 
 
 def test_progress_is_shown_for_many_photos(many, flower_photo, tmp_path):
@@ -75,12 +103,12 @@ def test_progress_is_shown_for_many_photos(many, flower_photo, tmp_path):
         for number in range(200):
             zipped.write(flower_photo, f"{number}.jpg")
     many.evaluate("""() => new MutationObserver(() => {
-      const bar = document.querySelector("#summary [role=progressbar]");
-      if (bar) window.progress = bar.ariaValueText;
+      const bar = document.querySelector("#summary progress");
+      if (bar) window.progress = `${bar.previousSibling.textContent}, ${bar.value} / ${bar.max}`;
     }).observe(document.body, { subtree: true, childList: true, attributes: true })""")
     send_many(many, archive)
-    assert re.fullmatch(r"Identifying: \d+ / 200 photos", many.evaluate("window.progress"))
-    expect(many.locator("#summary")).to_contain_text("200 photos identified.")
+    assert re.fullmatch(r"(\d+) of 200, \1 / 200", many.evaluate("window.progress"))
+    expect(many.locator("#summary")).to_contain_text("200 photos identified, 1 name.")
 
 
 def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_photo):
@@ -89,7 +117,7 @@ def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_
     send_many(many, *(tmp_path / f"{letter}.jpg" for letter in "bca"))
 
     def files():
-        return many.locator("#table td:first-child").all_text_contents()
+        return many.locator("#results td:first-child").all_text_contents()
 
     heading = many.get_by_role("columnheader", name="File")
     assert files() == ["b.jpg", "c.jpg", "a.jpg"]
@@ -103,5 +131,5 @@ def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_
 def test_removing_the_files_removes_their_answers(many, photos):
     send_many(many, *photos)
     many.locator("#files").get_by_label("Clear").click()
-    expect(many.locator("#csv, #gallery")).to_have_count(0)
+    expect(many.locator("#results table, .csv")).to_have_count(0)
     expect(many.locator("#summary")).to_have_text("")

@@ -93,7 +93,7 @@ def test_no_flower_is_reported_for_many_photos_and_in_the_api(
     page = open_page(launch(rejecting_model, "nothing"))
     page.get_by_role("tab", name="Many photos").click()
     page.set_input_files("#files input[type=file]", str(flower_photo))
-    expect(page.locator("#table td").nth(1)).to_have_text("no flower")
+    expect(page.locator("#results td").nth(1)).to_have_text("no flower")
     client = Client(page.url, verbose=False)
     answer = client.predict(handle_file(flower_photo), api_name="/identify")
     assert answer["is_flower"] is False
