@@ -38,14 +38,14 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
             f"{_probability(1 - (prediction.known_probability or 0.0), prediction)}"
             "<p class='note'>It looks like a flower, but probably none of the "
             f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
-            f"<h3>Most similar</h3>{_candidates(prediction.top, descriptions)}"
+            f"<h3>Most similar</h3>{_candidates(prediction, prediction.top, descriptions)}"
         )
     if genus := prediction.sure_genus:
         return (
             f"<h2><i>{escape(genus[0])}</i></h2>"
             "<p class='botanical'>a genus; the species is uncertain</p>"
             f"{_probability(genus[1], prediction)}<h3>Which species?</h3>"
-            f"{_candidates(prediction.top, descriptions)}"
+            f"{_candidates(prediction, prediction.top, descriptions)}"
         )
     label, probability = prediction.top[0]
     botanical = descriptions.get(label, "")
@@ -57,7 +57,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
         + _links(botanical or label)
         + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
-        + _candidates(prediction.top[1:], descriptions)
+        + _candidates(prediction, prediction.top[1:], descriptions)
     )
 
 
@@ -92,7 +92,7 @@ def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         f"<p class='note'>{subject} like a flower. Try one in which the flower is larger "
         "and in focus.</p>"
         "<details><summary>Show the closest matches</summary><h3>If it were a flower</h3>"
-        f"{_candidates(prediction.top, descriptions)}</details>"
+        f"{_candidates(prediction, prediction.top, descriptions)}</details>"
     )
 
 
@@ -115,7 +115,11 @@ def _is_shown(candidates: Sequence[tuple[str, float]]) -> bool:
     return any(probability >= MIN_SHOWN for _, probability in candidates)
 
 
-def _candidates(candidates: Sequence[tuple[str, float]], descriptions: Mapping[str, str]) -> str:
+def _candidates(
+    prediction: Prediction,
+    candidates: Sequence[tuple[str, float]],
+    descriptions: Mapping[str, str],
+) -> str:
     items = "".join(
         f"<li><button class='candidate' data-name='{escape(label)}' aria-pressed='false'>"
         f"<span>{escape(label)}</span> <b>{escape(percent(probability))}</b>"
@@ -124,8 +128,19 @@ def _candidates(candidates: Sequence[tuple[str, float]], descriptions: Mapping[s
         for label, probability in candidates
         if probability >= MIN_SHOWN
     )
-    rest = "<p class='note'>All other flowers: below 1% each.</p>"
-    return (f"<ul class='candidates'>{items}</ul>" if items else "") + rest
+    return (f"<ul class='candidates'>{items}</ul>" if items else "") + _rest(prediction)
+
+
+def _rest(prediction: Prediction) -> str:
+    """Return a line about the flowers that are not listed."""
+    if prediction.top[-1][1] < MIN_SHOWN:
+        return "<p class='note'>All other flowers: below 1% each.</p>"
+    rest = 1 - sum(probability for _, probability in prediction.top)
+    return (
+        f"<p class='note'>All other flowers together: {escape(percent(rest))}.</p>"
+        if rest > 1e-6
+        else ""
+    )
 
 
 def _links(name: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from flower_model.demo.answers.card import answer_card, close_second, in_words, percent
+from flower_model.plant import PlantPrediction
 from flower_model.prediction import Prediction
 
 
@@ -41,6 +42,21 @@ def test_every_probability_appears_once_and_small_ones_are_summed_up():
     card = answer_card(answer(0.97, 0.025, 0.004), {})
     assert card.count("97%") == card.count("2%") == 1
     assert "daisy" not in card and "All other flowers: below 1% each." in card
+
+
+def test_flowers_that_are_not_listed_are_summed_up_if_they_may_be_probable():
+    assert "All other flowers together: 30%." in answer_card(answer(0.4, 0.2, 0.1), {})
+    assert "All other flowers" not in answer_card(answer(0.5, 0.3, 0.2), {})
+
+
+def test_a_plant_says_from_how_many_photos_and_which_disagree_or_show_no_flower():
+    rose, tulip = answer(0.9), Prediction((("tulip", 0.8),))
+    plant = PlantPrediction(
+        rose.top, photos=(rose, tulip, rose), disagreeing=(1,), left_out=(2,), is_flower=True
+    )
+    card = answer_card(plant, {})
+    assert "from 2 photos" in card and "Photo 2 disagrees: tulip." in card
+    assert "Photo 3 shows no flower and is left out." in card
 
 
 def test_a_sure_genus_with_an_unsure_species_is_the_answer():
