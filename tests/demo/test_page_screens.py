@@ -72,9 +72,9 @@ def test_the_page_can_be_installed_as_an_app(page, served):
 
 
 def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
-    def tab_to(selector):
+    def tab_to(selector, back=False):
         for _ in range(40):
-            page.keyboard.press("Tab")
+            page.keyboard.press("Shift+Tab" if back else "Tab")
             if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 return
         raise AssertionError(f"the Tab key does not reach {selector}")
@@ -93,6 +93,17 @@ def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
     chosen = page.locator("#answer .candidate").first.get_attribute("data-name")
     page.keyboard.press("Enter")
     expect(page.locator("#photo .legend em")).to_have_text(chosen)
+    tab_to("#photo .add", back=True)
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(str(flower_photo))
+    page.get_by_role("button", name="Photo 2", exact=True).wait_for()
+    tab_to("#photo .thumbnails button", back=True)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    first = page.get_by_role("button", name="Photo 1", exact=True)
+    expect(first).to_have_attribute("aria-pressed", "true")
+    expect(first).to_be_focused()
 
 
 def test_no_tab_contacts_another_server(browser, served, flower_photo):
