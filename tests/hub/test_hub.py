@@ -14,7 +14,12 @@ from flower_model.config import read_config
 from tests.support.commands import ROOT, assert_one_sentence
 
 REPO = "flora/meadow"
-NEEDED = ("config.json", "model.safetensors", "rejection.safetensors")
+NEEDED = (
+    "config.json",
+    "model.safetensors",
+    "rejection.safetensors",
+    "quantization.safetensors",
+)
 PICTURE = b"\x89PNG\r\n\x1a\n of a curve"
 
 
