@@ -266,7 +266,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     ) -> None:
         """Write a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
-        Rejection rule and, if the weights are unchanged, quantization get files of their own. Matrices
+        The rejection rule and, of unchanged weights, quantization and references are written too. Matrices
         are stored in 16 bits. Each file is replaced atomically, and an edited README.md is kept.
 
         Args:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import huggingface_hub
 from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
@@ -44,6 +45,24 @@ def download(source: HubSource, files: Sequence[str]) -> Path:
             raise _corrupted(source, name)
         source = replace(source, revision=path.parent.name)
     return path.parent
+
+
+def download_existing(source: HubSource, files: Sequence[str]) -> None:
+    """Download optional files of a commit; what the repository lacks is not asked for again.
+
+    A failure is no error: the model works without these files, and the next call tries again.
+
+    Args:
+        source: The repository; its revision is the hash of a commit.
+        files: Names of the files.
+    """
+    for name in files:
+        cached = huggingface_hub.try_to_load_from_cache(
+            source.repo_id, name, source.cache_dir, source.revision
+        )
+        if cached is None or isinstance(cached, str):  # else known to be missing
+            with suppress(HubError):
+                download(source, (name,))
 
 
 def _download_file(source: HubSource, name: str) -> str:
@@ -77,7 +96,10 @@ def _download_large_file(source: HubSource, name: str) -> None:
     also retries for half a minute if the Hub can't be reached, where this raises immediately.
     """
     url = huggingface_hub.hf_hub_url(source.repo_id, name, revision=source.revision)
-    metadata = huggingface_hub.get_hf_file_metadata(url, token=source.token)
+    try:
+        metadata = huggingface_hub.get_hf_file_metadata(url, token=source.token)
+    except EntryNotFoundError:
+        return  # the Hub client raises it again, and remembers that the file is missing
     cache = Path(source.cache_dir or constants.HF_HUB_CACHE)
     folder = cache / repo_folder_name(repo_id=source.repo_id, repo_type="model")
     blob = folder / "blobs" / str(metadata.etag)

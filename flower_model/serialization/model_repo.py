@@ -1,16 +1,18 @@
 """A weights folder as a model repository on the Hub: downloaded and published."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import CommitInfo
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
-from flower_model.hub.download import download
+from flower_model.hub.download import download, download_existing
 from flower_model.hub.source import HubSource
 from flower_model.hub.upload import upload
 from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
 from flower_model.serialization.model_card import render_model_card
+from flower_model.serialization.references import REFERENCES_FILE
 from flower_model.serialization.weights_folder import CARD_FILE, FOLDER_FILES, owns_card
 
 
@@ -24,11 +26,10 @@ def download_model(source: HubSource) -> Path:
     folder = download(source, (CONFIG_FILE, WEIGHTS_FILE))
     details = read_config(folder / CONFIG_FILE).details
     fitted = {"rejection": REJECTION_FILE, "quantization": QUANTIZATION_FILE}
+    commit = replace(source, revision=folder.name)
     if files := [file for key, file in fitted.items() if key in details]:
-        commit = HubSource(
-            source.repo_id, folder.name, source.token, source.cache_dir, source.offline
-        )
-        download(commit, (CONFIG_FILE, *files))
+        download(commit, files)
+    download_existing(commit, (REFERENCES_FILE,))
     return folder
 
 

@@ -1,22 +1,29 @@
 """The files of a weights folder: checked before they are loaded, and written atomically."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError, safe_open
+
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ModelError, shorten
-from flower_model.quantization import QUANTIZATION_FILE, find_quantization, save_quantization
+from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
 from flower_model.serialization.digest import file_digest
+from flower_model.serialization.references import REFERENCES_FILE, WEIGHTS_SHA256
 from flower_model.system.files import atomic_path, read_at_most
 
 if TYPE_CHECKING:  # torch is slow to import
     from torch import nn
 
 CARD_FILE = "README.md"
-FITTED_FILES = {REJECTION_FILE, QUANTIZATION_FILE}
+# Optional files that fit only the weights whose SHA-256 is in their metadata as `WEIGHTS_SHA256`.
+COMPANIONS = (QUANTIZATION_FILE, REFERENCES_FILE)
+MAX_COMPANION = 32_000_000  # bytes
+FITTED_FILES = {REJECTION_FILE, *COMPANIONS}
 FOLDER_FILES = (CONFIG_FILE, WEIGHTS_FILE, *sorted(FITTED_FILES), CARD_FILE, *PICTURES)
 LFS_HEADER = b"version https://git-lfs.github.com/spec/"
 
@@ -89,33 +96,55 @@ def save_weights_folder(
         config: Labels, temperature and details.
         rejection: The flower/non-flower rule, if any.
         pictures: Plots of the model card: file name -> PNG.
-        loaded_from: Weights folder whose quantization is copied if the weights are the same.
+        loaded_from: Weights folder whose companions are copied if the weights are the same.
     """
     from flower_model.serialization.network import save_config, save_weights
 
     if rejection is not None:  # before the config.json that refers to it
         save_rejection(rejection, folder)
     save_weights(network, folder)
-    quantization = None
-    if loaded_from and "quantization" in config.details:
-        quantization = find_quantization(loaded_from, file_digest(folder / WEIGHTS_FILE))
-    if quantization:
-        save_quantization(quantization, folder)
-    else:
+    copied = _copy_companions(loaded_from, folder)
+    if QUANTIZATION_FILE not in copied:
         details = {k: v for k, v in config.details.items() if k != "quantization"}
         config = replace(config, details=details)
     save_config(network, config, folder)
     # The folder may have held another model: remove its files that this model doesn't have.
     if rejection is None:
         (folder / REJECTION_FILE).unlink(missing_ok=True)
-    if quantization is None:
-        (folder / QUANTIZATION_FILE).unlink(missing_ok=True)
     for name in PICTURES.keys() - pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(picture)
     write_card(folder, config, pictures)
+
+
+def _copy_companions(source: Path | None, folder: Path) -> set[str]:
+    """Copy the companions in `source` that fit the weights in `folder`, and delete others there.
+
+    Returns:
+        The names of the copied files.
+    """
+    digest, copied = file_digest(folder / WEIGHTS_FILE), set()
+    for name in COMPANIONS:
+        content = _read_companion(source / name, digest) if source else None
+        if content is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
+        copied.add(name)
+    return copied
+
+
+def _read_companion(path: Path, weights_sha256: str) -> bytes | None:
+    """Return the content of a companion file, or None if there is none for these weights."""
+    with suppress(OSError, SafetensorError):
+        with safe_open(path, framework="numpy") as file:
+            fits = (file.metadata() or {}).get(WEIGHTS_SHA256) == weights_sha256
+        content = read_at_most(path, MAX_COMPANION)
+        return content if fits and len(content) <= MAX_COMPANION else None
+    return None
 
 
 def write_card(folder: Path, config: ModelConfig, pictures: Collection[str]) -> None:

@@ -347,3 +347,15 @@ def test_unreachable_hub_is_reported(repo, run_module, flower_photo, tmp_path):
     repo.stop()
     refused = name_photo(run_module, flower_photo, repo, tmp_path)
     assert_one_sentence(refused, REPO, "Connection refused")
+
+
+def test_references_come_along_and_their_absence_is_asked_for_once(
+    repo, run_module, flower_photo, tmp_path
+):
+    assert name_photo(run_module, flower_photo, repo, tmp_path / "before").returncode == 0
+    first = len(repo.log)
+    assert name_photo(run_module, flower_photo, repo, tmp_path / "before").returncode == 0
+    assert not any("references" in request.path for request in repo.log[first:])
+    repo.add_commit(REPO, {"references.safetensors": b"features"})
+    assert name_photo(run_module, flower_photo, repo, tmp_path / "after").returncode == 0
+    assert [*(tmp_path / "after").rglob("snapshots/*/references.safetensors")]
