@@ -96,7 +96,7 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
         "license": recipe.get("model", {}).get("license"),
         "credits": recipe.get("data", {}).get("credits", []),
         **{key: details.get(key) for key in ("recipe", "train", "held_out", "earlier")},
-        **{key: details.get(key) for key in ("averaged", "made_with", "metrics")},
+        **{key: details.get(key) for key in ("averaged", "made_with", "metrics", "taught")},
         "results": {"held-out photos": details.get("metrics", {}), **details.get("tests", {})},
         "calibration": calibration,
         "rejection": bool(rejection),
