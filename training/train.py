@@ -104,6 +104,7 @@ def train(
     from training.calibration.fit import calibrate, decode_negatives, format_summary
     from training.calibration.known_species_fit import decode_other_flowers
     from training.calibration.quantize import try_quantize_folder
+    from training.calibration.references import write_references
     from training.data.decoded import resize_side
     from training.data.flowers102 import names_of
     from training.data.sampling import load_photos
@@ -190,6 +191,8 @@ def train(
     with atomic_folder(run / "model") as folder:
         model.save_pretrained(folder)
         try_quantize_folder(folder, photos.train)
+        with report_failure("The reference features"):
+            write_references(model, photos.train, folder)
     with report_failure("The summary"):
         print(format_summary(model), flush=True)
     with report_failure("The review"):

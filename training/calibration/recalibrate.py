@@ -17,11 +17,13 @@ from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, decode_negatives, format_summary
 from training.calibration.known_species_fit import decode_other_flowers
 from training.calibration.quantize import try_quantize_folder
+from training.calibration.references import write_references
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
 from training.engine.inference import unquantized_precision
 from training.recipe import Recipe
+from training.reporting.failure import report_failure
 
 
 def recalibrate_folder(
@@ -64,6 +66,8 @@ def recalibrate_folder(
     calibrate(model, recipe, train, held_out, data_root, negatives, other_flowers)
     _write(model, folder)
     try_quantize_folder(folder, train)
+    with report_failure("The reference features"):
+        write_references(model, train, folder)
     return format_summary(model)
 
 
@@ -85,7 +89,7 @@ def load_run_photos(
     except (KeyError, TypeError, ValidationError):
         raise ModelError(
             f"The config.json in '{shorten(folder, 120)}' doesn't record which photos were held "
-            "out. Only a model made by training.train can be calibrated."
+            "out. Only a model made by training.train has such a record."
         ) from None
     data = recipe.data.model_copy(update={"test": (), **sources} if sources else {})
     recipe = recipe.model_copy(update={"data": data})

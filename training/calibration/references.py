@@ -1,0 +1,45 @@
+"""References of a finished model: features of some of its training photos, for teaching."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flower_model import FlowerClassifier
+from flower_model.config import WEIGHTS_FILE
+from flower_model.errors import DataError
+from flower_model.serialization.digest import file_digest
+from flower_model.serialization.references import MAX_BYTES, References, save_references
+from training.data.decoded import DecodedPhotos
+from training.engine.inference import predict_photos
+
+PER_CLASS = 10  # photos; with 20, teaching is no more accurate (`benchmarks.teach`)
+
+
+def write_references(model: FlowerClassifier, train: DecodedPhotos, folder: Path) -> int:
+    """Write references.safetensors: features of a random sample of the training photos of each class.
+
+    Args:
+        model: The finished model.
+        train: Its training photos.
+        folder: Its weights folder.
+
+    Returns:
+        The number of photos.
+
+    Raises:
+        DataError: If a class has no photos, or one photo of each class takes more than `MAX_BYTES`.
+    """
+    rng, targets = np.random.default_rng(0), train.targets(model.labels)
+    classes = range(len(model.labels))
+    order = [rng.permutation(np.flatnonzero(targets == target)) for target in classes]
+    if not all(map(len, order)):
+        raise DataError("Not every class of the model has training photos.")
+    _, first = predict_photos(model.runtime, train.subset([0]), title="references")
+    per_class = min(PER_CLASS, MAX_BYTES // (2 * first.shape[1] * len(order)))  # 16 bits
+    if per_class < 1:
+        raise DataError(f"A photo of each class takes more than {MAX_BYTES // 1_000_000} MB.")
+    chosen = np.concatenate([photos[:per_class] for photos in order])
+    _, features = predict_photos(model.runtime, train.subset(chosen), title="references")
+    references = References(features.astype(np.float16), targets[chosen])
+    save_references(references, folder, file_digest(folder / WEIGHTS_FILE))
+    return len(chosen)
