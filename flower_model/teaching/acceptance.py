@@ -36,7 +36,8 @@ def _with_vectors(rule: Rejection, machine: SupportVectors, photos: np.ndarray) 
     vectors = power_normalise(photos)
     distances = ((vectors[:, None] - vectors) ** 2).sum(axis=2)  # (photos, photos)
     kernel = np.exp(-machine.gamma[0] * distances)
-    np.fill_diagonal(kernel, 0.0)
+    if len(photos) > 1:  # a single photo supports itself
+        np.fill_diagonal(kernel, 0.0)
     threshold = np.clip(rule.threshold, 1e-9, 1 - 1e-9)
     edge = (np.log(threshold / (1 - threshold)) - rule.intercept) / rule.slope  # in scores
     missing = np.maximum(edge - machine.score(photos), 0)  # (photos,)

@@ -26,7 +26,7 @@ def make_teachable(folder: Path, rejection: Rejection | None = None) -> Path:
     """Write a weights folder whose random network has a head fitted to drawn photos of `KNOWN`."""
     torch.manual_seed(0)
     network = timm.create_model("test_resnet", num_classes=len(KNOWN))
-    config = ModelConfig("test_resnet", KNOWN, {"red disc": "Discus ruber"})
+    config = ModelConfig("test_resnet", KNOWN, {"red disc": "Orbis ruber"})
     if rejection:
         config.details["rejection"] = {"method": rejection.name}
     model = FlowerClassifier(network, config, device="cpu", rejection=rejection)

@@ -36,8 +36,9 @@ def test_taught_flower_is_rejected_before_and_accepted_after(rule):
     assert accepted(extended, others) > max(0.6, accepted(rule, others) + 0.3)
 
 
-def test_negatives_stay_rejected_and_flowers_accepted(rule):
-    extended = accept_flower(rule, features("taught", 10, 6))
+@pytest.mark.parametrize("count", [1, 10])
+def test_negatives_stay_rejected_and_flowers_accepted(rule, count):
+    extended = accept_flower(rule, features("taught", count, 6))
     negatives, flowers = features("negative", 100, 7), features("flower", 100, 7)
     assert accepted(extended, negatives) <= accepted(rule, negatives) + 0.02
     assert accepted(extended, flowers) >= accepted(rule, flowers) - 0.02
