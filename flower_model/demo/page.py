@@ -7,6 +7,7 @@ from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.tabs.about import about_tab
 from flower_model.demo.tabs.batch import batch_tab
 from flower_model.demo.tabs.identify import identify_tab
+from flower_model.demo.tabs.teach import can_teach, teach_tab
 from flower_model.demo.theme import TITLE
 
 
@@ -28,6 +29,9 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
             identify_tab(model.labels)
         with gr.Tab("Many photos"):
             batch_tab(model)
+        if can_teach(model):
+            with gr.Tab("Teach"):
+                teach_tab(model)
         with gr.Tab("About"):
             about_tab(model, name)
         add_endpoints(identify)

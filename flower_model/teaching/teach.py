@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.config import MAX_LABEL, WEIGHTS_FILE, is_valid_label
+from flower_model.config import MAX_LABEL, WEIGHTS_FILE, ModelConfig, is_valid_label
 from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
 from flower_model.rejection import Rejection
@@ -27,16 +27,32 @@ if TYPE_CHECKING:
 MEASURED = ("metrics", "tests", "per_class", "calibration", "known_species")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class TaughtClass:
+    """A class that was taught.
+
+    Attributes:
+        lesson: Its name and measurements.
+        features: (photos, channels) float32 features of its photos.
+        row: (channels,) its weights in the last layer.
+        bias: Its bias.
+    """
+
+    lesson: Lesson
+    features: np.ndarray
+    row: np.ndarray
+    bias: float
+
+
+@dataclass(frozen=True, eq=False)
 class Teachable:
     """A model with what it takes to teach it more classes.
 
     Attributes:
         base: The model as it was loaded.
-        model: The model with the classes taught so far.
-        head: Its last layer.
-        references: Features of photos of each of its classes.
-        lessons: One for each taught class.
+        base_head: Its last layer.
+        base_references: Features of photos of each of its classes.
+        taught: The classes taught so far, some 50 kB each; all else is shared.
 
     Example:
         >>> taught = Teachable.load(model).teach("my dahlia", ["photo.jpg"])
@@ -46,10 +62,9 @@ class Teachable:
     """
 
     base: FlowerClassifier
-    model: FlowerClassifier
-    head: Head
-    references: References
-    lessons: tuple[Lesson, ...] = ()
+    base_head: Head
+    base_references: References
+    taught: tuple[TaughtClass, ...] = ()
 
     @classmethod
     def load(cls, model: FlowerClassifier) -> "Teachable":
@@ -73,7 +88,51 @@ class Teachable:
                 f"The references in '{shorten(model.folder, 100)}' have "
                 f"{references.features.shape[1]} features, the network {head.weight.shape[1]}."
             )
-        return cls(model, model, head, references)
+        return cls(model, head, references)
+
+    @property
+    def lessons(self) -> tuple[Lesson, ...]:
+        """The measurements of each taught class."""
+        return tuple(each.lesson for each in self.taught)
+
+    @property
+    def head(self) -> Head:
+        """The last layer with all classes."""
+        head = self.base_head
+        for each in self.taught:
+            head = head.with_row(each.row, each.bias)
+        return head
+
+    @property
+    def references(self) -> References:
+        """Features of photos of all classes."""
+        old, known = self.base_references, len(self.base_head.bias)
+        counts = [len(each.features) for each in self.taught]
+        targets = np.repeat(np.arange(known, known + len(counts)), counts)
+        features = [each.features.astype(np.float16) for each in self.taught]
+        return References(
+            np.concatenate([old.features, *features]), np.concatenate([old.targets, targets])
+        )
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """The rejection rule, which accepts the taught classes."""
+        rule = self.base.rejection
+        for each in self.taught:
+            rule = rule and accept_flower(rule, each.features)
+        return rule
+
+    @property
+    def model(self) -> FlowerClassifier:
+        """The model with all classes; it shares the network of `base`."""
+        head, known = self.head, len(self.base_head.bias)
+        labels = (*self.base.config.labels, *(lesson.label for lesson in self.lessons))
+        config = replace(
+            self.base.config, labels=labels, details=_details(self.base.config, self.lessons)
+        )
+        runtime = TaughtRuntime(self.base.runtime, Head(head.weight[known:], head.bias[known:]))
+        network = partial(_extend_network, self.base, head)
+        return FlowerClassifier(network, config, runtime=runtime, rejection=self.rejection)
 
     def teach(self, label: str, photos: Sequence[PhotoSource]) -> "Teachable":
         """Return the model with one more class.
@@ -86,42 +145,28 @@ class Teachable:
             ModelError: If the name is taken or invalid, or there are no photos.
             ImageError: If a photo can't be opened.
         """
-        check_label(label, self.model.labels)
-        pixels = {self.base.to_pixels(photo).tobytes(): None for photo in photos}
+        labels = [*self.base.labels, *(lesson.label for lesson in self.lessons)]
+        check_label(label, labels)
+        pixels = {each.tobytes(): each for each in map(self.base.to_pixels, photos)}
         if not pixels:
             raise ModelError(f"'{shorten(label)}' has no photos: give at least one.")
-        side = (self.base.photo_transform.size[1], self.base.photo_transform.size[0], 3)
-        batch = np.stack([np.frombuffer(raw, np.uint8).reshape(side) for raw in pixels])
-        outputs = self.base.runtime(batch)
+        outputs = self.base.runtime(np.stack([*pixels.values()]))
         self._check_head(outputs)
-        return self.teach_features(label, outputs.features)
-
-    def teach_features(self, label: str, features: np.ndarray) -> "Teachable":
-        """Return the model with one more class, from the features (photos, channels) of its photos."""
-        rule = self.model.rejection
-        lesson, head = give_lesson(
-            label, features, self.head, self.references, self.model.labels, rule
+        features, head = outputs.features, self.head
+        lesson, extended = give_lesson(
+            label, features, head, self.references, labels, self.rejection
         )
-        target = np.full(len(features), len(self.model.labels), np.int64)
-        references = References(
-            np.concatenate([self.references.features, features.astype(np.float16)]),
-            np.concatenate([self.references.targets, target]),
-        )
-        lessons = (*self.lessons, lesson)
-        rejection = accept_flower(rule, features) if rule else None
-        model = _classifier(self.base, head, lessons, rejection)
-        return replace(self, model=model, head=head, references=references, lessons=lessons)
+        row, bias = extended.weight[-1], float(extended.bias[-1])
+        return replace(self, taught=(*self.taught, TaughtClass(lesson, features, row, bias)))
 
     def save(self, folder: Path) -> None:
-        """Write the weights folder of the taught model, with its references."""
+        """Write the weights folder of the model, with the references of all classes."""
         self.model.save_pretrained(folder)
         save_references(self.references, folder, file_digest(folder / WEIGHTS_FILE))
 
     def _check_head(self, outputs: Outputs) -> None:
         """Raise ModelError if the head doesn't turn the features into the logits."""
-        classes = len(self.base.labels)
-        expected = self.head(outputs.features)[:, :classes]
-        error = np.abs(expected - outputs.logits).max()
+        error = np.abs(self.base_head(outputs.features) - outputs.logits).max()
         if not error <= 0.05 * np.abs(outputs.logits).max():  # bf16 has errors of a percent
             raise ModelError(
                 "This network has more than a linear layer after its features, so no class can be "
@@ -156,11 +201,9 @@ def check_label(label: str, taken: Sequence[str]) -> None:
         raise ModelError(f"The model already knows '{shorten(label)}'. Choose another name.")
 
 
-def _classifier(
-    base: FlowerClassifier, head: Head, lessons: Sequence[Lesson], rejection: Rejection | None
-) -> FlowerClassifier:
-    known = len(base.labels)
-    details = {key: value for key, value in base.config.details.items() if key not in MEASURED}
+def _details(config: ModelConfig, lessons: Sequence[Lesson]) -> dict[str, Any]:
+    """Return the details of a config.json without measurements that leave out the taught classes."""
+    details = {key: value for key, value in config.details.items() if key not in MEASURED}
     if rule := details.get("rejection"):
         details["rejection"] = {key: rule[key] for key in ("method", "threshold") if key in rule}
     taught = [
@@ -173,13 +216,7 @@ def _classifier(
         }
         for lesson in lessons
     ]
-    details["taught"] = [*details.get("taught", []), *taught]
-    labels = (*base.config.labels, *(lesson.label for lesson in lessons))
-    config = replace(base.config, labels=labels, details=details)
-    rows = Head(head.weight[known:], head.bias[known:])
-    runtime = TaughtRuntime(base.runtime, rows)
-    network = partial(_extend_network, base, head)
-    return FlowerClassifier(network, config, runtime=runtime, rejection=rejection)
+    return {**details, "taught": [*details.get("taught", []), *taught]}
 
 
 def _extend_network(base: FlowerClassifier, head: Head) -> "nn.Module":

@@ -167,9 +167,9 @@ def test_a_network_with_layers_between_features_and_head_is_refused(folder, tmp_
     copy = shutil.copytree(folder, tmp_path / "copy")
     model = FlowerClassifier.from_pretrained(copy)
     teachable = Teachable.load(model)
-    doubled = replace(teachable.head, weight=2 * teachable.head.weight)
+    doubled = replace(teachable.base_head, weight=2 * teachable.base_head.weight)
     with pytest.raises(ModelError, match="more than a linear layer"):
-        replace(teachable, head=doubled).teach(NEW, disc_photos(NEW, 3))
+        replace(teachable, base_head=doubled).teach(NEW, disc_photos(NEW, 3))
 
 
 def test_teaching_does_not_import_torch(folder):

@@ -93,7 +93,8 @@ def create_app(
         The application, and the filter that can refuse new requests before a shutdown.
     """
     demo.queue(max_size=limits.queue, api_open=False)
-    demo.state_session_capacity = 100  # the page keeps no state; Gradio's 10,000 take gigabytes
+    # Of a session, only taught classes are kept, some 50 kB each. Gradio's 10,000 take gigabytes.
+    demo.state_session_capacity = 100
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     pending = demo._queue.pending_event_ids_session

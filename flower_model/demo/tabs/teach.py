@@ -1,0 +1,208 @@
+"""Tab "Teach": a new flower from a few photos, measured, tried and downloaded within the session."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from flower_model.classifier import FlowerClassifier
+from flower_model.demo.answers.card import percent
+from flower_model.demo.identifier import MIN_SHOWN
+from flower_model.demo.server.request_log import log_request
+from flower_model.demo.uploads import notice, read_upload
+from flower_model.errors import FlowerModelError
+from flower_model.prediction import Prediction
+from flower_model.serialization.references import REFERENCES_FILE
+from flower_model.teaching.lesson import Lesson
+from flower_model.teaching.teach import Teachable
+
+MIN_PHOTOS, MAX_PHOTOS, MAX_CLASSES = 3, 10, 5  # of a class; of a session
+SESSION_SECONDS = 3600  # without a request, after which what was taught is forgotten
+ZIP, MAX_ZIPS = "flower-model", 20  # name of a download; files of that name on the server
+MIN_FREE_BYTES = 1_000_000_000  # on the disk, for a download
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "teach", "concurrency_limit": 1}
+
+
+def can_teach(model: FlowerClassifier) -> bool:
+    """Return whether a model has the references that teaching needs."""
+    return model.folder is not None and (model.folder / REFERENCES_FILE).is_file()
+
+
+def teach_tab(model: FlowerClassifier) -> None:
+    """Build the tab inside the current `gr.Tab`. What is taught stays within a visitor's session."""
+    start = _Start(model)
+    # A visitor's taught classes; the rest of a `Teachable` is the same for all.
+    taught = gr.State(None, time_to_live=SESSION_SECONDS)
+    gr.HTML(
+        f"<p>Show it {MIN_PHOTOS} to {MAX_PHOTOS} photos of a flower that it doesn't know. It learns "
+        "the name in seconds, for you alone and for this visit.</p>",
+        elem_classes="note",
+    )
+    with gr.Row():
+        with gr.Column():
+            name = gr.Textbox(
+                label="Name of the flower", max_length=100, max_lines=1, elem_id="teach-name"
+            )
+            files = gr.File(
+                label=f"{MIN_PHOTOS} to {MAX_PHOTOS} photos of it",
+                file_count="multiple",
+                file_types=["image"],
+                elem_id="teach-photos",
+                height=180,
+            )
+            button = gr.Button("Teach", variant="primary", elem_id="teach-button")
+        with gr.Column():
+            report = gr.HTML(elem_id="lesson", js_on_load="element.setAttribute('role', 'status')")
+            with gr.Column(visible=False) as after:
+                photo = gr.File(
+                    label="Try it: another photo",
+                    file_types=["image"],
+                    elem_id="teach-try",
+                    height=120,
+                )
+                answer = gr.HTML(
+                    elem_id="teach-answer", js_on_load="element.setAttribute('role', 'status')"
+                )
+                make = gr.Button("Prepare the download", elem_id="teach-save")
+                download = gr.DownloadButton(
+                    "Download the model", visible=False, elem_id="teach-download"
+                )
+
+    def teach(label: str, uploads: list[Any] | None, before: Teachable | None) -> Any:
+        with log_request("page: teach", notice) as record:
+            record.photos = len(uploads or [])
+            now = before or start()
+            _check(label, uploads or [], now)
+            now = now.teach(label.strip(), [read_upload(file) for file in uploads or []])
+        return {
+            taught: now,
+            report: "".join(map(describe_lesson, reversed(now.lessons))),
+            after: gr.update(visible=True),
+            name: "",
+            files: None,
+            photo: None,
+            answer: "",
+            download: gr.update(visible=False),
+        }
+
+    def try_photo(upload: Any, now: Teachable | None) -> str:
+        if upload is None:
+            return ""
+        with log_request("page: try", notice) as record:
+            record.photos = 1
+            return describe_answer(_require(now).model.predict(read_upload(upload), top_k=4))
+
+    def save(now: Teachable | None) -> Any:
+        with log_request("page: download", notice):
+            return gr.update(value=str(_zip(_require(now))), visible=True)
+
+    button.click(
+        teach,
+        [name, files, taught],
+        [taught, report, after, name, files, photo, answer, download],
+        preprocess=False,
+        api_visibility="private",
+        show_progress_on=report,
+        **ONE_AT_A_TIME,
+    )
+    photo.change(
+        try_photo,
+        [photo, taught],
+        answer,
+        preprocess=False,
+        api_visibility="private",
+        show_progress_on=answer,
+        concurrency_limit=2,
+    )
+    make.click(save, taught, download, api_visibility="private", **ONE_AT_A_TIME)
+
+
+def describe_lesson(lesson: Lesson) -> str:
+    """Return what was learnt and lost as HTML."""
+    count, lost = len(lesson.answers), sum(lesson.lost.values())
+    accepted = sum(lesson.accepted)
+    rows = {
+        "Named correctly when left out": f"{lesson.correct} of {count} photos",
+        "Confused with": _list(lesson.confused_with),
+        "Accepted as a flower when left out": f"{accepted} of {count}" if lesson.accepted else "",
+        "Lost by the flowers known before": f"{lost} of {lesson.references:,} photos"
+        + (f": {_list(lesson.lost)}" if lost else ""),
+    }
+    body = "".join(
+        f"<tr><th scope='row'>{title}</th><td>{text}</td></tr>"
+        for title, text in rows.items()
+        if text
+    )
+    return (
+        f"<h2>{escape(lesson.label)}</h2><p class='note'>Learnt from {lesson.photos} photos.</p>"
+        f"<table>{body}</table>"
+    )
+
+
+def describe_answer(prediction: Prediction) -> str:
+    """Return the answer for a tried photo as HTML."""
+    (label, probability), *others = prediction.top
+    if prediction.is_flower is False:
+        probability = 1 - (prediction.flower_probability or 0.0)
+        label, others = "No flower found", list(prediction.top)
+    elif prediction.is_known is False:
+        probability = 1 - (prediction.known_probability or 0.0)
+        label, others = "A flower that the model doesn't know", list(prediction.top)
+    items = "".join(
+        f"<li>{escape(other)} {escape(percent(p))}</li>" for other, p in others if p >= MIN_SHOWN
+    )
+    return f"<h2>{escape(label)}</h2><p><b>{escape(percent(probability))}</b></p><ul>{items}</ul>"
+
+
+class _Start:
+    """Loads the model's references when the first visitor teaches, and once for all."""
+
+    def __init__(self, model: FlowerClassifier) -> None:
+        self._model, self._lock = model, threading.Lock()
+        self._loaded: Teachable | None = None
+
+    def __call__(self) -> Teachable:
+        with self._lock:
+            self._loaded = self._loaded or Teachable.load(self._model)
+            return self._loaded
+
+
+def _check(label: str, uploads: Sequence[Any], before: Teachable) -> None:
+    if not label.strip():
+        raise FlowerModelError("Give the flower a name.")
+    if not MIN_PHOTOS <= len(uploads) <= MAX_PHOTOS:
+        raise FlowerModelError(
+            f"Choose {MIN_PHOTOS} to {MAX_PHOTOS} photos of {label.strip()}, not {len(uploads)}."
+        )
+    if len(before.taught) >= MAX_CLASSES:
+        raise FlowerModelError(
+            f"A visit can teach at most {MAX_CLASSES} flowers. Download the model, and serve it with "
+            "python app.py --model to teach it more."
+        )
+
+
+def _require(now: Teachable | None) -> Teachable:
+    if now is None:
+        raise FlowerModelError("What was taught has expired. Teach it again.")
+    return now
+
+
+def _zip(taught: Teachable) -> Path:
+    """Return a zip of the weights folder, in the upload folder, where it expires like uploads."""
+    uploads = Path(gr.utils.get_upload_folder())
+    waiting = sum(1 for _ in uploads.rglob(f"{ZIP}.zip"))  # two each: Gradio makes a copy
+    if waiting >= MAX_ZIPS or shutil.disk_usage(uploads).free < MIN_FREE_BYTES:
+        raise FlowerModelError("The server has no room for a download. Try again in ten minutes.")
+    place = Path(tempfile.mkdtemp(dir=uploads))
+    with tempfile.TemporaryDirectory() as folder:
+        taught.save(Path(folder))
+        return Path(shutil.make_archive(str(place / ZIP), "zip", folder))
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{escape(label)} ({count})" for label, count in counts.items())
