@@ -122,6 +122,7 @@ def test_the_page_and_the_api_together_process_two_batches_at_once(launch, tiny_
     class Held:
         """The model's runtime, paused until `resume` is set."""
 
+        name = tiny_model.runtime.name
         num_classes = len(tiny_model.labels)
         data_config = tiny_model.runtime.data_config
 
