@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_content
 from flower_model.errors import ModelError, shorten
+from flower_model.system.files import atomic_path
 
 # Both chosen with species that the network has never seen: see `benchmarks.teach`.
 L2 = 1e-6  # penalty on the weights, for features of unit size
@@ -42,8 +44,7 @@ def read_head(folder: Path, classes: int) -> Head:
     Raises:
         ModelError: If it is not a single linear layer with one output per class.
     """
-    content = read_content(folder / CONFIG_FILE)["pretrained_cfg"]
-    layer = content.get("classifier") if isinstance(content, dict) else None
+    layer = _layer(folder)
     try:
         with safe_open(folder / WEIGHTS_FILE, framework="numpy") as file:
             weight, bias = (
@@ -58,6 +59,27 @@ def read_head(folder: Path, classes: int) -> Head:
         f"The network in '{shorten(folder, 100)}' has no linear layer as its head that a class can be "
         "added to. Save a model of the flower_model package with save_pretrained and use that folder."
     )
+
+
+def write_head(source: Path, head: Head, folder: Path) -> None:
+    """Write the model.safetensors of a weights folder with another head, without PyTorch.
+
+    Args:
+        source: The weights folder, whose head was read with `read_head`.
+        head: The head.
+        folder: The folder to write to.
+    """
+    tensors, layer = load_file(source / WEIGHTS_FILE), _layer(source)
+    old = tensors[f"{layer}.weight"]
+    tensors[f"{layer}.weight"] = head.weight.reshape(-1, *old.shape[1:]).astype(old.dtype)
+    tensors[f"{layer}.bias"] = head.bias
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary, {"format": "pt"})
+
+
+def _layer(folder: Path) -> str | None:
+    content = read_content(folder / CONFIG_FILE)["pretrained_cfg"]
+    return content.get("classifier") if isinstance(content, dict) else None
 
 
 def fit_row(

@@ -1,5 +1,6 @@
 """A model that is taught new classes from a few photos of each."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,22 +10,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.config import MAX_LABEL, WEIGHTS_FILE, ModelConfig, is_valid_label
+from flower_model.config import (
+    CONFIG_FILE,
+    MAX_LABEL,
+    WEIGHTS_FILE,
+    ModelConfig,
+    is_valid_label,
+    read_content,
+)
 from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
-from flower_model.rejection import Rejection
+from flower_model.rejection import Rejection, save_rejection
 from flower_model.runtimes.base import Outputs, Runtime
 from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import References, load_references, save_references
+from flower_model.serialization.weights_folder import write_card
+from flower_model.system.files import atomic_path
 from flower_model.teaching.acceptance import accept_flower
-from flower_model.teaching.head import Head, read_head
+from flower_model.teaching.head import Head, read_head, write_head
 from flower_model.teaching.lesson import Lesson, give_lesson
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Details of a run that were measured without the new classes.
-MEASURED = ("metrics", "tests", "per_class", "calibration", "known_species")
+MEASURED = ("quantization", "metrics", "tests", "per_class", "calibration", "known_species")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +170,18 @@ class Teachable:
         return replace(self, taught=(*self.taught, TaughtClass(lesson, features, row, bias)))
 
     def save(self, folder: Path) -> None:
-        """Write the weights folder of the model, with the references of all classes."""
-        self.model.save_pretrained(folder)
+        """Write the weights folder of the model, with the references of all classes, without PyTorch."""
+        model, source = self.model, self.base.folder
+        assert source  # checked by `load`
+        if model.rejection:  # before the config.json that refers to it
+            save_rejection(model.rejection, folder)
+        write_head(source, self.head, folder)
+        content = read_content(source / CONFIG_FILE) | model.config.to_timm()
+        classes = len(model.labels)
+        content["num_classes"] = content["pretrained_cfg"]["num_classes"] = classes
+        with atomic_path(folder / CONFIG_FILE) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_card(folder, model.config, ())
         save_references(self.references, folder, file_digest(folder / WEIGHTS_FILE))
 
     def _check_head(self, outputs: Outputs) -> None:

@@ -172,19 +172,21 @@ def test_a_network_with_layers_between_features_and_head_is_refused(folder, tmp_
         replace(teachable, base_head=doubled).teach(NEW, disc_photos(NEW, 3))
 
 
-def test_teaching_does_not_import_torch(folder):
+def test_teaching_and_saving_do_not_import_torch(folder, tmp_path):
     FlowerClassifier.from_pretrained(folder)  # compiles it into the cache
     program = """
 import sys
+from pathlib import Path
 from flower_model import FlowerClassifier
 from flower_model.teaching.teach import Teachable
 from tests.support.drawn import draw_photo
 taught = Teachable.load(FlowerClassifier.from_pretrained(sys.argv[1]))
 taught = taught.teach("blue disc", [draw_photo("royalblue", seed) for seed in range(3)])
+taught.save(Path(sys.argv[2]))
 print(taught.model.predict(draw_photo("royalblue", 9)).label, "torch" in sys.modules)
 """
     result = subprocess.run(
-        [sys.executable, "-c", program, folder],
+        [sys.executable, "-c", program, folder, tmp_path / "mine"],
         cwd=ROOT,
         check=False,
         capture_output=True,
