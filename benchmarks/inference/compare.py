@@ -3,7 +3,7 @@
     python -m benchmarks.inference.compare
 
 Every contender runs in a new process. They take turns for several rounds, and the table has the
-medians. Writes benchmarks/results/inference.md and inference.png. Takes seven minutes on two cores.
+medians. Writes benchmarks/results/inference.md and inference.png. Takes minutes on two cores.
 Requires an otherwise idle machine and benchmarks/requirements.txt; contenders whose packages are
 missing are left out.
 """
@@ -43,8 +43,8 @@ def main() -> None:
     """Run the benchmark and write its results page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default=str(ROOT / "weights"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--photos", type=int, default=96, help="in the folder")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--photos", type=int, default=64, help="in the folder")
     options = parser.parse_args()
     contenders = [name for name in CONTENDERS if "ONNX" not in name or find_spec("onnxruntime")]
     with tempfile.TemporaryDirectory() as temporary:
