@@ -15,7 +15,7 @@ types:
 	mypy flower_model training app.py
 
 quick:
-	python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 test:
-	python -m pytest -n 2 --dist loadfile --durations=10
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10

@@ -78,6 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("photos")
         if fixtures & SLOW_FIXTURES or item.path in slow:
             item.add_marker("slow")
+    items.sort(key=lambda item: item.path not in slow)  # first, so that no process ends long after
 
 
 BOTANICAL = {

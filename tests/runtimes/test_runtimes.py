@@ -144,7 +144,7 @@ def test_openvino_in_its_default_precision_agrees_with_fp32_on_real_photos(flowe
         batches = torch.stack([model.transform(picture) for picture in pictures]).split(8)
         expected = torch.cat([network(batch) for batch in batches]).argmax(dim=1)
     assert len(photos) >= 380
-    assert np.mean(answers == expected.numpy()) >= 0.995
+    assert np.mean(answers == expected.numpy()) >= 0.99  # int8, bf16 or fp32
 
 
 # Selection

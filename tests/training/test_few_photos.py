@@ -167,7 +167,7 @@ def calibrated(
 ) -> dict:
     recipe = load_recipe("default")
     decoded = decode_negatives(negatives, 64, recipe) if negatives else None
-    calibrate(model, recipe, decode(train), decode(held_out), Path(), decoded)
+    calibrate(model, recipe, decode(train), decode(held_out), Path(), decoded, None)
     return model.config.details
 
 

@@ -63,7 +63,7 @@ def test_only_three_endpoints_are_public_and_their_types_are_documented(client):
     (result,) = endpoints["/identify"]["returns"]
     assert set(result["type"]["properties"]) == {
         *("label", "botanical_name", "probability", "genus", "family"),
-        *("flower_probability", "is_flower", "top"),
+        *("flower_probability", "is_flower", "known_probability", "is_known", "top"),
     }
     assert endpoints["/identify"]["description"] == "Identify the flower in a photo."
 

@@ -37,7 +37,7 @@ BRIEF = [
     "finetune.keep='last'",
 ]
 BRIEF = [word for setting in BRIEF for word in ("--set", setting)]
-KILLS, POWER_LOSSES = (int(n) for n in os.environ.get("FLOWER_KILLS", "8 2").split())
+KILLS, POWER_LOSSES = (int(n) for n in os.environ.get("FLOWER_KILLS", "5 2").split())
 
 
 @pytest.fixture(scope="module")
