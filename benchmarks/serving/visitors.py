@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.visitors --visitors 50 --seconds 60
 
-Starts the app on this computer. Each visitor asks all kinds of questions about drawn photos in turn:
+Starts the app on this computer. Each visitor asks all kinds of questions about pieces of a photo in turn:
 a photo, a plant on two photos, four photos at once, by REST and by Gradio's API. Every answer is
 compared with that to the same question when no other request was running, so that a mix-up between
 visitors is counted as an error.
@@ -63,7 +63,7 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
             for i, one in enumerate(expected)
             for other in expected[:i]
         ):
-            raise SystemExit("Two drawn photos get the same prediction: a mix-up would not show.")
+            raise SystemExit("Two photos get the same prediction: a mix-up would not show.")
         memory = [server.memory_info().rss]
         times: dict[str, list[float]] = {name: [] for name in questions[0]}
         wrong, failures = 0, Counter[str]()
