@@ -26,7 +26,7 @@ from flower_model.teaching.lesson import give_lesson
 from training.calibration.recalibrate import load_run_photos
 from training.calibration.references import PER_CLASS
 from training.calibration.rejection_fit import fit_rejection
-from training.data.decoded import decode_photos
+from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
 from training.data.sources import folds
 from training.engine.inference import fastest_runtime, predict_photos
@@ -145,8 +145,8 @@ def load_features(
     parts = [held_out, *(decode_source(model, s, options.data_root) for s in recipe.data.calibrate)]
     runtime = make(model)
 
-    def features(photos: object, title: str) -> np.ndarray:
-        return predict_photos(runtime, photos, title=title)[1]  # type: ignore[arg-type]
+    def features(photos: DecodedPhotos, title: str) -> np.ndarray:
+        return predict_photos(runtime, photos, title=title)[1]
 
     found = {
         "train": features(train, "training photos"),

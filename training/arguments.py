@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flower_model.errors import DataError, RecipeError, shorten
+from flower_model.errors import DataError, ModelError, RecipeError, shorten
 from training.data.folders import HUB_PREFIX, has_test_split
 from training.recipe import RECIPES, Recipe, load_recipe, merge, parse_change
 
@@ -177,6 +177,20 @@ def add_data_root_argument(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("FLOWER_DATA", "data"),
         help="folder of flowers102 and of the recipe's relative folders (default: $FLOWER_DATA or data)",
     )
+
+
+def weights_folder(model: str, action: str) -> Path:
+    """Return the weights folder of a command that writes to it.
+
+    Raises:
+        ModelError: If it doesn't exist; the message says that models on the Hub can't be "`action`".
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        raise ModelError(
+            f"There is no weights folder '{shorten(folder)}'. Models on the Hub can't be {action}."
+        )
+    return folder
 
 
 def outlier_folders(options: argparse.Namespace) -> tuple[Path | None, Path | None]:

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from flower_model.cli.common import run_command
-from flower_model.errors import ModelError, shorten
-from training.arguments import add_data_arguments, data_sources, outlier_folders
+from training.arguments import add_data_arguments, data_sources, outlier_folders, weights_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,11 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    folder = Path(options.model)
-    if not folder.is_dir():
-        raise ModelError(
-            f"There is no weights folder '{shorten(folder)}'. Models on the Hub can't be calibrated."
-        )
+    folder = weights_folder(options.model, "calibrated")
     folders = outlier_folders(options)
     sources = data_sources(options.data) if options.data else {}
     from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import

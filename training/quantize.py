@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from flower_model.cli.common import run_command
-from flower_model.errors import DataError, ModelError, shorten
-from training.arguments import add_data_root_argument, data_sources
+from flower_model.errors import DataError
+from training.arguments import add_data_root_argument, data_sources, weights_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,11 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    folder = Path(options.model)
-    if not folder.is_dir():
-        raise ModelError(
-            f"There is no weights folder '{shorten(folder)}'. Models on the Hub can't be quantized."
-        )
+    folder = weights_folder(options.model, "quantized")
     sources = data_sources(options.data) if options.data else {}
     # torch takes seconds to import
     from flower_model import FlowerClassifier

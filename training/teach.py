@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flower_model.cli.common import escape_unprintable, run_command
 from flower_model.errors import DataError, ModelError, shorten
-from training.arguments import add_data_root_argument, data_sources
+from training.arguments import add_data_root_argument, data_sources, weights_folder
 
 if TYPE_CHECKING:
     from flower_model.teaching.lesson import Lesson
@@ -77,9 +77,7 @@ def _photos(name: str, place: str) -> list[str]:
 
 
 def _references(options: argparse.Namespace) -> int:
-    folder = Path(options.model)
-    if not folder.is_dir():
-        raise ModelError(f"There is no weights folder '{shorten(folder)}'.")
+    folder = weights_folder(options.model, "given references")
     sources = data_sources(options.data) if options.data else {}
     from flower_model import FlowerClassifier
     from training.calibration.recalibrate import load_run_photos  # torch takes seconds to import

@@ -204,7 +204,7 @@ def quantize_onnx(source: Path, target: Path, folder: str, photos: Sequence[str]
 
     _, transform, _ = _timm(folder)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.pixels = iter([{"pixels": transform(path)[None].numpy()} for path in photos])
 

@@ -27,12 +27,7 @@ def not_flowers(folder: Path) -> list[Photo]:
     Raises:
         DataError: If the folder holds no file.
     """
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
-    if not files:
-        raise DataError(
-            f"'{shorten(folder)}' holds no non-flower photos. Add some, or check --not-flowers."
-        )
-    return [Photo(file, "") for file in files]
+    return [Photo(file, "") for file in _files(folder, "non-flower photos", "--not-flowers")]
 
 
 def other_flowers(folder: Path) -> list[Photo]:
@@ -41,11 +36,7 @@ def other_flowers(folder: Path) -> list[Photo]:
     Raises:
         DataError: If the folder holds no file.
     """
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
-    if not files:
-        raise DataError(
-            f"'{shorten(folder)}' holds no flowers of other species. Add some, or check --other-flowers."
-        )
+    files = _files(folder, "flowers of other species", "--other-flowers")
     return [Photo(file, file.parent.name) for file in files]
 
 
@@ -100,6 +91,14 @@ def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
     return DecodedPhotos(
         [Photo(Path(), "")] * len(pictures), list(pictures), [*range(len(pictures))], 0, []
     )
+
+
+def _files(folder: Path, content: str, option: str) -> list[Path]:
+    """Return the visible files at any depth; raise DataError if there are none."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    if not files:
+        raise DataError(f"'{shorten(folder)}' holds no {content}. Add some, or check {option}.")
+    return files
 
 
 def _greenest(picture: Image.Image) -> np.ndarray | None:
