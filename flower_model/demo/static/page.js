@@ -129,21 +129,19 @@
     figure.replaceChildren(picture(photos[shown], "Your photo"), photos[shown].heatmaps ?? "");
     showHeatmap(null);
     find("#photo .heatmap").hidden = !photos[shown].heatmaps;
-    find("#photo .thumbnails").hidden = !several;
-    find("#photo .thumbnails").replaceChildren(...(several ? photos : []).map((photo, i) => {
-      const button = document.createElement("button");
+    const thumbnails = find("#photo .thumbnails");
+    thumbnails.hidden = !several;
+    while (thumbnails.children.length > (several ? photos.length : 0)) thumbnails.lastChild.remove();
+    if (several) photos.forEach((photo, i) => {
+      // A button that is there stays, with its focus: the answer arrives while a visitor tabs through.
+      const button = thumbnails.children[i] ?? thumbnails.appendChild(document.createElement("button"));
       button.ariaLabel = `Photo ${i + 1}`;
       button.ariaPressed = String(i === shown);
       button.dataset.index = i;
-      button.append(picture(photo, ""), Object.assign(document.createElement("b"), { textContent: i + 1 }));
-      return button;
-    }));
+      button.replaceChildren(picture(photo, ""), Object.assign(document.createElement("b"), { textContent: i + 1 }));
+    });
   };
-  on("click", "#photo .thumbnails button", (button) => {
-    const index = Number(button.dataset.index);
-    show(index);
-    find(`#photo .thumbnails [data-index="${index}"]`).focus();
-  });
+  on("click", "#photo .thumbnails button", (button) => show(Number(button.dataset.index)));
   on("click", "#photo .remove", () => {
     const [removed] = photos.splice(shown, 1);
     URL.revokeObjectURL(removed.url);

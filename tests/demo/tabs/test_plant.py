@@ -50,6 +50,20 @@ def test_a_thumbnail_shows_its_photo_with_its_heatmap(page, flower_photo, tiff, 
     expect(page.get_by_alt_text(f"Heatmap for {label}")).to_be_visible()
 
 
+def test_a_thumbnail_keeps_the_focus_when_the_answer_arrives(page, flower_photo):
+    upload(page, flower_photo)
+    name(page).wait_for()
+    held = []
+    page.route("**/api/identify_plant", lambda route: held.append(route))
+    with page.expect_request("**/api/identify_plant"):
+        add(page, flower_photo)
+    first = page.get_by_role("button", name="Photo 1", exact=True)
+    first.focus()
+    held[0].continue_()
+    expect(page.locator("#answer .probability")).to_contain_text("from 2 photos")
+    expect(first).to_be_focused()
+
+
 def test_up_to_five_photos_can_be_added_at_once(page, flower_photo):
     upload(page, flower_photo)
     name(page).wait_for()
