@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from timm.models._hub import save_config_for_hf
 from torch import nn
@@ -15,7 +15,6 @@ from torch import nn
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, read_content
 from flower_model.errors import ModelError, shorten
 from flower_model.serialization.checkpoint import (
-    Stored,
     convert_checkpoint,
     find_mismatch,
     strip_wrappers,
@@ -29,10 +28,6 @@ logging.getLogger("timm").setLevel(logging.WARNING)  # hide "Loading pretrained 
 def load_network(folder: Path, config: ModelConfig) -> nn.Module:
     """Build the network of a weights folder and load its weights.
 
-    Args:
-        folder: Folder with config.json and model.safetensors.
-        config: The folder's configuration.
-
     Raises:
         ModelError: If a file is missing or damaged, timm does not know the architecture, or the
             tensors don't match the architecture and the number of labels.
@@ -43,19 +38,17 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
             f"'{shorten(folder, 120)}' has the architecture '{shorten(config.architecture)}', which "
             f"timm {timm.__version__} does not have."
         )
-    header = _read_header(weights)
+    stored = _map_tensors(weights)
     content = read_content(folder / CONFIG_FILE)
     with torch.device("meta"):  # takes no memory, however large
         blank = _create(folder, config, content)
-    names = strip_wrappers(header, blank)
-    stored = {names[name]: tensor for name, tensor in header.items()}
-    mismatch = find_mismatch(stored, blank, len(config.labels))
-    if len(stored) < len(header):
+    tensors = strip_wrappers(stored, blank)
+    mismatch = find_mismatch(tensors, blank, len(config.labels))
+    if len(tensors) < len(stored):
         mismatch = "it has two tensors for the same layer"
-    tensors = {names[name]: tensor for name, tensor in load_file(weights).items()}
     if mismatch:
         converted = convert_checkpoint(tensors, blank, config.architecture)
-        if converted is None or _mismatch_of(converted, blank, config):
+        if converted is None or find_mismatch(converted, blank, len(config.labels)):
             raise ModelError(
                 f"'{shorten(weights, 80)}' does not fit its config.json with the architecture "
                 f"{shorten(config.architecture, 40)}: {shorten(mismatch, 120)}."
@@ -71,26 +64,15 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
     return network
 
 
-def _read_header(weights: Path) -> dict[str, Stored]:
-    """Return the shape and type of each tensor; the library verifies the length of the file."""
+def _map_tensors(weights: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors, mapped into memory: only those that are used are read from disk."""
     path = shorten(weights, 120)
     try:
-        with safe_open(weights, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return {
-                name: Stored(part.get_shape(), part.get_dtype()) for name, part in slices.items()
-            }
+        return load_file(weights)
     except FileNotFoundError:
         raise ModelError(f"There is no '{path}'. Download the model again.") from None
     except (SafetensorError, OSError):
         raise ModelError(f"'{path}' is damaged or cut short. Download the model again.") from None
-
-
-def _mismatch_of(
-    tensors: dict[str, torch.Tensor], network: nn.Module, config: ModelConfig
-) -> str | None:
-    stored = {name: Stored(list(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-    return find_mismatch(stored, network, len(config.labels))
 
 
 def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Module:
@@ -116,8 +98,10 @@ def save_weights(network: nn.Module, folder: Path) -> None:
     Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
     the range of 16 bits, in 32.
     """
+    tensors = network.state_dict().items()
+    stored = {name: _halve(tensor).cpu().contiguous() for name, tensor in tensors}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        save_file(_stored(network.state_dict()), temporary, metadata={"format": "pt"})
+        save_file(stored, temporary, metadata={"format": "pt"})
 
 
 def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
@@ -129,10 +113,6 @@ def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
         for key in ("num_classes", "in_chans"):
             content.get("model_args", {}).pop(key, None)
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: _halve(tensor).cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _halve(tensor: torch.Tensor) -> torch.Tensor:
