@@ -15,8 +15,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     Returns:
         (photos, classes) float64 in [0, 1]; every row sums to 1.
     """
-    probs: np.ndarray = np.exp(log_probabilities(logits, temperature))
-    return probs
+    return np.exp(log_probabilities(logits, temperature))
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
@@ -75,12 +74,15 @@ def confidence_bins(probs: np.ndarray) -> np.ndarray:
     Args:
         probs: (photos, classes) probabilities.
     """
-    bins: np.ndarray = np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
-    return bins
+    return np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
 
 
 def log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     scaled = np.asarray(logits, dtype=np.float64) / temperature  # (photos, classes)
     scaled = scaled - scaled.max(axis=1, keepdims=True)  # prevents overflow in exp
-    log_p: np.ndarray = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-    return log_p
+    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+
+
+def logistic(log_odds: np.ndarray) -> np.ndarray:
+    """Return the probabilities, in [0, 1], of log odds of any size, without overflow."""
+    return 0.5 * (1 + np.tanh(log_odds / 2))

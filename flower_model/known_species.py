@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flower_model.confidence import probabilities
+from flower_model.confidence import logistic, probabilities
 
 SCORES = 2  # columns of `species_scores`
 
@@ -38,9 +38,7 @@ class KnownSpecies:
             (photos,) float64 in [0, 1].
         """
         scores = species_scores(logits, temperature)
-        log_odds = scores @ np.asarray(self.weights) + self.intercept
-        known: np.ndarray = 0.5 * (1 + np.tanh(log_odds / 2))  # the logistic function, no overflow
-        return known
+        return logistic(scores @ np.asarray(self.weights) + self.intercept)
 
 
 def species_scores(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from flower_model.errors import ModelError, shorten
-from flower_model.system.files import atomic_path
+from flower_model.system.tensors import read_tensors, write_tensors
 
 QUANTIZATION_FILE = "quantization.safetensors"
 MAX_BYTES = 16_000_000  # of the file; about 0.1 MB for a ResNet-50
 RANGE, CORRECTION = ".range", ".correction"  # after the module's name, in the names of tensors
-WEIGHTS = "weights_sha256"  # key in the file's metadata
 
 
 @dataclass(frozen=True)
@@ -48,44 +45,34 @@ class Quantization:
 
 def save_quantization(quantization: Quantization, folder: Path) -> None:
     """Write quantization.safetensors to a weights folder atomically."""
-    metadata = {WEIGHTS: quantization.weights_sha256}
-    with atomic_path(folder / QUANTIZATION_FILE) as temporary:
-        save_file(_to_tensors(quantization), temporary, metadata)
+    tensors = _to_tensors(quantization)
+    write_tensors(folder / QUANTIZATION_FILE, tensors, quantization.weights_sha256)
 
 
 def find_quantization(folder: Path, weights_sha256: str) -> Quantization | None:
     """Return the quantization in a weights folder, or None if there is none for these weights.
 
-    Args:
-        folder: The weights folder.
-        weights_sha256: Hexadecimal SHA-256 of its model.safetensors.
-
     Raises:
         ModelError: If the file is damaged or inconsistent.
     """
     path = folder / QUANTIZATION_FILE
-    name = shorten(path, 120)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"'{name}' is too large for a quantization. Download the model again.")
-        with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get(WEIGHTS) != weights_sha256:
-                return None
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors, made_for = read_tensors(path, MAX_BYTES)
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError, TypeError, AttributeError):  # AttributeError: float8
-        raise ModelError(f"'{name}' is damaged or truncated. Download the model again.") from None
+    if made_for != weights_sha256:
+        return None
     ranges, corrections = _with_suffix(tensors, RANGE), _with_suffix(tensors, CORRECTION)
     if (
         not ranges
         or not corrections
         or len(ranges) + len(corrections) < len(tensors)
+        or not all(t.dtype == np.float32 and np.isfinite(t).all() for t in tensors.values())
         or not all(map(_is_range, ranges.values()))
-        or not all(map(_is_correction, corrections.values()))
+        or not all(tensor.ndim == 1 for tensor in corrections.values())
     ):
         raise ModelError(
-            f"'{name}' doesn't contain a valid quantization. Download the model again."
+            f"'{shorten(path, 120)}' doesn't contain a valid quantization. Download the model again."
         )
     return Quantization(ranges, corrections, weights_sha256)
 
@@ -103,12 +90,4 @@ def _with_suffix(tensors: Mapping[str, np.ndarray], suffix: str) -> dict[str, np
 
 def _is_range(values: np.ndarray) -> bool:
     # The range contains 0, which int8 must represent exactly since convolutions pad with it.
-    return (
-        values.shape == (2,)
-        and values.dtype == np.float32
-        and bool(np.isfinite(values).all() and values[0] <= 0 <= values[1] > values[0])
-    )
-
-
-def _is_correction(values: np.ndarray) -> bool:
-    return values.ndim == 1 and values.dtype == np.float32 and bool(np.isfinite(values).all())
+    return values.shape == (2,) and bool(values[0] <= 0 <= values[1] > values[0])

@@ -3,17 +3,16 @@
 Its file also holds the known-species rule, if the model has one.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from flower_model.errors import ModelError
+from flower_model.confidence import logistic
+from flower_model.errors import ModelError, shorten
 from flower_model.known_species import SCORES, KnownSpecies
-from flower_model.system.files import atomic_path
+from flower_model.system.tensors import read_tensors, write_tensors
 
 REJECTION_FILE = "rejection.safetensors"
 KNOWN = "known_species"  # tensor of the file
@@ -34,10 +33,25 @@ class SupportVectors:
     weights: np.ndarray
     gamma: np.ndarray
 
+    @property
+    def channels(self) -> int:
+        """Number of features per photo."""
+        return self.vectors.shape[1]
+
+    @property
+    def is_consistent(self) -> bool:
+        """True if the shapes fit each other and the kernel decreases."""
+        return (
+            self.vectors.ndim == 2
+            and self.vectors.size > 0
+            and self.weights.shape == self.vectors.shape[:1]
+            and self.gamma.shape == (1,)
+            and bool(self.gamma[0] > 0)
+        )
+
     @cached_property
     def _squares(self) -> np.ndarray:  # (vectors,)
-        squares: np.ndarray = (self.vectors**2).sum(axis=1)
-        return squares
+        return (self.vectors**2).sum(axis=1)
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Return scores (photos,) of features (photos, channels); higher means flower."""
@@ -47,8 +61,7 @@ class SupportVectors:
         # A BLAS matrix product would wait milliseconds for cores that the network's threads occupy.
         products = np.vecdot(inputs[:, None], self.vectors)  # (photos, vectors)
         distances = squares - 2 * products
-        score: np.ndarray = np.exp(-self.gamma * distances) @ self.weights
-        return score
+        return np.exp(-self.gamma * distances) @ self.weights
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,23 @@ class Residual:
     basis: np.ndarray
     mean: np.ndarray
 
+    @property
+    def channels(self) -> int:
+        """Number of features per photo."""
+        return len(self.basis)
+
+    @property
+    def is_consistent(self) -> bool:
+        """True if the shapes fit each other."""
+        basis = self.basis
+        return basis.ndim == 2 and basis.size > 0 and self.mean.shape == basis.shape[:1]
+
     def score(self, features: np.ndarray) -> np.ndarray:
         """Return scores (photos,) of features (photos, channels); higher means flower."""
         offset = l2_normalise(features) - self.mean  # (photos, channels)
         inside = offset @ self.basis  # (photos, dimensions)
         outside = (offset**2).sum(axis=1) - (inside**2).sum(axis=1)
-        score: np.ndarray = -np.sqrt(np.maximum(outside, 0))
-        return score
+        return -np.sqrt(np.maximum(outside, 0))
 
 
 METHODS = {"support vectors": SupportVectors, "residual": Residual}
@@ -111,17 +134,15 @@ class Rejection:
         Raises:
             ModelError: If the number of channels differs from that of the fitted rule.
         """
-        expected = _channels(self.method)
+        expected = self.method.channels
         if features.shape[1] != expected:
             raise ModelError(
                 f"{REJECTION_FILE} expects {expected} features per photo, but the network returns "
                 f"{features.shape[1]}. Download or calibrate the model again."
             )
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # non-finite results are rejected by the caller
-            log_odds = self.slope * self.method.score(features).astype(np.float64) + self.intercept
-        return 0.5 * (1 + np.tanh(log_odds / 2))  # the logistic function without overflow
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller rejects non-finite results
+            scores = self.method.score(features).astype(np.float64)
+            return logistic(self.slope * scores + self.intercept)
 
 
 def power_normalise(features: np.ndarray) -> np.ndarray:
@@ -135,17 +156,13 @@ def power_normalise(features: np.ndarray) -> np.ndarray:
     """
     features = np.asarray(features, dtype=np.float32)
     total = np.abs(features).sum(axis=1, keepdims=True)
-    roots: np.ndarray = np.sign(features) * np.sqrt(np.abs(features) / np.maximum(total, 1e-12))
-    return roots
+    return np.sign(features) * np.sqrt(np.abs(features) / np.maximum(total, 1e-12))
 
 
 def l2_normalise(features: np.ndarray) -> np.ndarray:
     """Return features (photos, channels) scaled to rows of Euclidean length 1; rows of 0 stay 0."""
     features = np.asarray(features, dtype=np.float32)
-    scaled: np.ndarray = features / np.maximum(
-        np.linalg.norm(features, axis=1, keepdims=True), 1e-12
-    )
-    return scaled
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def save_rejection(rule: Rejection, folder: Path) -> None:
@@ -156,8 +173,7 @@ def save_rejection(rule: Rejection, folder: Path) -> None:
     if rule.known:
         scale = [*rule.known.weights, rule.known.intercept, rule.known.threshold]
         stored[KNOWN] = np.array(scale, np.float32)
-    with atomic_path(folder / REJECTION_FILE) as temporary:
-        save_file(stored, temporary)
+    write_tensors(folder / REJECTION_FILE, stored)
 
 
 def _halve(tensor: np.ndarray) -> np.ndarray:
@@ -174,57 +190,34 @@ def load_rejection(folder: Path) -> Rejection:
     """
     path = folder / REJECTION_FILE
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(
-                f"'{path}' is too large for a rejection rule. Download the model again."
-            )
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+        loaded, _ = read_tensors(path, MAX_BYTES)
     except FileNotFoundError:
         raise ModelError(f"'{folder}' has no {REJECTION_FILE}. Download the model again.") from None
-    except (SafetensorError, OSError, TypeError, AttributeError):  # AttributeError: float8
-        raise ModelError(f"'{path}' is damaged or truncated. Download the model again.") from None
-    scale = tensors.pop("scale", np.empty(0))
-    known = tensors.pop(KNOWN, None)
-    method = next(
-        (m for m in METHODS.values() if {f.name for f in fields(m)} == set(tensors)), None
-    )
-    species = np.zeros(SCORES + 2) if known is None else known
-    finite = all(np.isfinite(tensor).all() for tensor in (scale, species, *tensors.values()))
-    valid = scale.shape == (3,) and species.shape == (SCORES + 2,)
+    tensors = {name: tensor.astype(np.float32) for name, tensor in loaded.items()}
+    scale, species = tensors.pop("scale", np.empty(0)), tensors.pop(KNOWN, None)
+    method = next((m for m in METHODS.values() if {f.name for f in fields(m)} == {*tensors}), None)
     if (
         method is None
-        or not finite
-        or not valid
-        or not all(0 <= x <= 1 for x in (scale[2], species[-1]))
+        or not all(np.isfinite(tensor).all() for tensor in tensors.values())
+        or not _is_scale(scale, 3)
+        or not (species is None or _is_scale(species, SCORES + 2))
     ):
         raise ModelError(
-            f"'{path}' doesn't contain a valid rejection rule. Download the model again."
+            f"'{shorten(path, 120)}' doesn't contain a valid rejection rule. Download the model again."
         )
-    rule = Rejection(method(**tensors), float(scale[0]), float(scale[1]), float(scale[2]))
-    if known is not None:
-        *weights, intercept, threshold = map(float, known)
-        rule = replace(rule, known=KnownSpecies(tuple(weights), intercept, threshold))
-    if not _is_consistent(rule.method):
+    rule = method(**tensors)
+    if not rule.is_consistent:
         raise ModelError(
-            f"The tensor shapes in '{path}' are inconsistent. Download the model again."
+            f"The tensor shapes in '{shorten(path, 120)}' are inconsistent. Download the model again."
         )
-    return rule
+    slope, intercept, threshold = scale.tolist()
+    known = None
+    if species is not None:
+        *weights, log_odds, edge = species.tolist()
+        known = KnownSpecies(tuple(weights), log_odds, edge)
+    return Rejection(rule, slope, intercept, threshold, known)
 
 
-def _is_consistent(method: SupportVectors | Residual) -> bool:
-    if isinstance(method, SupportVectors):
-        return (
-            method.vectors.ndim == 2
-            and method.vectors.size > 0
-            and method.weights.shape == method.vectors.shape[:1]
-            and method.gamma.shape == (1,)
-            and method.gamma[0] > 0
-        )
-    basis = method.basis
-    return basis.ndim == 2 and basis.size > 0 and method.mean.shape == basis.shape[:1]
-
-
-def _channels(method: SupportVectors | Residual) -> int:
-    return method.vectors.shape[1] if isinstance(method, SupportVectors) else len(method.basis)
+def _is_scale(values: np.ndarray, length: int) -> bool:
+    """Return True for finite coefficients whose last one, the threshold, is a probability."""
+    return values.shape == (length,) and bool(np.isfinite(values).all() and 0 <= values[-1] <= 1)

@@ -17,6 +17,7 @@ from flower_model.photos.discovery import describe_skipped, find_photos
 from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import ResultsFile
+from flower_model.system.files import file_digest
 
 
 def write_results(
@@ -29,12 +30,7 @@ def write_results(
 ) -> int:
     """Predict every photo that has no row in `output` yet; unreadable photos get an error row.
 
-    Args:
-        model: Loaded from a weights folder.
-        names: Photos and folders of photos.
-        output: A .csv, .jsonl or .parquet file.
-        top_k: Labels per photo, limited to the model's number of labels.
-        shard: Predict only the photos of this shard, into its own file.
+    With a shard, only its photos are predicted, into a file of its own.
 
     Returns:
         The exit code: 2 if any photo could not be opened, 128 plus the signal's number after a
@@ -98,6 +94,5 @@ def folder_version(folder: Path | None, config: ModelConfig) -> str:
         fitted = [REJECTION_FILE] if "rejection" in config.details else []
         fitted += [QUANTIZATION_FILE] if (folder / QUANTIZATION_FILE).exists() else []
         for name in (CONFIG_FILE, WEIGHTS_FILE, *fitted):
-            with (folder / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(file_digest(folder / name)))
     return f"{config.architecture}-{digest.hexdigest()[:12]}"

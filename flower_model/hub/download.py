@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import huggingface_hub
 from filelock import FileLock, Timeout
 from huggingface_hub import constants
-from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
@@ -21,6 +20,7 @@ from huggingface_hub.utils import build_hf_headers
 from flower_model.errors import HubError, shorten
 from flower_model.hub.errors import translate_hub_errors
 from flower_model.hub.source import HubSource
+from flower_model.system.files import file_digest
 
 
 def download(source: HubSource, files: Sequence[str]) -> Path:
@@ -103,7 +103,7 @@ def _download_large_file(source: HubSource, name: str) -> None:
     cache = Path(source.cache_dir or constants.HF_HUB_CACHE)
     folder = cache / repo_folder_name(repo_id=source.repo_id, repo_type="model")
     blob = folder / "blobs" / str(metadata.etag)
-    is_small = (metadata.size or 0) < DOWNLOAD_CHUNK_SIZE
+    is_small = (metadata.size or 0) < constants.DOWNLOAD_CHUNK_SIZE
     uses_xet = metadata.xet_file_data and find_spec("hf_xet")  # resumes by itself
     if is_small or uses_xet or not metadata.etag or blob.exists():
         return
@@ -124,7 +124,7 @@ def _download_large_file(source: HubSource, name: str) -> None:
             )
     except Timeout:
         return  # another process is downloading it; the Hub client downloads a separate copy
-    if _sha256(partial) != metadata.etag:
+    if file_digest(partial) != metadata.etag:
         partial.unlink()
         raise _corrupted(source, name)
     os.replace(partial, blob)
@@ -140,13 +140,8 @@ def _corrupted(source: HubSource, name: str) -> HubError:
 def _has_announced_hash(blob: Path) -> bool:
     """Return True if a cached file matches its name, which is the hash announced by the Hub."""
     if re.fullmatch("[0-9a-f]{64}", blob.name):  # LFS: hash of the content
-        return _sha256(blob) == blob.name
+        return file_digest(blob) == blob.name
     if re.fullmatch("[0-9a-f]{40}", blob.name):  # git: hash of a header and the content
         content = blob.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == blob.name
     return True  # without symbolic links (Windows), the cache has no hashes
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, Self
 from flower_model.errors import FlowerModelError, ImageError, shorten
 from flower_model.results.rows import Row, flatten, make_row, utf8
 from flower_model.results.tables import read_table, write_table
-from flower_model.system.files import atomic_path, sync
+from flower_model.system.files import atomic_path, sync, try_lock
 
 if TYPE_CHECKING:
     from flower_model.prediction import Prediction
@@ -132,7 +132,7 @@ class ResultsFile:
 
     def _open_journal(self) -> BinaryIO:
         file = self._journal.open("ab", buffering=0)
-        if not _lock(file) or not _is_at(file, self._journal):
+        if not try_lock(file) or not _is_at(file, self._journal):
             file.close()
             raise FlowerModelError(f"'{self.path}' is being written by another process.")
         return file
@@ -204,20 +204,6 @@ class ResultsFile:
 def _encode(row: Row) -> bytes:
     # Surrogates are escaped the way JSON does, other characters stay readable.
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _lock(file: BinaryIO) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

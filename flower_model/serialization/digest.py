@@ -1,11 +1,11 @@
 """Digests of weights folders, which detect files that change after a model was loaded."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ModelError, shorten
+from flower_model.system.files import file_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,23 +22,8 @@ def folder_digest(folder: Path) -> str:
         return ""
 
 
-def file_digest(path: Path) -> str:
-    """Return the hexadecimal SHA-256 digest of a file.
-
-    Raises:
-        OSError: If it can't be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_unchanged_network(folder: Path, config: ModelConfig, digest: str) -> "nn.Module":
-    """Load the network of a weights folder, provided that its files still have a known digest.
-
-    Args:
-        folder: The weights folder.
-        config: The parsed config.json.
-        digest: An earlier result of `folder_digest`.
+    """Load the network of a weights folder whose `folder_digest` is still `digest`.
 
     Raises:
         ModelError: If the folder is damaged, or if its files have another digest.

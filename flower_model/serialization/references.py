@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from flower_model.errors import ModelError, shorten
-from flower_model.system.files import atomic_path
+from flower_model.system.tensors import read_tensors, write_tensors
 
 REFERENCES_FILE = "references.safetensors"
 MAX_BYTES = 10_000_000  # of the features; also bounds the time that teaching takes
-WEIGHTS_SHA256 = "weights_sha256"  # key in the file's metadata
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,7 @@ class References:
 
 
 def save_references(references: References, folder: Path, weights_sha256: str) -> None:
-    """Write references.safetensors to a weights folder atomically.
-
-    Args:
-        references: The references.
-        folder: The weights folder.
-        weights_sha256: Hexadecimal SHA-256 of its model.safetensors.
+    """Write references.safetensors to a weights folder whose weights have this hash, atomically.
 
     Raises:
         ModelError: If they take more than `MAX_BYTES`, or a feature has no finite value in 16 bits.
@@ -50,19 +42,12 @@ def save_references(references: References, folder: Path, weights_sha256: str) -
             f"The features of {len(features)} photos don't fit into "
             f"{MAX_BYTES // 1_000_000} MB in 16 bits."
         )
-    with atomic_path(folder / REFERENCES_FILE) as temporary:
-        save_file(
-            {"features": features, "targets": targets}, temporary, {WEIGHTS_SHA256: weights_sha256}
-        )
+    tensors: dict[str, np.ndarray] = {"features": features, "targets": targets}
+    write_tensors(folder / REFERENCES_FILE, tensors, weights_sha256)
 
 
 def load_references(folder: Path, weights_sha256: str, classes: int) -> References:
-    """Read references.safetensors from a weights folder.
-
-    Args:
-        folder: The weights folder.
-        weights_sha256: Hexadecimal SHA-256 of its model.safetensors.
-        classes: The number of classes of the model.
+    """Read references.safetensors from a weights folder whose weights have this hash.
 
     Raises:
         ModelError: If the file is missing, damaged, inconsistent or made for other weights.
@@ -71,18 +56,12 @@ def load_references(folder: Path, weights_sha256: str, classes: int) -> Referenc
     name = shorten(path, 100)
     remedy = "Make it with python -m training.teach MODEL --references."
     try:
-        if path.stat().st_size > 2 * MAX_BYTES:
-            raise ModelError(f"'{name}' is too large for reference features. {remedy}")
-        with safe_open(path, framework="numpy") as file:
-            made_for = (file.metadata() or {}).get(WEIGHTS_SHA256)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors, made_for = read_tensors(path, 2 * MAX_BYTES, remedy)
     except FileNotFoundError:
         raise ModelError(
             f"'{shorten(folder, 100)}' has no {REFERENCES_FILE}, the features of training photos "
             f"that teaching compares new photos with. {remedy}"
         ) from None
-    except (SafetensorError, OSError, TypeError, AttributeError):  # AttributeError: float8
-        raise ModelError(f"'{name}' is damaged or truncated. {remedy}") from None
     if made_for != weights_sha256:
         raise ModelError(f"'{name}' was made for other weights. {remedy}")
     if not _is_consistent(tensors, classes):

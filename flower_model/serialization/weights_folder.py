@@ -1,26 +1,25 @@
 """The files of a weights folder: checked before they are loaded, and written atomically."""
 
+import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
-
 from flower_model.config import CONFIG_FILE, PICTURES, WEIGHTS_FILE, ModelConfig
 from flower_model.errors import ModelError, shorten
 from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE, Rejection, save_rejection
-from flower_model.serialization.digest import file_digest
-from flower_model.serialization.references import REFERENCES_FILE, WEIGHTS_SHA256
-from flower_model.system.files import atomic_path, read_at_most
+from flower_model.serialization.references import REFERENCES_FILE
+from flower_model.system.files import atomic_path, file_digest, read_at_most
+from flower_model.system.tensors import read_tensors
 
 if TYPE_CHECKING:  # torch is slow to import
     from torch import nn
 
 CARD_FILE = "README.md"
-# Optional files that fit only the weights whose SHA-256 is in their metadata as `WEIGHTS_SHA256`.
+# Optional files that fit only the weights whose SHA-256 is in their metadata.
 COMPANIONS = (QUANTIZATION_FILE, REFERENCES_FILE)
 MAX_COMPANION = 32_000_000  # bytes
 FITTED_FILES = {REJECTION_FILE, *COMPANIONS}
@@ -60,23 +59,20 @@ def check_files(folder: Path) -> None:
     """
     try:
         paths = [path for path in folder.iterdir() if path.is_file()]
-        pointers = [path for path in paths if path.name in FOLDER_FILES and _is_lfs_pointer(path)]
+        heads = {p: read_at_most(p, len(LFS_HEADER)) for p in paths if p.name in FOLDER_FILES}
     except OSError:  # reported where the files are read
         return
-    if pointers:
-        raise ModelError(
-            f"'{shorten(pointers[0], 120)}' is a Git LFS pointer, not the file itself. Run "
-            "`git lfs pull` in that repository."
-        )
+    for path, head in heads.items():
+        if head.startswith(LFS_HEADER):
+            raise ModelError(
+                f"'{shorten(path, 120)}' is a Git LFS pointer, not the file itself. Run "
+                "`git lfs pull` in that repository."
+            )
     names = {path.name for path in paths} - FITTED_FILES
     if CONFIG_FILE in names and WEIGHTS_FILE not in names:
         from flower_model.hub.errors import explain_missing_weights  # slow to import
 
         raise ModelError(f"'{shorten(folder, 120)}' {explain_missing_weights(WEIGHTS_FILE, names)}")
-
-
-def _is_lfs_pointer(path: Path) -> bool:
-    return read_at_most(path, len(LFS_HEADER)).startswith(LFS_HEADER)
 
 
 def save_weights_folder(
@@ -90,13 +86,7 @@ def save_weights_folder(
 ) -> None:
     """Write a weights folder that can be loaded at any moment, even if the process is interrupted.
 
-    Args:
-        folder: The folder, created if missing.
-        network: A timm network.
-        config: Labels, temperature and details.
-        rejection: The flower/non-flower rule, if any.
-        pictures: Plots of the model card: file name -> PNG.
-        loaded_from: Weights folder whose companions are copied if the weights are the same.
+    Companions in the folder that the model was loaded from are copied if the weights are the same.
     """
     from flower_model.serialization.network import save_config, save_weights
 
@@ -127,34 +117,24 @@ def _copy_companions(source: Path | None, folder: Path) -> set[str]:
     """
     digest, copied = file_digest(folder / WEIGHTS_FILE), set()
     for name in COMPANIONS:
-        content = _read_companion(source / name, digest) if source else None
-        if content is None:
+        if source and _made_for(source / name) == digest:
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+            copied.add(name)
+        else:
             (folder / name).unlink(missing_ok=True)
-            continue
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(content)
-        copied.add(name)
     return copied
 
 
-def _read_companion(path: Path, weights_sha256: str) -> bytes | None:
-    """Return the content of a companion file, or None if there is none for these weights."""
-    with suppress(OSError, SafetensorError):
-        with safe_open(path, framework="numpy") as file:
-            fits = (file.metadata() or {}).get(WEIGHTS_SHA256) == weights_sha256
-        content = read_at_most(path, MAX_COMPANION)
-        return content if fits and len(content) <= MAX_COMPANION else None
+def _made_for(path: Path) -> str | None:
+    """Return the SHA-256 of the weights that a companion fits; None if it can't be read."""
+    with suppress(OSError, ModelError):
+        return read_tensors(path, MAX_COMPANION)[1]
     return None
 
 
 def write_card(folder: Path, config: ModelConfig, pictures: Collection[str]) -> None:
-    """Write a weights folder's README.md, unless there is one that somebody wrote or edited.
-
-    Args:
-        folder: The weights folder.
-        config: Configuration of the model.
-        pictures: File names of the plots in the folder.
-    """
+    """Write a weights folder's README.md, unless there is one that somebody wrote or edited."""
     from flower_model.serialization.model_card import render_model_card
 
     if owns_card(folder):

@@ -6,7 +6,6 @@ never updated. They appear atomically, and the least recently used ones are evic
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from flower_model.system.files import atomic_folder, atomic_path
+from flower_model.system.files import atomic_folder, atomic_path, try_lock
 
 MAX_BYTES = 20e9  # of all entries together
 ABANDONED = 86_400.0  # seconds since the last write, after which a temporary file's writer is gone
@@ -25,11 +24,8 @@ _pins: dict[Path, int] = {}  # entry -> descriptor that holds its lock until the
 def find_entry(kind: str, name: str, *, pin: bool = False) -> Path | None:
     """Return the path of an entry and mark it as just used, or None if there is no such entry.
 
-    Args:
-        kind: Kind of content, such as "compiled".
-        name: Name of the entry.
-        pin: Protect the entry from eviction until this process ends. Not needed for a file that is
-            kept open or mapped.
+    `pin` protects it from eviction until this process ends, which a file that is kept open or mapped
+    does not need. `kind` is the kind of its content, such as "compiled".
     """
     path = cache_root() / kind / name
     if not path.exists():
@@ -115,34 +111,19 @@ def _remove(path: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-if sys.platform == "win32":  # open files can't be deleted there, and entries are rarely shared
+def _pin(path: Path) -> None:
+    if path not in _pins:
+        with suppress(OSError):  # Windows can't open folders
+            _pins[path] = os.open(path, os.O_RDONLY)
+            try_lock(_pins[path], shared=True)
 
-    def _pin(path: Path) -> None:
-        pass
 
-    def _is_pinned(path: Path) -> bool:
+def _is_pinned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
         return False
-
-else:
-    import fcntl
-
-    def _pin(path: Path) -> None:
-        if path not in _pins:
-            with suppress(OSError):  # a file system without locks
-                _pins[path] = os.open(path, os.O_RDONLY)
-                fcntl.flock(_pins[path], fcntl.LOCK_SH | fcntl.LOCK_NB)
-
-    def _is_pinned(path: Path) -> bool:
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)

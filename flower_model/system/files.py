@@ -1,9 +1,10 @@
-"""Reads with a size limit, and atomic writes.
+"""Reads with a size limit, locks, and atomic writes.
 
 After SIGKILL, a full disk or a power failure, readers find either the complete old file or the
 complete new one. Temporary files of interrupted writes are hidden and end in .tmp.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from safetensors import SafetensorError
 
@@ -28,6 +30,34 @@ def read_at_most(path: Path, limit: int) -> bytes:
         # `read` allocates the requested size up front. Pipes and devices report a size of 0.
         size = os.fstat(file.fileno()).st_size or limit
         return file.read(min(size, limit) + 1)
+
+
+def file_digest(path: Path) -> str:
+    """Return the hexadecimal SHA-256 digest of a file.
+
+    Raises:
+        OSError: If it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_lock(file: int | IO[bytes], *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process has locked it.
+
+    Where files can't be locked, as on Windows and some network drives, nothing is done.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 @contextmanager

@@ -22,10 +22,9 @@ from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
 from flower_model.rejection import Rejection, save_rejection
 from flower_model.runtimes.base import Outputs, Runtime
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import References, load_references, save_references
 from flower_model.serialization.weights_folder import write_card
-from flower_model.system.files import atomic_path
+from flower_model.system.files import atomic_path, file_digest
 from flower_model.teaching.acceptance import accept_flower
 from flower_model.teaching.head import Head, read_head, write_head
 from flower_model.teaching.lesson import Lesson, give_lesson

@@ -20,7 +20,6 @@ from flower_model import FlowerClassifier, FlowerModelError, ModelError
 from flower_model.cli.common import PRECISIONS
 from flower_model.quantization import (
     QUANTIZATION_FILE,
-    WEIGHTS,
     find_quantization,
     save_quantization,
 )
@@ -28,7 +27,8 @@ from flower_model.runtimes.base import Compute, Outputs, Precision
 from flower_model.runtimes.devices import has_fast_int8
 from flower_model.runtimes.openvino import resolve_precision
 from flower_model.runtimes.pytorch import TorchRuntime
-from flower_model.serialization.digest import file_digest
+from flower_model.system.files import file_digest
+from flower_model.system.tensors import WEIGHTS_SHA256
 from tests.support.commands import ROOT, assert_one_sentence
 
 CACHED_START = """
@@ -217,7 +217,7 @@ def tensors_of(folder: Path) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path, tensors: dict[str, np.ndarray]) -> None:
-    metadata = {WEIGHTS: file_digest(folder / "model.safetensors")}
+    metadata = {WEIGHTS_SHA256: file_digest(folder / "model.safetensors")}
     save_file(tensors, folder / QUANTIZATION_FILE, metadata)
 
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from flower_model.rejection import Rejection
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import References, save_references
+from flower_model.system.files import file_digest
 from tests.support.drawn import COLOURS, draw_photo
 
 KNOWN, NEW = ("red disc", "yellow disc"), "blue disc"

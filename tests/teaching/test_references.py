@@ -8,13 +8,13 @@ import torch
 from safetensors.numpy import save_file
 
 from flower_model import FlowerClassifier, ModelError
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import (
     REFERENCES_FILE,
     References,
     load_references,
     save_references,
 )
+from flower_model.system.files import file_digest
 
 WEIGHTS = "model.safetensors"
 FEATURES = np.arange(40, dtype=np.float16).reshape(10, 4)

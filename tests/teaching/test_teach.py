@@ -12,8 +12,8 @@ import timm
 from safetensors.numpy import load_file, save_file
 
 from flower_model import FlowerClassifier, ImageError, ModelError
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import load_references
+from flower_model.system.files import file_digest
 from flower_model.teaching.teach import Teachable
 from tests.support.commands import ROOT
 from tests.support.teaching import KNOWN, NEW, disc_photos, make_teachable

@@ -9,7 +9,7 @@ import pytest
 
 from flower_model import FlowerClassifier
 from flower_model.quantization import QUANTIZATION_FILE, find_quantization
-from flower_model.serialization.digest import file_digest
+from flower_model.system.files import file_digest
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training import quantize, train

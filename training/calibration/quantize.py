@@ -15,9 +15,8 @@ from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
 from flower_model.quantization import Quantization, save_quantization
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.network import load_network
-from flower_model.system.files import atomic_path
+from flower_model.system.files import atomic_path, file_digest
 from training.data.decoded import DecodedPhotos
 from training.reporting.failure import report_failure
 

@@ -7,8 +7,8 @@ import numpy as np
 from flower_model import FlowerClassifier
 from flower_model.config import WEIGHTS_FILE
 from flower_model.errors import DataError
-from flower_model.serialization.digest import file_digest
 from flower_model.serialization.references import MAX_BYTES, References, save_references
+from flower_model.system.files import file_digest
 from training.data.decoded import DecodedPhotos
 from training.engine.inference import predict_photos
 
