@@ -5,26 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from flower_model.config import CONFIG_FILE, read_config, read_pictures
+from flower_model.errors import ConversionError
 from flower_model.rejection import load_rejection
 from flower_model.runtimes.base import Compute
-from flower_model.runtimes.selection import try_load_openvino
 from flower_model.serialization.digest import folder_digest, load_unchanged_network
 from flower_model.serialization.weights_folder import check_files, local_folder
 
 
-def find_folder(
-    model: str | Path,
-    *,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    offline: bool,
-) -> Path:
+def find_folder(model: str | Path, **access: Any) -> Path:
     """Return the weights folder of a model, downloaded unless `model` is a folder.
 
     Args:
         model: A folder, or "user/repo" on the Hub, optionally with "@revision".
-        revision, token, cache_dir, offline: As for `HubSource`.
+        access: Attributes of a `HubSource`: revision, token, cache_dir and offline.
 
     Raises:
         ModelError: If `model` is neither a folder nor the name of a repository.
@@ -36,21 +29,13 @@ def find_folder(
     from flower_model.hub.source import HubSource
     from flower_model.serialization.model_repo import download_model
 
-    return download_model(
-        HubSource.parse(
-            str(model), revision=revision, token=token, cache_dir=cache_dir, offline=offline
-        )
-    )
+    return download_model(HubSource.parse(str(model), **access))
 
 
 def load_parts(folder: Path, runtime: str, compute: Compute, *, required: bool) -> dict[str, Any]:
-    """Load a weights folder.
+    """Load a weights folder with the runtime that `resolve_runtime` chose.
 
-    Args:
-        folder: A folder in timm's Hub layout.
-        runtime: "torch" or "openvino", from `resolve_runtime`.
-        compute: Device and precision.
-        required: Raise an error where OpenVINO can't run the model, instead of taking PyTorch.
+    Where OpenVINO can't run the model, PyTorch does, unless OpenVINO is `required`.
 
     Returns:
         The keyword arguments of `FlowerClassifier`.
@@ -68,9 +53,15 @@ def load_parts(folder: Path, runtime: str, compute: Compute, *, required: bool) 
         "folder": folder,
     }
     if runtime == "openvino":
+        from flower_model.runtimes.openvino_loading import load_openvino
+
         digest = folder_digest(folder)
-        loaded = try_load_openvino(folder, config, digest, compute.precision, required=required)
-        if loaded:
+        try:
+            loaded = load_openvino(folder, config, digest, compute.precision)
+        except ConversionError:
+            if required:
+                raise
+        else:
             load_network_later = partial(load_unchanged_network, folder, config, digest)
             return parts | {"network": load_network_later, "runtime": loaded}
     from flower_model.runtimes.pytorch import TorchRuntime

@@ -43,9 +43,7 @@ def answer_on_cluster(options: argparse.Namespace) -> int:
     Raises:
         FlowerModelError: If photos, model, output or cluster can't be used.
     """
-    folder = find_folder(
-        options.model or default_model(), revision=None, token=None, cache_dir=None, offline=False
-    )
+    folder = find_folder(options.model or default_model())
     check_files(folder)
     config = read_config(folder / CONFIG_FILE)
     skipped: Counter[str] = Counter()

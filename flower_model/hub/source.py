@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants, parse_hf_uri
 from huggingface_hub.errors import HfUriError
@@ -19,9 +20,12 @@ class HubSource:
     Attributes:
         repo_id: "user/repo".
         revision: Branch, tag or commit; None for the main branch.
-        token: Hub token; None for the one saved by `hf auth login`, if any.
+        token: Hub token, stripped; None or "" for the one saved by `hf auth login`, if any.
         cache_dir: Folder for downloads; None for the Hub client's cache.
         offline: Use only cached files.
+
+    Raises:
+        HubError: If the token contains characters that can't be part of one.
     """
 
     repo_id: str
@@ -32,24 +36,23 @@ class HubSource:
 
     def __post_init__(self) -> None:
         if isinstance(self.token, str):
-            object.__setattr__(self, "token", clean_token(self.token))
+            token = self.token.strip()
+            if not token.isascii() or not token.isprintable() or " " in token:
+                raise HubError(
+                    "The Hub token contains spaces or other invalid characters. Copy it again from "
+                    f"{constants.ENDPOINT}/settings/tokens."
+                )
+            object.__setattr__(self, "token", token or None)
 
     @classmethod
-    def parse(
-        cls,
-        name: str,
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        offline: bool = False,
-    ) -> "HubSource":
+    def parse(cls, name: str, *, revision: str | None = None, **access: Any) -> "HubSource":
         """Parse the name of a Hub repository.
 
         Args:
             name: "user/repo", "user/repo@revision", the same after "hf-hub:" or "hf://", or the
                 repository's web address.
-            revision, token, cache_dir, offline: Attributes of the result.
+            revision: Branch, tag or commit, unless the name has it.
+            access: Other attributes of the result.
 
         Raises:
             ModelError: If the name can't be that of a model repository.
@@ -75,19 +78,4 @@ class HubSource:
             raise ModelError(
                 f"'{shorten(name)}' and the revision '{shorten(revision)}' disagree. Give only one."
             )
-        return cls(parsed.id, revision or parsed.revision, token, cache_dir, offline)
-
-
-def clean_token(token: str) -> str | None:
-    """Return a Hub token without surrounding whitespace, or None if nothing is left.
-
-    Raises:
-        HubError: If the token contains characters that can't be part of one.
-    """
-    token = token.strip()
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise HubError(
-            "The Hub token contains spaces or other invalid characters. Copy it again from "
-            f"{constants.ENDPOINT}/settings/tokens."
-        )
-    return token or None
+        return cls(parsed.id, revision or parsed.revision, **access)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitInfo
 
@@ -38,10 +39,9 @@ def publish_folder(
     repo_id: str,
     *,
     token: str | None = None,
-    private: bool | None = None,
     revision: str | None = None,
-    create_pr: bool = False,
     commit_message: str = "Upload a flower classifier",
+    **options: Any,
 ) -> CommitInfo:
     """Upload a weights folder in one commit, which also removes files of a previous model.
 
@@ -52,10 +52,9 @@ def publish_folder(
         folder: The weights folder.
         repo_id: "user/repo"; created if it does not exist.
         token: Hub token; None for the one saved by `hf auth login`.
-        private: Visibility of a new repository; None for the owner's default.
         revision: Branch to commit to, created from the main branch if it does not exist.
-        create_pr: Open a pull request instead.
         commit_message: Title of the commit.
+        options: `private` and `create_pr`, as for `upload`.
 
     Raises:
         ModelError: If the folder's config.json is missing or invalid.
@@ -71,7 +70,6 @@ def publish_folder(
         HubSource(repo_id, revision, token),
         files,
         commit_message=commit_message,
-        private=private,
-        create_pr=create_pr,
         replace_patterns=FOLDER_FILES,
+        **options,
     )
