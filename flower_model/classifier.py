@@ -15,7 +15,7 @@ from flower_model.config import ModelConfig
 from flower_model.errors import ImageError, ModelError
 from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
-from flower_model.photos.prefetch import predict_batches
+from flower_model.photos.prefetch import answers_or_error, predict_batches
 from flower_model.photos.sources import PhotoSource
 from flower_model.photos.transform import PhotoTransform
 from flower_model.plant import (
@@ -191,13 +191,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             require_positive(top_k=top_k)
             outputs = self.runtime(self.to_pixels(photos)[None])
             return self.to_predictions(outputs, top_k=top_k)[0]
-        answers: list[Prediction] = []
         with closing(self.predict_stream(photos, top_k=top_k, batch_size=batch_size)) as stream:
-            for index, answer in enumerate(stream):
-                if isinstance(answer, ImageError):
-                    raise ImageError(f"photos[{index}]: {answer}")
-                answers.append(answer)
-        return answers
+            return answers_or_error(stream)
 
     def predict_stream(
         self, photos: Iterable[PhotoSource], *, top_k: int = 5, batch_size: int = 32

@@ -8,9 +8,9 @@ import numpy as np
 from flower_model.confidence import log_probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.photos.prefetch import predict_batches
+from flower_model.photos.prefetch import answers_or_error, predict_batches
 from flower_model.photos.sources import PhotoSource
-from flower_model.prediction import Prediction, PredictionDict, make_predictions
+from flower_model.prediction import Prediction, PredictionDict, make_predictions, reaches
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs, Runtime
 
@@ -60,38 +60,31 @@ class PlantPrediction(Prediction):
 def make_plant_prediction(
     outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
 ) -> PlantPrediction:
-    """Turn the network's outputs for photos of one plant into one prediction.
-
-    Args:
-        outputs: Logits and features of one or more photos.
-        config: Labels and temperature.
-        rejection: Flower/non-flower classifier, if the model has one.
-        top_k: Number of labels.
+    """Turn the logits and features of photos of one plant into one prediction with `top_k` labels.
 
     Raises:
         ModelError: If a logit or a flower probability is not finite.
     """
     photos = make_predictions(outputs, config, rejection, top_k=top_k)
     left_out = [index for index, photo in enumerate(photos) if photo.is_flower is False]
-    if len(left_out) == len(photos):
-        left_out = []
     used = [index for index in range(len(photos)) if index not in left_out]
+    if not used:
+        left_out, used = used, left_out
     logits = combine_logits(outputs.logits[used], config.temperature)[None]  # (1, classes)
     plant = make_predictions(Outputs(logits, outputs.features, None), config, None, top_k=top_k)[0]
     flower = [p.flower_probability for p in photos if p.flower_probability is not None]
-    known = [p.known_probability for p in photos if p.known_probability is not None]
-    known_probability = float(np.mean([known[index] for index in used])) if known else None
+    known = [p for index in used if (p := photos[index].known_probability) is not None]
+    flower_probability = max(flower, default=None)
+    known_probability = float(np.mean(known)) if known else None
     return PlantPrediction(
         plant.top,
-        flower_probability=max(flower, default=None),
-        is_flower=None if rejection is None else any(photo.is_flower for photo in photos),
+        flower_probability=flower_probability,
+        is_flower=reaches(flower_probability, rejection),
         genus=plant.genus,
         family=plant.family,
         botanical_name=plant.botanical_name,
         known_probability=known_probability,
-        is_known=known_probability >= rejection.known.threshold
-        if rejection and rejection.known and known_probability is not None
-        else None,
+        is_known=reaches(known_probability, rejection.known if rejection else None),
         photos=tuple(photos),
         left_out=tuple(left_out),
         disagreeing=tuple(index for index in used if _disagree(photos[index], plant)),
@@ -116,8 +109,7 @@ def combine_logits(
         (classes,) float64.
     """
     mean = log_probabilities(logits, temperature).mean(axis=0)
-    combined: np.ndarray = temperature * len(logits) ** independence * mean
-    return combined
+    return temperature * len(logits) ** independence * mean
 
 
 def photo_outputs(
@@ -139,11 +131,7 @@ def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:
         FlowerModelError: If there are no photos.
         ImageError: If one of them is an error; the message has its index.
     """
-    rows = []
-    for index, photo in enumerate(photos):
-        if isinstance(photo, ImageError):
-            raise ImageError(f"photos[{index}]: {photo}")
-        rows.append(photo)
+    rows = answers_or_error(photos)
     if not rows:
         raise FlowerModelError("There are no photos of the plant: pass at least one.")
     return Outputs(

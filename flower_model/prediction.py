@@ -1,6 +1,6 @@
 """Predictions for single photos, and their computation from a network's outputs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic needs it for the page's API 
 from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import FlowerModelError, ModelError
+from flower_model.known_species import KnownSpecies
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs
 
@@ -129,13 +130,7 @@ class Prediction:
 def make_predictions(
     outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
 ) -> list[Prediction]:
-    """Turn a batch of network outputs into predictions.
-
-    Args:
-        outputs: Logits and features of the photos.
-        config: Labels and temperature.
-        rejection: Flower/non-flower classifier, if the model has one.
-        top_k: Number of labels per prediction.
+    """Turn the logits and features of photos into predictions with `top_k` labels each.
 
     Raises:
         ModelError: If a logit or a flower probability is not finite.
@@ -143,52 +138,47 @@ def make_predictions(
     _check_finite(outputs.logits)
     probs = probabilities(outputs.logits, config.temperature)
     best = (-probs).argsort(axis=1)[:, :top_k]
-    flower = known = None  # or (photos,)
-    if rejection is not None:
-        flower = rejection.flower_probability(outputs.features)
-        _check_finite(flower)
-        if rejection.known:
-            known = rejection.known.probability(outputs.logits, config.temperature)
+    flower: list[float | None] = [None] * len(probs)
+    known = flower
+    known_species = rejection.known if rejection else None
+    if rejection:
+        flower_probs = rejection.flower_probability(outputs.features)
+        _check_finite(flower_probs)
+        flower = flower_probs.tolist()
+    if known_species:
+        known = known_species.probability(outputs.logits, config.temperature).tolist()
     predictions = []
-    for photo, (row, order) in enumerate(zip(probs, best, strict=True)):
-        genus, family = _most_probable_taxa(row, config)
-        prediction = Prediction(
-            tuple((config.labels[i], float(row[i])) for i in order),
-            genus=genus,
-            family=family,
-            botanical_name=config.descriptions.get(config.labels[order[0]], ""),
+    for row, order, flower_p, known_p in zip(probs, best, flower, known, strict=True):
+        predictions.append(
+            Prediction(
+                tuple((config.labels[i], float(row[i])) for i in order),
+                flower_probability=flower_p,
+                is_flower=reaches(flower_p, rejection),
+                genus=_most_probable_taxon(row, config, 0),
+                family=_most_probable_taxon(row, config, 1),
+                botanical_name=config.descriptions.get(config.labels[order[0]], ""),
+                known_probability=known_p,
+                is_known=reaches(known_p, known_species),
+            )
         )
-        if flower is not None and rejection is not None:
-            probability = float(flower[photo])
-            prediction = replace(
-                prediction,
-                flower_probability=probability,
-                is_flower=probability >= rejection.threshold,
-            )
-        if known is not None and rejection is not None and rejection.known:
-            probability = float(known[photo])
-            prediction = replace(
-                prediction,
-                known_probability=probability,
-                is_known=probability >= rejection.known.threshold,
-            )
-        predictions.append(prediction)
     return predictions
 
 
-def _most_probable_taxa(
-    probs: np.ndarray, config: ModelConfig
-) -> tuple[tuple[str, float] | None, tuple[str, float] | None]:
-    """Return the genus and the family with the largest sum of `probs` (classes,)."""
-    best: list[tuple[str, float] | None] = []
-    for rank in range(2):  # genus, family
-        sums: dict[str, float] = {}
-        for label, probability in zip(config.labels, probs.tolist(), strict=True):
-            taxon = config.taxonomy.get(label, ("", ""))[rank]
-            if taxon:
-                sums[taxon] = sums.get(taxon, 0.0) + probability
-        best.append(max(sums.items(), key=itemgetter(1)) if sums else None)
-    return best[0], best[1]
+def reaches(probability: float | None, rule: Rejection | KnownSpecies | None) -> bool | None:
+    """Return True if a probability reaches a rule's threshold; None without a rule."""
+    return None if probability is None or rule is None else probability >= rule.threshold
+
+
+def _most_probable_taxon(
+    probs: np.ndarray, config: ModelConfig, rank: int
+) -> tuple[str, float] | None:
+    """Return the genus (rank 0) or family (rank 1) with the largest sum of `probs` (classes,)."""
+    sums: dict[str, float] = {}
+    for label, probability in zip(config.labels, probs.tolist(), strict=True):
+        taxon = config.taxonomy.get(label, ("", ""))[rank]
+        if taxon:
+            sums[taxon] = sums.get(taxon, 0.0) + probability
+    return max(sums.items(), key=itemgetter(1), default=None)
 
 
 def require_positive(**numbers: int) -> None:

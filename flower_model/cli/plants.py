@@ -25,11 +25,6 @@ def predict_folders(
 
     The folders are in the order of their first photos. A photo that can't be opened is yielded by
     itself, with its error, before its folder.
-
-    Args:
-        model: The model.
-        photos: Paths of photos.
-        top_k: Labels per answer.
     """
     rank: dict[str, int] = {}
     for photo in photos:
@@ -54,12 +49,7 @@ def predict_folders(
 
 
 def describe_photos(plant: PlantPrediction, names: Sequence[str]) -> str:
-    """Return for example "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower".
-
-    Args:
-        plant: The answer for a plant.
-        names: Names of its photos, in order.
-    """
+    """Return for example "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower"."""
     count = len(plant.photos)
     parts = [f"from {count} photo{'s' if count > 1 else ''}"]
     parts += [f"{names[i]} disagrees: {plant.photos[i].answer}" for i in plant.disagreeing]

@@ -54,6 +54,20 @@ def predict_batches(
                 yield photo if isinstance(photo, ImageError) else next(answers)
 
 
+def answers_or_error(answers: Iterable[Answer | ImageError]) -> list[Answer]:
+    """Return the answers for several photos, none of which may be an error.
+
+    Raises:
+        ImageError: The first error; the message has its index.
+    """
+    found = []
+    for index, answer in enumerate(answers):
+        if isinstance(answer, ImageError):
+            raise ImageError(f"photos[{index}]: {answer}")
+        found.append(answer)
+    return found
+
+
 def prefetch_map(
     function: Callable[[Photo], Result],
     items: Iterable[Photo],
