@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,17 +48,13 @@ class ModelConfig:
 
     def to_timm(self) -> dict[str, Any]:
         """Return the keys to pass to timm's saver as `model_config`."""
+        names = {"taxonomy": dict(self.taxonomy), "aliases": dict(self.aliases)}
         return {
             "label_names": list(self.labels),
             "label_descriptions": dict(self.descriptions),
             "flower_model": {
                 "temperature": self.temperature,
-                **(
-                    {"taxonomy": {k: list(v) for k, v in self.taxonomy.items()}}
-                    if self.taxonomy
-                    else {}
-                ),
-                **({"aliases": dict(self.aliases)} if self.aliases else {}),
+                **{key: value for key, value in names.items() if value},
                 **self.details,
             },
         }
@@ -72,20 +68,9 @@ def read_config(path: Path | str) -> ModelConfig:
     """
     content = read_content(Path(path))
     name = shorten(path, 120)
-    labels = _labels(content, name)
-    descriptions = content.get("label_descriptions") or {}
-    if not isinstance(descriptions, dict) or not all(map(_is_description, descriptions.values())):
-        raise ModelError(
-            f"label_descriptions in '{name}' must map labels to strings of at most "
-            f"{MAX_DESCRIPTION} printable characters."
-        )
-    details = content.get("flower_model") or {}
-    if not isinstance(details, dict):
-        raise ModelError(f"flower_model in '{name}' must be a JSON object.")
-    details = dict(details)
+    details = _mapping(content, "flower_model", name)
     for key in ("rejection", "quantization"):
-        if not isinstance(details.get(key, {}), dict):
-            raise ModelError(f"flower_model.{key} in '{name}' must be a JSON object.")
+        _mapping(details, f"flower_model.{key}", name)
     temperature = details.pop("temperature", 1.0)
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not is_number or not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
@@ -93,14 +78,17 @@ def read_config(path: Path | str) -> ModelConfig:
             f"The temperature in '{name}' must be a number above 0, between "
             f"{TEMPERATURES[0]:g} and {TEMPERATURES[1]:g}."
         )
+    texts = f"map labels to strings of at most {MAX_DESCRIPTION} printable characters"
+    pairs, names = "map labels to [genus, family]", "map names to labels"
+    taxonomy = _mapping(details, "flower_model.taxonomy", name, pairs, _is_taxon)
     return ModelConfig(
         architecture=_architecture(content, name),
-        labels=labels,
-        descriptions=dict(descriptions),
-        taxonomy=_taxonomy(details.pop("taxonomy", {}), name),
-        aliases=_aliases(details.pop("aliases", {}), name),
+        labels=_labels(content, name),
+        descriptions=_mapping(content, "label_descriptions", name, texts, _is_description),
+        taxonomy={label: (genus, family) for label, (genus, family) in taxonomy.items()},
+        aliases=_mapping(details, "flower_model.aliases", name, names, _is_description),
         temperature=float(temperature),
-        details=details,
+        details={k: v for k, v in details.items() if k not in ("taxonomy", "aliases")},
     )
 
 
@@ -196,23 +184,28 @@ def _labels(content: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _taxonomy(taxa: Any, name: str) -> dict[str, tuple[str, str]]:
-    if not isinstance(taxa, dict) or not all(
-        isinstance(taxon, list) and len(taxon) == 2 and all(map(_is_description, taxon))
-        for taxon in taxa.values()
-    ):
-        raise ModelError(f"flower_model.taxonomy in '{name}' must map labels to [genus, family].")
-    return {label: (genus, family) for label, (genus, family) in taxa.items()}
-
-
-def _aliases(aliases: Any, name: str) -> dict[str, str]:
-    if not isinstance(aliases, dict) or not all(map(_is_description, aliases.values())):
-        raise ModelError(f"flower_model.aliases in '{name}' must map names to labels.")
-    return aliases
+def _mapping(
+    content: Mapping[str, Any],
+    key: str,
+    name: str,
+    form: str = "be a JSON object",
+    is_valid: Callable[[Any], bool] = lambda _: True,
+) -> dict[str, Any]:
+    """Return a copy of the JSON object under the last part of a dotted key, {} if there is none."""
+    values = content.get(key.rpartition(".")[2])
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(map(is_valid, values.values())):
+        raise ModelError(f"{key} in '{name}' must {form}.")
+    return dict(values)
 
 
 def _is_description(text: Any) -> bool:
     return isinstance(text, str) and len(text) <= MAX_DESCRIPTION and is_printable(text)
+
+
+def _is_taxon(taxon: Any) -> bool:
+    return isinstance(taxon, list) and len(taxon) == 2 and all(map(_is_description, taxon))
 
 
 def _imagenet_labels(num_classes: Any) -> list[str] | None:

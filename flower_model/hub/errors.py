@@ -30,12 +30,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pth.tar", ".pkl", ".ckpt", ".h5", ".msgpack"
 
 @contextmanager
 def translate_hub_errors(source: "HubSource", file: str | None = None) -> Iterator[None]:
-    """Raise what the Hub client raises as a HubError.
-
-    Args:
-        source: The repository.
-        file: Name of the file to download; None for an upload.
-    """
+    """Raise what the Hub client raises as a HubError, in a download of `file` or in an upload."""
     try:
         yield
     except FlowerModelError:
@@ -84,22 +79,22 @@ def redact(message: str, token: str | bool | None = None) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", message)
 
 
+# Kinds of errors of the client -> messages; the first kind that fits counts.
+ACCESS_ERRORS: dict[type[Exception], str] = {
+    HFValidationError: "'{repo}' is not a valid repository name. Write it like user/repo, with "
+    "letters, digits, '-', '_' and '.'.",
+    LocalTokenNotFoundError: "There is no Hub login for '{repo}'. Run `hf auth login` or set HF_TOKEN.",
+    OfflineModeIsEnabled: "HF_HUB_OFFLINE is set, so '{repo}' can't be reached on the Hub. Unset it.",
+    RevisionNotFoundError: "The Hub repository '{repo}' has no revision '{revision}'.",
+    UnicodeEncodeError: "The Hub token has invalid characters. Run `hf auth login` again.",
+}
+
+
 def _access_error(error: BaseException, source: "HubSource") -> str | None:
     """Return the message for an invalid name, token or permission, or None for another error."""
-    repo_id = shorten(source.repo_id)
-    if isinstance(error, HFValidationError):
-        return (
-            f"'{repo_id}' is not a valid repository name. Write it like user/repo, with letters, "
-            "digits, '-', '_' and '.'."
-        )
-    if isinstance(error, LocalTokenNotFoundError):
-        return f"There is no Hub login for '{repo_id}'. Run `hf auth login` or set HF_TOKEN."
-    if isinstance(error, OfflineModeIsEnabled):
-        return f"HF_HUB_OFFLINE is set, so '{repo_id}' can't be reached on the Hub. Unset it."
-    if isinstance(error, RevisionNotFoundError):
-        return f"The Hub repository '{repo_id}' has no revision '{shorten(source.revision)}'."
-    if isinstance(error, UnicodeEncodeError):
-        return "The Hub token has invalid characters. Run `hf auth login` again."
+    for kind, text in ACCESS_ERRORS.items():
+        if isinstance(error, kind):
+            return text.format(repo=shorten(source.repo_id), revision=shorten(source.revision))
     is_missing = isinstance(error, GatedRepoError | RepositoryNotFoundError)
     if isinstance(error, HfHubHTTPError) and error.response.status_code == 401 and not is_missing:
         return f"The Hub rejected the token ({_reason(error, source)}). Run `hf auth login` again."

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from flower_model.errors import ModelError
+from flower_model.errors import ModelError, shorten
 
 MAX_SIDE = 1024  # pixels; timm's largest models take 800
 
@@ -36,7 +36,7 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ModelError("config.json's pretrained_cfg must be a JSON object.")
     checks = {
-        **dict.fromkeys(SIZES, _is_size),
+        **dict.fromkeys(SIZES, lambda value: _is_list(value, 3, 1, MAX_SIDE, int)),
         **dict.fromkeys(POOLS, lambda value: _is_list(value, 2, 1, MAX_SIDE, int)),
         **dict.fromkeys(FRACTIONS, lambda value: _is_number(value, 0.1, 1)),
         "mean": lambda value: _is_list(value, 3, -10, 10),
@@ -50,7 +50,7 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in known.items():
         if not checks[key](value):
             raise ModelError(
-                f"config.json has an invalid {key} in pretrained_cfg: {_short(value)}."
+                f"config.json has an invalid {key} in pretrained_cfg: {shorten(repr(value))}."
             )
     return known
 
@@ -61,7 +61,7 @@ def _check_channels(input_size: Any, args: Any) -> None:
         channels = input_size[0]
     if isinstance(channels, int) and channels != 3:
         raise ModelError(
-            f"The model takes images with {_short(channels)} channels. Only models for colour "
+            f"The model takes images with {shorten(channels)} channels. Only models for colour "
             "photos (3 channels) can be used."
         )
 
@@ -78,7 +78,7 @@ def model_args(content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
         if key not in MODEL_ARGS or not _is_allowed(key, value):
             raise ModelError(
-                f"config.json sets {_short(key)} = {_short(value)} in model_args, "
+                f"config.json sets {shorten(repr(key))} = {shorten(repr(value))} in model_args, "
                 "which is not allowed."
             )
     return {
@@ -95,10 +95,6 @@ def _is_allowed(key: str, value: Any) -> bool:
         return _is_number(value, 1, MAX_SIDE) or _is_list(value, 2, 1, MAX_SIDE, int)
     low, high = {"in_chans": (3, 3), "num_classes": (1, 1_000_000)}.get(key, (0, 1))
     return _is_number(value, low, high)
-
-
-def _is_size(value: Any) -> bool:
-    return _is_list(value, 3, 1, MAX_SIDE, int)
 
 
 def _is_list(value: Any, length: int, low: float, high: float, kind: type = object) -> bool:
@@ -121,8 +117,3 @@ def _is_text(value: Any) -> bool:
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= 10 and all(map(_is_text, value))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
