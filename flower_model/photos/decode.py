@@ -80,9 +80,9 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
     """
     if isinstance(source, Image.Image):
         with DECODE_LOCK:
-            return _decode(source, "the picture", short_side, damage=DAMAGED_PICTURE)
+            return _decode(source, "The picture", short_side, damage=DAMAGED_PICTURE)
     if isinstance(source, np.ndarray):
-        return _decode(_from_array(source), "the array", short_side)
+        return _decode(_from_array(source), "The array", short_side)
     data, name = read_source(source)
     return _decode(_open_lazily(data, name, short_side), name, short_side)
 
@@ -90,7 +90,7 @@ def open_image(source: PhotoSource, *, short_side: int | None = None) -> Image.I
 def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
     """Check the header and open the file; its pixels are not decoded yet."""
     if not data:
-        raise ImageError(f"{_capitalized(name)} is empty: copy or download it again.")
+        raise ImageError(f"{name} is empty: copy or download it again.")
     if len(data) > MAX_BYTES:
         raise _too_large(name, f"{MAX_BYTES // 1_000_000} megabytes")
     if data[4:8] == b"ftyp":  # the container of both HEIC and AVIF
@@ -104,13 +104,11 @@ def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
         raise _too_large(name, f"{MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception:  # noqa: BLE001  # Pillow's parsers raise all kinds of errors on damaged headers
         advice = "is not a supported image: use a JPEG, PNG, WebP, AVIF or HEIC file."
-        raise ImageError(f"{_capitalized(name)} {describe_text(data) or advice}") from None
+        raise ImageError(f"{name} {describe_text(data) or advice}") from None
     # Pillow decodes rare kinds of BMP and PPM in pure Python, which takes seconds per megapixel.
     slow = any(tile.codec_name in Image.DECODERS for tile in picture.tile)
     if slow or (picture.format == "TIFF" and picture.info.get("compression") in SLOW_TIFF_CODECS):
-        raise ImageError(
-            f"{_capitalized(name)} has a rare encoding: save it as a JPEG or PNG file."
-        )
+        raise ImageError(f"{name} has a rare encoding: save it as a JPEG or PNG file.")
     if picture.format in ("JPEG", "MPO"):
         _check_scans(data, picture, name)
         if short_side is not None:
@@ -121,7 +119,7 @@ def _open_lazily(data: bytes, name: str, short_side: int | None) -> Image.Image:
 def _check_scans(data: bytes, picture: Image.Image, name: str) -> None:
     scans, pixels = data.count(START_OF_SCAN), picture.width * picture.height
     if scans > MAX_SCANS or (scans > 1 and scans * pixels > MAX_SCANNED):
-        raise ImageError(f"{_capitalized(name)} has too many scans ({scans}): export it again.")
+        raise ImageError(f"{name} has too many scans ({scans}): export it again.")
     if picture.info.get("progressive") and pixels > MAX_DECODED_DEFAULT:  # decoded at full size
         raise _too_large(name, f"{MAX_DECODED_DEFAULT // 1_000_000} megapixels")
 
@@ -137,7 +135,7 @@ def _decode(
     if max(width, height) > MAX_SIDE:
         raise _too_large(name, f"{MAX_SIDE:,} pixels along a side")
     if min(width, height) < 1:
-        raise ImageError(f"{_capitalized(name)} has no pixels: use another photo.")
+        raise ImageError(f"{name} has no pixels: use another photo.")
     # Averaging blocks of pixels is much cheaper than a resize's filter. As long as three times the
     # requested resolution remains, the resized result differs by at most 3 grey levels of 256.
     factor = max(min(width, height) // (3 * short_side), 1) if short_side is not None else 1
@@ -148,7 +146,7 @@ def _decode(
         rgb = to_rgb(picture, factor)
         return rgb if transposition is None else rgb.transpose(transposition)
     except Exception:  # noqa: BLE001  # damaged files make decoders raise all kinds of errors
-        raise ImageError(f"{_capitalized(name)} {damage}") from None
+        raise ImageError(f"{name} {damage}") from None
     finally:
         if xmp is not None:  # the picture may belong to the caller
             picture.info["xmp"] = xmp
@@ -162,8 +160,7 @@ def _exif_orientation(picture: Image.Image) -> int:
     exif = Image.Exif()
     with suppress(SyntaxError, struct.error, LookupError, TypeError, ValueError):  # damaged
         exif.load(tags)
-        orientation: int = exif.get(ExifTags.Base.Orientation, 1)
-        return orientation
+        return exif.get(ExifTags.Base.Orientation, 1)
     return 1
 
 
@@ -178,8 +175,4 @@ def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
 
 
 def _too_large(name: str, limit: str) -> ImageError:
-    return ImageError(f"{_capitalized(name)} has more than {limit}: resize it first.")
-
-
-def _capitalized(name: str) -> str:
-    return name[0].upper() + name[1:]
+    return ImageError(f"{name} has more than {limit}: resize it first.")

@@ -21,19 +21,22 @@ FILE_LOCK = threading.Lock()  # two threads may be given the same file object
 
 
 def read_source(source: object) -> tuple[bytes, str]:
-    """Return the content of an encoded photo and its name for messages.
+    """Return the content of an encoded photo and its name at the start of messages.
 
     Raises:
         ImageError: If the source can't be read or is of another type.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source), "the file"
+        return bytes(source), "The file"
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
-        return _read_path(path), f"'{path}'"
+        try:
+            return read_at_most(Path(path), MAX_BYTES), f"'{path}'"
+        except (OSError, ValueError) as error:
+            raise ImageError(_path_problem(path, error)) from None
     if callable(getattr(source, "read", None)):
         with FILE_LOCK:
-            return _read_file(source), "the file"
+            return _read_file(source), "The file"
     advice = ""
     if hasattr(source, "__array__"):  # a tensor, for example
         advice = " Convert it to an array first."
@@ -62,13 +65,6 @@ def describe_text(data: bytes) -> str:
 def _is_base64(text: str) -> bool:
     """Return True for a text in the alphabet of base64, and of a length that few paths have."""
     return re.fullmatch(r"[\w+/=\s-]{200,}", text, re.ASCII) is not None
-
-
-def _read_path(path: str) -> bytes:
-    try:
-        return read_at_most(Path(path), MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise ImageError(_path_problem(path, error)) from None
 
 
 def _path_problem(path: str, error: OSError | ValueError) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flower_model.errors import ModelError
 
@@ -103,16 +103,11 @@ class PhotoTransform:
 
     def _crop(self, picture: Image.Image) -> Image.Image:
         height, width = self.size
-        missing_width, missing_height = (
-            max(width - picture.width, 0),
-            max(height - picture.height, 0),
-        )
-        border = (
-            missing_width // 2,
-            missing_height // 2,
-            (missing_width + 1) // 2,
-            (missing_height + 1) // 2,
-        )
-        picture = ImageOps.expand(picture, border, self.fill)
-        left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
-        return picture.crop((left, top, left + width, top + height))
+        canvas = Image.new("RGB", (width, height), self.fill)
+        canvas.paste(picture, (_start(width - picture.width), _start(height - picture.height)))
+        return canvas
+
+
+def _start(missing: int) -> int:
+    """Return where a picture starts that lacks so many pixels of a side, or has too many of them."""
+    return missing // 2 if missing > 0 else round(missing / 2)
