@@ -6,6 +6,7 @@
 'dahlia'
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flower_model.errors import (
@@ -35,18 +36,11 @@ __all__ = [
 ]
 
 
+# Importing a model's dependencies takes a while, and `--help` should not wait for them.
+LAZY = {"FlowerClassifier": "classifier", "PlantPrediction": "plant", "Prediction": "prediction"}
+
+
 def __getattr__(name: str) -> Any:
-    # Lazy: importing a model's dependencies takes a while, and `--help` should not wait for them.
-    if name == "FlowerClassifier":
-        from flower_model.classifier import FlowerClassifier
-
-        return FlowerClassifier
-    if name == "PlantPrediction":
-        from flower_model.plant import PlantPrediction
-
-        return PlantPrediction
-    if name == "Prediction":
-        from flower_model.prediction import Prediction
-
-        return Prediction
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)

@@ -19,12 +19,7 @@ HEADER = 65_536  # bytes before the blob, a multiple of the page size so that it
 
 
 def cache_key(*settings: str) -> str:
-    """Return the cache key of a network, a hexadecimal hash.
-
-    Args:
-        settings: Everything besides library versions that the compiled network depends on: digests
-            of its files, precision, processor.
-    """
+    """Return a hexadecimal hash of library versions and of what else a compiled network depends on."""
     parts = [str(FORMAT), *settings]
     for library in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -81,11 +81,7 @@ class OpenVINORuntime:
         self._prepare_process()
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Run a forward pass. Concurrent calls wait for each other.
-
-        Args:
-            pixels: (photos, height, width, 3) uint8 RGB, not normalised.
-        """
+        """Run a forward pass, see `Runtime`. Concurrent calls wait for each other."""
         if self._process != os.getpid():  # after a fork, another thread may have held the lock
             self._prepare_process()
         with self._lock:
@@ -121,12 +117,7 @@ def shared_core() -> ov.Core:
 
 
 def resolve_precision(precision: Precision, *, quantized: bool = False) -> Precision:
-    """Replace "auto" by the fastest precision that this CPU supports.
-
-    Args:
-        precision: A precision or "auto".
-        quantized: The model has a quantization, which int8 needs.
-    """
+    """Replace "auto" by the fastest precision that this CPU supports; int8 needs a quantized model."""
     if precision != "auto":
         return precision
     if quantized and has_fast_int8():
@@ -135,28 +126,18 @@ def resolve_precision(precision: Precision, *, quantized: bool = False) -> Preci
 
 
 def compile_model(model: ov.Model, precision: Precision) -> ov.CompiledModel:
-    """Compile a model for this CPU.
-
-    Args:
-        model: The model.
-        precision: Not "auto".
-    """
+    """Compile a model for this CPU in a precision other than "auto"."""
     return shared_core().compile_model(model, "CPU", compile_options(precision))
 
 
 def compile_options(precision: Precision) -> dict[str, str]:
-    """Return the options for compiling a network on this CPU.
-
-    Args:
-        precision: Not "auto".
-    """
+    """Return the options for compiling a network on this CPU in a precision other than "auto"."""
     # In int8, the hint is for the layers that are not quantized.
     hint = "bf16" if precision == "bf16" or (precision == "int8" and _has_bf16()) else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    if usable_cores() < (
-        os.cpu_count() or 1
-    ):  # otherwise its default, all physical cores, is right
-        options["INFERENCE_NUM_THREADS"] = str(usable_cores())
+    cores = usable_cores()
+    if cores < (os.cpu_count() or 1):  # else its default, all physical cores, is right
+        options["INFERENCE_NUM_THREADS"] = str(cores)
     return options
 
 

@@ -25,14 +25,8 @@ def load_openvino(
 ) -> OpenVINORuntime:
     """Load a network from the disk cache, or convert, compile and cache it.
 
-    A cache entry is keyed by the digest of the weights folder's files. It is only written after
-    files with this digest passed every check of `load_network`.
-
-    Args:
-        folder: Folder with config.json and model.safetensors, and for int8 quantization.safetensors.
-        config: The parsed config.json.
-        digest: Digest of the first two, from `folder_digest`.
-        precision: "auto" selects the fastest that the CPU supports.
+    A cache entry is keyed by the digest of the weights folder's files, from `folder_digest`. It is
+    only written after files with this digest passed every check of `load_network`.
 
     Raises:
         ModelError: If the folder is damaged or inconsistent, no longer has this digest, or lacks
@@ -43,7 +37,6 @@ def load_openvino(
     if precision in ("auto", "int8"):
         quantization = find_quantization(folder, weights_sha256=digest.rpartition("-")[2])
     precision = resolve_precision(precision, quantized=quantization is not None)
-    settings = [digest, precision, core.get_property("CPU", "FULL_DEVICE_NAME")]
     if precision != "int8":
         quantization = None
     elif quantization is None:
@@ -51,8 +44,8 @@ def load_openvino(
             f"'{shorten(folder, 80)}' has no {QUANTIZATION_FILE} for its weights, which int8 needs. "
             "Run `python -m training.quantize` on it, or choose another precision."
         )
-    else:
-        settings.append(quantization.digest())
+    settings = [digest, precision, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    settings += [quantization.digest()] if quantization else []
     reload = partial(load_openvino, folder.absolute(), config, digest, precision)
     key = cache_key(*settings)
     if entry := read_entry(key):

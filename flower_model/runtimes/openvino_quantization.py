@@ -20,10 +20,6 @@ def quantize_model(model: ov.Model, quantization: Quantization) -> None:
 
     Weights are rounded symmetrically; the range of an output channel is its largest magnitude.
 
-    Args:
-        model: The model that `convert` made of the network.
-        quantization: The ranges of its activations, and the layers that multiply in int8.
-
     Raises:
         ModelError: If the quantization was found for another network.
     """

@@ -1,6 +1,5 @@
 """PyTorch runtime: used on GPUs and without OpenVINO; its fp32 output is the reference."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -62,14 +61,11 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Run a forward pass.
-
-        Args:
-            pixels: (photos, height, width, 3) uint8 RGB, not normalised.
-        """
+        """Run a forward pass, see `Runtime`."""
         if self._process != os.getpid():
             self._prepare_fork()
-        with self._autocast():
+        bf16 = self.compute.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             outputs = self._pixel_network(torch.tensor(pixels).to(self.device))
         logits, features, *maps = (tensor.float().cpu().numpy() for tensor in outputs)
         return Outputs(logits, features, maps[0] if maps else None)
@@ -84,11 +80,6 @@ class TorchRuntime:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _process=os.getpid())
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.compute.precision != "bf16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
 
 
 def supports_bf16(device: torch.device) -> bool:

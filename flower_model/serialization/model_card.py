@@ -63,18 +63,6 @@ def describe_rejection(rule: Mapping[str, Any]) -> str:
     )
 
 
-def describe_known_species(rule: Mapping[str, Any]) -> str:
-    """Return the measured error rates of the known-species rule as text, or "" without measurements."""
-    if not rule:
-        return ""
-    return (
-        f"Of {rule['known']} held-out flowers, {_percent(rule['known_kept'], 1)} are accepted as known; of "
-        f"{rule['unknown']} flowers of other species, {_percent(rule['unknown_accepted'], 1)} are, and "
-        f"{_percent(rule['unknown_confident'], 1)} get a label with at least 80 % (area under the ROC curve "
-        f"{rule['auroc']:.4f}), each fifth of the species judged by a rule fitted to the other four."
-    )
-
-
 def escape_markdown(text: object) -> str:
     """Return a text on one line, escaped so that Markdown shows it literally."""
     line = " ".join(str(text).split())
@@ -85,7 +73,6 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
     details = config.details
     recipe = details.get("recipe", {})
     rejection = details.get("rejection", {})
-    known_species = details.get("known_species", {})
     calibration = details.get("calibration", {})
     classes = details.get("per_class", {})
     reliable = [item for item in classes.items() if item[1]["photos"] >= MIN_PHOTOS]
@@ -96,13 +83,14 @@ def _render(config: ModelConfig, repo_id: str, pictures: Collection[str]) -> str
         "license": recipe.get("model", {}).get("license"),
         "credits": recipe.get("data", {}).get("credits", []),
         **{key: details.get(key) for key in ("recipe", "train", "held_out", "earlier")},
-        **{key: details.get(key) for key in ("averaged", "made_with", "metrics", "taught")},
+        **{
+            key: details.get(key)
+            for key in ("averaged", "known_species", "made_with", "metrics", "taught")
+        },
         "results": {"held-out photos": details.get("metrics", {}), **details.get("tests", {})},
         "calibration": calibration,
         "rejection": bool(rejection),
         "rejection_summary": describe_rejection(rejection),
-        "known_species": bool(known_species),
-        "known_species_summary": describe_known_species(known_species),
         "per_class": sorted(reliable, key=lambda item: (item[1]["recall"], item[1]["precision"])),
         "classes_left_out": len(reliable) < len(classes),
         "plots": {file: text for file, text in PICTURES.items() if file in pictures},
@@ -176,14 +164,13 @@ def _eval_results(details: Mapping[str, Any]) -> list[EvalResult]:
             task_type="image-classification",
             dataset_type="imagefolder",  # the Hub's loader for folders of photos
             dataset_name=source,
-            dataset_config=source.partition(":")[
-                0
-            ],  # keeps sources with equal type and split apart
-            dataset_split=source.rpartition(":")[2] if source.count(":") == 1 else None,
+            dataset_config=folder,  # keeps sources with equal type and split apart
+            dataset_split=splits[0] if len(splits) == 1 else None,
             metric_type="accuracy",
             metric_name=METRIC_NAMES[key],
             metric_value=results[key],
         )
         for source, results in measured.items()
+        for folder, *splits in [source.split(":")]
         for key in ("top1", "top5")
     ]
