@@ -78,15 +78,18 @@ def read_config(path: Path | str) -> ModelConfig:
             f"The temperature in '{name}' must be a number above 0, between "
             f"{TEMPERATURES[0]:g} and {TEMPERATURES[1]:g}."
         )
-    texts = f"map labels to strings of at most {MAX_DESCRIPTION} printable characters"
-    pairs, names = "map labels to [genus, family]", "map names to labels"
-    taxonomy = _mapping(details, "flower_model.taxonomy", name, pairs, _is_taxon)
+    form = f"map labels to strings of at most {MAX_DESCRIPTION} printable characters"
+    descriptions = _mapping(content, "label_descriptions", name, form, _is_description)
+    form = "map labels to [genus, family]"
+    taxonomy = _mapping(details, "flower_model.taxonomy", name, form, _is_taxon)
+    form = "map names to labels"
+    aliases = _mapping(details, "flower_model.aliases", name, form, _is_description)
     return ModelConfig(
         architecture=_architecture(content, name),
         labels=_labels(content, name),
-        descriptions=_mapping(content, "label_descriptions", name, texts, _is_description),
+        descriptions=descriptions,
         taxonomy={label: (genus, family) for label, (genus, family) in taxonomy.items()},
-        aliases=_mapping(details, "flower_model.aliases", name, names, _is_description),
+        aliases=aliases,
         temperature=float(temperature),
         details={k: v for k, v in details.items() if k not in ("taxonomy", "aliases")},
     )

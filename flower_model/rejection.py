@@ -195,9 +195,9 @@ def load_rejection(folder: Path) -> Rejection:
         raise ModelError(f"'{folder}' has no {REJECTION_FILE}. Download the model again.") from None
     tensors = {name: tensor.astype(np.float32) for name, tensor in loaded.items()}
     scale, species = tensors.pop("scale", np.empty(0)), tensors.pop(KNOWN, None)
-    method = next((m for m in METHODS.values() if {f.name for f in fields(m)} == {*tensors}), None)
+    kind = next((m for m in METHODS.values() if {f.name for f in fields(m)} == {*tensors}), None)
     if (
-        method is None
+        kind is None
         or not all(np.isfinite(tensor).all() for tensor in tensors.values())
         or not _is_scale(scale, 3)
         or not (species is None or _is_scale(species, SCORES + 2))
@@ -205,8 +205,8 @@ def load_rejection(folder: Path) -> Rejection:
         raise ModelError(
             f"'{shorten(path, 120)}' doesn't contain a valid rejection rule. Download the model again."
         )
-    rule = method(**tensors)
-    if not rule.is_consistent:
+    method = kind(**tensors)
+    if not method.is_consistent:
         raise ModelError(
             f"The tensor shapes in '{shorten(path, 120)}' are inconsistent. Download the model again."
         )
@@ -215,7 +215,7 @@ def load_rejection(folder: Path) -> Rejection:
     if species is not None:
         *weights, log_odds, edge = species.tolist()
         known = KnownSpecies(tuple(weights), log_odds, edge)
-    return Rejection(rule, slope, intercept, threshold, known)
+    return Rejection(method, slope, intercept, threshold, known)
 
 
 def _is_scale(values: np.ndarray, length: int) -> bool:

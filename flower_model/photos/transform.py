@@ -109,5 +109,5 @@ class PhotoTransform:
 
 
 def _start(missing: int) -> int:
-    """Return where a picture starts that lacks so many pixels of a side, or has too many of them."""
+    """Return the offset that centres a side: negative, to crop it, if its missing pixels are."""
     return missing // 2 if missing > 0 else round(missing / 2)

@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from flower_model.system.files import try_lock
+
 CGROUP = Path("/sys/fs/cgroup")
 
 _limit = math.inf  # cores that this process has reserved
@@ -43,16 +45,12 @@ def reserve_cores(count: int) -> None:
 
 
 def _lock_cores(cores: list[int], count: int) -> list[int]:
-    import fcntl
-
     folder = Path(tempfile.gettempdir()) / f"flower-model-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     mine: list[int] = []
     for core in cores:
         file = os.open(folder / str(core), os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another process has it
+        if not try_lock(file):
             os.close(file)
             continue
         _locks.append(file)
