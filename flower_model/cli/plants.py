@@ -1,9 +1,9 @@
 """One answer for each folder of photos: `flower-model photos/ --group-by folder`."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from flower_model.errors import ImageError
@@ -26,15 +26,14 @@ def predict_folders(
     The folders are in the order of their first photos. A photo that can't be opened is yielded by
     itself, with its error, before its folder.
     """
-    rank: dict[str, int] = {}
+    folders: dict[str, list[str]] = {}
     for photo in photos:
-        rank.setdefault(os.path.dirname(photo), len(rank))
-    photos = sorted(photos, key=lambda photo: rank[os.path.dirname(photo)])
-    with closing(photo_outputs(photos, model.to_pixels, model.runtime)) as stream:
-        pairs = zip(photos, stream, strict=True)
-        for folder, members in groupby(pairs, key=lambda pair: os.path.dirname(pair[0])):
+        folders.setdefault(os.path.dirname(photo), []).append(photo)
+    ordered = itertools.chain.from_iterable(folders.values())
+    with closing(photo_outputs(ordered, model.to_pixels, model.runtime)) as stream:
+        for folder, members in folders.items():
             names, rows = [], []
-            for photo, outputs in members:
+            for photo, outputs in zip(members, stream, strict=False):  # members ends first
                 if isinstance(outputs, ImageError):
                     yield {"photo": photo}, outputs, ""
                 else:
