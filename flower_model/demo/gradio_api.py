@@ -26,8 +26,7 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
         Returns:
             The most probable name, its calibrated probability, and the five most probable names.
         """
-        with log_request("/identify", _client_error) as record:
-            record.photos = 1
+        with log_request("/identify", _client_error, photos=1):
             return identify_photo(read_upload(photo)).prediction.to_dict()
 
     def identify_plant(photos: list[gr.FileData]) -> PlantPredictionDict:
@@ -39,8 +38,7 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
         Returns:
             The answer for the plant, and the answers to the single photos.
         """
-        with log_request("/identify_plant", _client_error) as record:
-            record.photos = len(photos)
+        with log_request("/identify_plant", _client_error, len(photos)):
             contents = [read_upload(photo) for photo in photos[: MAX_PLANT_PHOTOS + 1]]
             return identify_photo.identify_plant(contents).prediction.to_dict()
 

@@ -36,6 +36,11 @@ class Identification:
     size: tuple[int, int]
     maps: dict[str, np.ndarray]
 
+    @property
+    def photos(self) -> "list[Identification]":
+        """This photo alone, like the photos of a `PlantIdentification`."""
+        return [self]
+
 
 @dataclass(frozen=True)
 class PlantIdentification:

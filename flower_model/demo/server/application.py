@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from gradio.routes import file_upload_statuses
 from limits import RateLimitItem, RateLimitItemPerMinute
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -24,14 +22,7 @@ from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.samples import sample_photos
 from flower_model.demo.server.health import HealthCheck
 from flower_model.demo.server.rate_limits import RateLimiter
-from flower_model.demo.server.refusals import (
-    MCP,
-    Refused,
-    handle_http_error,
-    handle_invalid_request,
-    handle_refused,
-    handle_unexpected_error,
-)
+from flower_model.demo.server.refusals import HANDLERS, MCP
 from flower_model.demo.server.request_filter import RequestFilter
 from flower_model.demo.server.request_log import start_logging
 from flower_model.demo.server.rest_api import add_rest_api, authenticator
@@ -43,12 +34,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "1"
 GENEROUS_RATE = RateLimitItemPerMinute(600)
-HANDLERS: Any = {
-    HTTPException: handle_http_error,
-    RequestValidationError: handle_invalid_request,
-    Refused: handle_refused,
-    Exception: handle_unexpected_error,
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ def create_app(
     demo.queue(max_size=limits.queue, api_open=False)
     # Of a session, only taught classes are kept, some 50 kB each. Gradio's 10,000 take gigabytes.
     demo.state_session_capacity = 100
-    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     pending = demo._queue.pending_event_ids_session
     request_filter = RequestFilter(

@@ -1,5 +1,9 @@
 """MCP server with the API's functions as tools."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
+
 import anyio
 from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
@@ -13,6 +17,9 @@ from flower_model.demo.uploads import decode_photo, open_uploads
 from flower_model.errors import FlowerModelError
 from flower_model.plant import PlantPredictionDict
 from flower_model.prediction import PredictionDict
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
@@ -33,54 +40,53 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     )
 
     @server.tool()
-    async def identify(photo: str) -> PredictionDict:
+    @_in_thread
+    def identify(photo: str) -> PredictionDict:
         """Identify the flower in a photo.
 
         Args:
             photo: Image file (JPEG, PNG, WebP, …), base64-encoded, with or without a data: prefix.
                 URLs are not fetched.
         """
-
-        def run() -> PredictionDict:
-            with log_request("mcp: identify", _tool_error) as record:
-                record.photos = 1
-                return identify_photo(decode_photo(photo)).prediction.to_dict()
-
-        return await anyio.to_thread.run_sync(run)
+        with log_request("mcp: identify", _tool_error, photos=1):
+            return identify_photo(decode_photo(photo)).prediction.to_dict()
 
     @server.tool()
-    async def identify_plant(photos: list[str]) -> PlantPredictionDict:
+    @_in_thread
+    def identify_plant(photos: list[str]) -> PlantPredictionDict:
         """Identify one plant from several photos of it.
 
         Args:
             photos: One to five image files, each base64-encoded, with or without a data: prefix.
         """
-
-        def run() -> PlantPredictionDict:
-            with log_request("mcp: identify_plant", _tool_error) as record:
-                record.photos = len(photos)
-                contents = [decode_photo(photo) for photo in photos]
-                return identify_photo.identify_plant(contents).prediction.to_dict()
-
-        return await anyio.to_thread.run_sync(run)
+        with log_request("mcp: identify_plant", _tool_error, len(photos)):
+            contents = [decode_photo(photo) for photo in photos]
+            return identify_photo.identify_plant(contents).prediction.to_dict()
 
     @server.tool()
-    async def identify_many(photos: list[str]) -> list[PhotoAnswer]:
+    @_in_thread
+    def identify_many(photos: list[str]) -> list[PhotoAnswer]:
         """Identify the flower in each of several photos.
 
         Args:
             photos: Image files, each base64-encoded, with or without a data: prefix.
         """
-
-        def run() -> list[PhotoAnswer]:
-            name = "mcp: identify_many"
-            with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
-                record.photos = len(uploads)
-                return identify_uploads(model, uploads)
-
-        return await anyio.to_thread.run_sync(run)
+        name = "mcp: identify_many"
+        with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
+            record.photos = len(uploads)
+            return identify_uploads(model, uploads)
 
     return server
+
+
+def _in_thread(tool: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+    """Run a tool outside the event loop, in which FastMCP would run it."""
+
+    @wraps(tool)
+    async def run(*args: P.args, **options: P.kwargs) -> R:
+        return await anyio.to_thread.run_sync(partial(tool, *args, **options))
+
+    return run
 
 
 def _tool_error(error: FlowerModelError) -> ToolError:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -75,27 +76,22 @@ def respond(path: str, refusal: Refusal) -> Response:
     return JSONResponse({"detail": refusal.text}, refusal.status, headers)
 
 
-async def handle_http_error(request: Request, error: Exception) -> Response:
-    """Respond to Gradio's own refusals without quoting a path of the server."""
-    assert isinstance(error, HTTPException)
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Respond to an error of an endpoint without quoting a path or an exception of the server."""
     path = request.scope["path"]
-    if error.status_code == 503:
-        return respond(path, BUSY)
-    if path.startswith(FILE):
-        return respond(path, FILE_GONE)
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    match error:
+        case Refused():
+            return respond(path, error.args[0])
+        case RequestValidationError():  # FastAPI or Gradio can't parse the request
+            return respond(path, INVALID_REQUEST)
+        case HTTPException(status_code=503):  # this and the following: Gradio's own refusals
+            return respond(path, BUSY)
+        case HTTPException() if path.startswith(FILE):
+            return respond(path, FILE_GONE)
+        case HTTPException():
+            return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        case _:  # an error inside Gradio, whose location is in the log
+            return respond(path, Refusal(500, INTERNAL_ERROR))
 
 
-async def handle_invalid_request(request: Request, error: Exception) -> Response:
-    """Respond to a request that FastAPI or Gradio can't parse."""
-    return respond(request.scope["path"], INVALID_REQUEST)
-
-
-async def handle_unexpected_error(request: Request, error: Exception) -> Response:
-    """Respond to an error inside Gradio; the log has its location."""
-    return respond(request.scope["path"], Refusal(500, INTERNAL_ERROR))
-
-
-async def handle_refused(request: Request, error: Exception) -> Response:
-    """Respond to a refusal raised by an endpoint."""
-    return respond(request.scope["path"], error.args[0])
+HANDLERS = dict.fromkeys((HTTPException, RequestValidationError, Refused, Exception), handle_error)

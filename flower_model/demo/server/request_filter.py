@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -64,37 +65,32 @@ LOGIN_PAGE = (STATIC / "login.html").read_text(encoding="utf-8")  # in place of 
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
+@dataclass(eq=False)
 class RequestFilter:
     """Middleware state of one page.
 
-    Args:
-        folder: Upload folder.
+    Attributes:
+        folder: Upload folder, as an absolute path.
         max_bytes: Size limit of one upload request, all files together.
         max_photo_bytes: Size limit of one REST request.
         max_waiting: REST requests that may wait at the same time.
         limiter: Rate limits.
         has_result: Returns whether an event or session has a result that was not fetched yet.
         is_authorized: Returns whether a request may use the page, the REST API and the MCP server.
+        shutting_down: Whether new requests are refused.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        max_bytes: int,
-        max_photo_bytes: int,
-        max_waiting: int,
-        limiter: RateLimiter,
-        has_result: Callable[[str], bool],
-        is_authorized: Callable[[Request], bool],
-    ) -> None:
-        self._folder, self._max_bytes = folder.absolute(), max_bytes
-        self._max_photo_bytes = max_photo_bytes
-        self._max_waiting, self._rest_active = max_waiting, 0
-        self._limiter, self._has_result = limiter, has_result
-        self._is_authorized = is_authorized
-        self._active = 0
-        self._last_request = -FETCH_SECONDS
-        self.shutting_down = False
+    folder: Path
+    max_bytes: int
+    max_photo_bytes: int
+    max_waiting: int
+    limiter: RateLimiter
+    has_result: Callable[[str], bool]
+    is_authorized: Callable[[Request], bool]
+    shutting_down: bool = False
+    _active: int = 0
+    _rest_active: int = 0
+    _last_request: float = -FETCH_SECONDS
 
     @property
     def busy(self) -> bool:
@@ -126,23 +122,23 @@ class RequestFilter:
         if scope["method"] == "GET" and path.startswith(RESULTS):
             # Gradio would let the client wait indefinitely.
             session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
-            if not self._has_result(session or path.rpartition("/")[2]):
+            if not self.has_result(session or path.rpartition("/")[2]):
                 raise Refused(RESULT_GONE)
-        if scope["method"] == "GET" and path == "/" and not self._is_authorized(Request(scope)):
+        if scope["method"] == "GET" and path == "/" and not self.is_authorized(Request(scope)):
             return await HTMLResponse(LOGIN_PAGE)(scope, receive, send)
         limited = scope["method"] == "POST" and path.startswith(LIMITED)
         if limited:
             if self.shutting_down:
                 raise Refused(SHUTTING_DOWN)
-            self._limiter.count(scope)
-            if path.startswith((REST, MCP)) and not self._is_authorized(Request(scope)):
+            self.limiter.count(scope)
+            if path.startswith((REST, MCP)) and not self.is_authorized(Request(scope)):
                 raise Refused(UNAUTHORIZED)
         if scope["method"] == "POST":
             receive = await self._check_body(scope, receive)
         if not limited and not path.startswith(RESULTS):
             return await app(scope, receive, send)
         rest = path.startswith(REST)
-        if rest and self._rest_active >= self._max_waiting:
+        if rest and self._rest_active >= self.max_waiting:
             raise Refused(BUSY)
         self._active += 1
         self._rest_active += rest
@@ -160,16 +156,23 @@ class RequestFilter:
         if path == UPLOAD or path.startswith(REST):
             length = dict(scope["headers"]).get(b"content-length", b"0")
             size = int(length) if length.isdigit() else 0
-            limit = self._max_bytes if path == UPLOAD else self._max_photo_bytes
+            limit = self.max_bytes if path == UPLOAD else self.max_photo_bytes
             if size > limit:
                 raise Refused(upload_too_large(limit))
-            if shutil.disk_usage(self._folder).free < size + MIN_FREE_BYTES:
+            if shutil.disk_usage(self.folder).free < size + MIN_FREE_BYTES:
                 raise Refused(DISK_FULL)
-            return _limit_upload(receive, limit, _gradio_error if path == UPLOAD else Refused)
+            error = _gradio_error if path == UPLOAD else Refused
+            return _limit_body(receive, limit, upload_too_large(limit), error)
         mcp = path.startswith(MCP)
-        body = await _read_body(receive, MAX_MCP_BYTES if mcp else MAX_REQUEST_BYTES)
+        limit = MAX_MCP_BYTES if mcp else MAX_REQUEST_BYTES
+        limited = _limit_body(receive, limit, REQUEST_TOO_LONG, Refused)
+        body = await Request(scope, limited).body()
         if not (mcp or path.startswith("/login")):
-            for file in _file_references(_parse_json(body)):
+            try:
+                content = json.loads(body)
+            except (ValueError, RecursionError):
+                raise Refused(INVALID_REQUEST) from None
+            for file in _file_references(content):
                 self._check_path(file)
         return _replay(body, receive)
 
@@ -180,7 +183,7 @@ class RequestFilter:
         if "://" in path:
             raise Refused(URL_NOT_FETCHED)
         real = os.path.abspath(path)
-        if not (Path(real).is_relative_to(self._folder) and os.path.isfile(real)):
+        if not (Path(real).is_relative_to(self.folder) and os.path.isfile(real)):
             raise Refused(NO_PHOTO)
 
     def _log(self, scope: Scope, status: int, start: float) -> None:
@@ -189,7 +192,7 @@ class RequestFilter:
             endpoint=_endpoint(scope["path"]),
             status=status,
             ms=round(1000 * (time.perf_counter() - start), 1),
-            visitor=self._limiter.pseudonym(scope),
+            visitor=self.limiter.pseudonym(scope),
         )
 
 
@@ -208,7 +211,9 @@ def _with_headers(send: Send) -> Send:
     return send_with_headers
 
 
-def _limit_upload(receive: Receive, limit: int, error: Callable[[Refusal], Exception]) -> Receive:
+def _limit_body(
+    receive: Receive, limit: int, too_long: Refusal, error: Callable[[Refusal], Exception]
+) -> Receive:
     received = 0
 
     async def limited() -> Message:
@@ -221,7 +226,7 @@ def _limit_upload(receive: Receive, limit: int, error: Callable[[Refusal], Excep
             raise error(NO_PHOTO)
         received += len(message.get("body", b""))
         if received > limit:
-            raise error(upload_too_large(limit))
+            raise error(too_long)
         return message
 
     return limited
@@ -230,29 +235,6 @@ def _limit_upload(receive: Receive, limit: int, error: Callable[[Refusal], Excep
 def _gradio_error(refusal: Refusal) -> MultiPartException:
     # The only exception for which Gradio deletes what it has written so far.
     return MultiPartException(refusal.text)
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes:
-    body, more = bytearray(), True
-    while more:
-        try:
-            message = await asyncio.wait_for(receive(), STALL_SECONDS)
-        except TimeoutError:
-            raise Refused(UPLOAD_STALLED) from None
-        if message["type"] == "http.disconnect":
-            raise Refused(INVALID_REQUEST)
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > limit:
-            raise Refused(REQUEST_TOO_LONG)
-    return bytes(body)
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refused(INVALID_REQUEST) from None
 
 
 def _file_references(data: Any) -> Iterator[dict[str, Any]]:

@@ -19,14 +19,14 @@ INTERNAL_ERROR = "Something went wrong on the server; your photo is fine. Try ag
 
 @dataclass
 class RequestRecord:
-    """Fields of a log line that are known only while the request runs."""
+    """Fields of a log line that may be known only while the request runs."""
 
-    photos: int = 0
+    photos: int
 
 
 @contextmanager
 def log_request(
-    endpoint: str, client_error: Callable[[FlowerModelError], Exception]
+    endpoint: str, client_error: Callable[[FlowerModelError], Exception], photos: int = 0
 ) -> Iterator[RequestRecord]:
     """Log one request and turn its errors into errors for the client.
 
@@ -34,13 +34,13 @@ def log_request(
         endpoint: Name of the endpoint in the log.
         client_error: Converts an error into the exception to raise; an unexpected error reaches it
             as `INTERNAL_ERROR`.
+        photos: Number of photos, unless only the request itself can count them.
 
     Example:
-        >>> with log_request("/identify", notice) as record:
-        ...     record.photos = 1
+        >>> with log_request("/identify", notice, photos=1):
         ...     answer = model.predict(photo)
     """
-    record, start, outcome = RequestRecord(), time.perf_counter(), {"status": "answered"}
+    record, start, outcome = RequestRecord(photos), time.perf_counter(), {"status": "answered"}
     try:
         yield record
     except FlowerModelError as error:

@@ -20,6 +20,7 @@ from flower_model.demo.identifier import (
     MAX_PLANT_PHOTOS,
     Identification,
     PhotoIdentifier,
+    PlantIdentification,
 )
 from flower_model.demo.micro_batching import InferenceTimeoutError
 from flower_model.demo.server.refusals import Refusal, Refused
@@ -28,45 +29,14 @@ from flower_model.demo.theme import STATIC
 from flower_model.demo.uploads import SEND_A_FILE, not_a_photo
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.plant import PlantPredictionDict
-from flower_model.prediction import Prediction, PredictionDict
+from flower_model.prediction import PredictionDict
 
-Identify = Callable[[list[bytes]], tuple[Prediction, list[Identification]]]
+Identify = Callable[[list[bytes]], Identification | PlantIdentification]
 MEMORY_BYTES = 1_000_000  # of a photo that waits; a larger one waits in a temporary file
 MAX_FILES = 100  # of a form; PhotoIdentifier allows fewer and says how many
-BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
-PHOTO_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["photo"],
-                "properties": {"photo": BINARY["schema"]},
-            }
-        },
-        "image/*": BINARY,
-        "application/octet-stream": BINARY,
-    },
-}
-PLANT_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["photos"],
-                "properties": {
-                    "photos": {
-                        "type": "array",
-                        "items": BINARY["schema"],
-                        "minItems": 1,
-                        "maxItems": MAX_PLANT_PHOTOS,
-                    }
-                },
-            }
-        }
-    },
-}
+# For the API's description:
+FILE: Any = {"type": "string", "format": "binary"}
+FILES: Any = {"type": "array", "items": FILE, "minItems": 1, "maxItems": MAX_PLANT_PHOTOS}
 ERRORS: Any = {
     401: {"description": "The page has a password: use HTTP Basic authentication."},
     413: {"description": "The photo is too large."},
@@ -88,8 +58,7 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
     async def respond(request: Request, max_photos: int, identify: Identify) -> Response:
         with ExitStack() as stack:
             files = [stack.enter_context(f) for f in await read_photos(request, max_photos)]
-            record = stack.enter_context(log_request(request.scope["path"], _refused))
-            record.photos = len(files)
+            stack.enter_context(log_request(request.scope["path"], _refused, len(files)))
             return await anyio.to_thread.run_sync(
                 _answer, request, files, identify, limiter=threads
             )
@@ -97,46 +66,40 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
     def _answer(request: Request, files: list[IO[bytes]], identify: Identify) -> Response:
         photos = [file.read() for file in files]
         try:
-            prediction, evidence = identify(photos)
+            answer = identify(photos)
         except ImageError as error:
             raise (not_a_photo(photos[0]) if len(photos) == 1 else None) or error from None
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse(prediction.to_dict())
+            return JSONResponse(answer.prediction.to_dict())
         wanted = request.query_params.get("preview", "").split(",")
-        card = answer_card(prediction, identify_photo.model.config.descriptions)
-        for number, (photo, identification) in enumerate(zip(photos, evidence, strict=True), 1):
+        card = answer_card(answer.prediction, identify_photo.model.config.descriptions)
+        for number, (photo, identification) in enumerate(
+            zip(photos, answer.photos, strict=True), 1
+        ):
             layers = cam_layers(identification, identify_photo.model.photo_transform)
             preview = photo_preview(photo) if str(number) in wanted else ""
             card += f"<div class='evidence' hidden>{layers}{preview}</div>"
         return HTMLResponse(card)
 
-    def _photo(photos: list[bytes]) -> tuple[Prediction, list[Identification]]:
-        identification = identify_photo(photos[0])
-        return identification.prediction, [identification]
-
-    def _plant(photos: list[bytes]) -> tuple[Prediction, list[Identification]]:
-        identification = identify_photo.identify_plant(photos)
-        return identification.prediction, identification.photos
-
     @app.post(
         "/api/identify",
         response_model=PredictionDict,
         responses=ERRORS,
-        openapi_extra={"requestBody": PHOTO_BODY},
+        openapi_extra=_body("photo", FILE, "image/*", "application/octet-stream"),
     )
     async def identify(request: Request) -> Response:
         """Identify the flower in a photo, sent as a form field or as the request body."""
-        return await respond(request, 1, _photo)
+        return await respond(request, 1, lambda photos: identify_photo(photos[0]))
 
     @app.post(
         "/api/identify_plant",
         response_model=PlantPredictionDict,
         responses=ERRORS,
-        openapi_extra={"requestBody": PLANT_BODY},
+        openapi_extra=_body("photos", FILES),
     )
     async def identify_plant(request: Request) -> Response:
         """Identify one plant from up to five photos of it, sent as form fields."""
-        return await respond(request, MAX_FILES, _plant)
+        return await respond(request, MAX_FILES, identify_photo.identify_plant)
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/", include_in_schema=False)
@@ -184,6 +147,13 @@ def authenticator(
         return basic or session_exists(request)
 
     return is_authorized
+
+
+def _body(field: str, schema: Any, *types: str) -> dict[str, Any]:
+    """Describe a form with a field, or a file of other content types, for OpenAPI."""
+    form = {"type": "object", "required": [field], "properties": {field: schema}}
+    content = {"multipart/form-data": {"schema": form}} | {name: {"schema": FILE} for name in types}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _refused(error: FlowerModelError) -> Refused:

@@ -74,11 +74,11 @@ def teach_tab(model: FlowerClassifier) -> None:
                 )
 
     def teach(label: str, uploads: list[Any] | None, before: Teachable | None) -> Any:
-        with log_request("page: teach", notice) as record:
-            record.photos = len(uploads or [])
+        uploads = uploads or []
+        with log_request("page: teach", notice, len(uploads)):
             now = before or start()
-            _check(label, uploads or [], now)
-            now = now.teach(label.strip(), [read_upload(file) for file in uploads or []])
+            _check(label, uploads, now)
+            now = now.teach(label.strip(), [read_upload(file) for file in uploads])
         return {
             taught: now,
             report: "".join(map(describe_lesson, reversed(now.lessons))),
@@ -93,8 +93,7 @@ def teach_tab(model: FlowerClassifier) -> None:
     def try_photo(upload: Any, now: Teachable | None) -> str:
         if upload is None:
             return ""
-        with log_request("page: try", notice) as record:
-            record.photos = 1
+        with log_request("page: try", notice, photos=1):
             return describe_answer(_require(now).model.predict(read_upload(upload), top_k=4))
 
     def save(now: Teachable | None) -> Any:
