@@ -3,7 +3,7 @@
 import gradio as gr
 from gradio.events import api
 
-from flower_model.demo.answers.json import PhotoAnswer, identify_uploads
+from flower_model.demo.answers.table import PhotoAnswer, identify_uploads
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, MAX_PLANT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.tabs.batch import MANY_PHOTOS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from flower_model.demo.answers.cam_layers import data_url
-from flower_model.demo.answers.card import percent
+from flower_model.demo.answers.card import named, percent
 from flower_model.demo.answers.table import Row
 from flower_model.errors import ImageError
 from flower_model.prediction import NO_FLOWER, Prediction
@@ -75,24 +75,15 @@ def _csv_link(text: str) -> str:
 def _caption(answer: Prediction) -> str:
     if answer.is_flower is False:
         return NO_FLOWER
-    _, probability = _named(answer)
-    return f"{escape(answer.answer)} · {escape(percent(probability))}"
-
-
-def _named(answer: Prediction) -> tuple[str, float]:
-    """Return the answer and its probability."""
-    if answer.is_flower is False:
-        return answer.answer, 1 - (answer.flower_probability or 0.0)
-    if answer.is_known is False:
-        return answer.answer, 1 - (answer.known_probability or 0.0)
-    return answer.sure_genus or answer.top[0]
+    name, probability = named(answer)
+    return f"{escape(name)} · {escape(percent(probability))}"
 
 
 def _cells(row: Row, descriptions: Mapping[str, str]) -> str:
     file = f"<td>{escape(row.name)}</td>"
     if isinstance(row.answer, ImageError):
         return f"{file}<td></td><td></td><td data-value='0'></td><td>{escape(str(row.answer))}</td>"
-    name, probability = _named(row.answer)
+    name, probability = named(row.answer)
     others = [pair for pair in row.answer.top[:3] if pair[0] != name]
     alternatives = ", ".join(f"{other} {percent(p)}" for other, p in others[:2])
     return (

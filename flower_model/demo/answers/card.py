@@ -6,7 +6,7 @@ from urllib.parse import quote_plus
 
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.plant import PlantPrediction
-from flower_model.prediction import Prediction
+from flower_model.prediction import NO_FLOWER, UNKNOWN_FLOWER, Prediction
 
 # Lowest probability -> words.
 WORDS = (
@@ -34,31 +34,39 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         return _no_flower(prediction, descriptions)
     if prediction.is_known is False:
         return (
-            "<h2>A flower that the model doesn't know</h2>"
-            f"{_probability(1 - (prediction.known_probability or 0.0), prediction)}"
+            f"<h2>A flower that the model doesn't know</h2>{_probability(prediction)}"
             "<p class='note'>It looks like a flower, but probably none of the "
             f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
             f"<h3>Most similar</h3>{_candidates(prediction, prediction.top, descriptions)}"
         )
-    if genus := prediction.sure_genus:
+    if prediction.sure_genus:
         return (
-            f"<h2><i>{escape(genus[0])}</i></h2>"
+            f"<h2><i>{escape(prediction.answer)}</i></h2>"
             "<p class='botanical'>a genus; the species is uncertain</p>"
-            f"{_probability(genus[1], prediction)}<h3>Which species?</h3>"
+            f"{_probability(prediction)}<h3>Which species?</h3>"
             f"{_candidates(prediction, prediction.top, descriptions)}"
         )
-    label, probability = prediction.top[0]
+    label = prediction.label
     botanical = descriptions.get(label, "")
     rival = close_second(prediction)
     return (
         f"<h2 data-name='{escape(label)}'>{escape(label)}</h2>"
         + (f"<p class='botanical'>{escape(botanical)}</p>" if botanical else "")
-        + _probability(probability, prediction)
+        + _probability(prediction)
         + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
         + _links(botanical or label)
         + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
         + _candidates(prediction, prediction.top[1:], descriptions)
     )
+
+
+def named(prediction: Prediction) -> tuple[str, float]:
+    """Return `prediction.answer` with its probability."""
+    if prediction.is_flower is False:
+        return NO_FLOWER, 1 - (prediction.flower_probability or 0.0)
+    if prediction.is_known is False:
+        return UNKNOWN_FLOWER, 1 - (prediction.known_probability or 0.0)
+    return prediction.sure_genus or prediction.top[0]
 
 
 def close_second(prediction: Prediction) -> str | None:
@@ -87,8 +95,7 @@ def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     several = isinstance(prediction, PlantPrediction) and len(prediction.photos) > 1
     subject = "None of the photos looks" if several else "The photo does not look"
     return (
-        "<h2>No flower found</h2>"
-        f"{_probability(1 - (prediction.flower_probability or 0.0), prediction)}"
+        f"<h2>No flower found</h2>{_probability(prediction)}"
         f"<p class='note'>{subject} like a flower. Try one in which the flower is larger "
         "and in focus.</p>"
         "<details><summary>Show the closest matches</summary><h3>If it were a flower</h3>"
@@ -96,7 +103,8 @@ def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     )
 
 
-def _probability(probability: float, prediction: Prediction) -> str:
+def _probability(prediction: Prediction) -> str:
+    _, probability = named(prediction)
     words = f"<b>{escape(percent(probability))}</b> · {in_words(probability)}"
     if not isinstance(prediction, PlantPrediction) or len(prediction.photos) < 2:
         return f"<p class='probability'>{words}</p>"

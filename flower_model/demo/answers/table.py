@@ -1,4 +1,4 @@
-"""Predictions for many uploads, and their CSV."""
+"""Predictions for many uploads, their JSON and their CSV."""
 
 import io
 import threading
@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from typing_extensions import TypedDict
 
 from flower_model.classifier import FlowerClassifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import predict_batches
-from flower_model.prediction import Prediction
+from flower_model.prediction import Prediction, PredictionDict
 from flower_model.results.rows import flatten, make_row
 from flower_model.results.tables import write_csv
 
@@ -23,6 +24,14 @@ THUMBNAIL_SIDE = 240  # pixels
 CONCURRENT_BATCHES = 2
 TOP_K = 5
 _SLOTS = threading.BoundedSemaphore(CONCURRENT_BATCHES)  # bounds memory, over all endpoints
+
+
+class PhotoAnswer(TypedDict):
+    """One of several photos with its file name; either `answer` or `error` is null."""
+
+    photo: str
+    answer: PredictionDict | None
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,16 @@ def classify_uploads(
     ):
         for number, answer in zip(numbers, answers, strict=True):
             yield Row(uploads[number].name, answer, pending.pop(number, None))
+
+
+def identify_uploads(model: FlowerClassifier, uploads: Sequence[Upload]) -> list[PhotoAnswer]:
+    """Return the answers to several uploads, in order, for JSON."""
+    return [
+        {"photo": row.name, "answer": None, "error": str(row.answer)}
+        if isinstance(row.answer, ImageError)
+        else {"photo": row.name, "answer": row.answer.to_dict(), "error": None}
+        for row in classify_uploads(model, uploads)
+    ]
 
 
 def csv_text(rows: Iterable[Row], model: str, top_k: int) -> str:

@@ -110,8 +110,8 @@ def create_app(
     health = HealthCheck(identify, lambda: request_filter.shutting_down)
     app.add_route("/healthz", health.respond)
     add_rest_api(app, identify)
-    for name, path in sample_photos().items():
-        app.add_route(f"/samples/{name}", partial(_send_file, path))
+    for sample in sample_photos(identify.model.labels):
+        app.add_route(f"/samples/{sample.path.name}", partial(_send_file, sample.path))
     if mcp_server:
         endpoint = mcp_server.streamable_http_app().routes[0]
         for address in (MCP, f"{MCP}/"):

@@ -9,7 +9,7 @@ from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 
-from flower_model.demo.answers.json import PhotoAnswer, identify_uploads
+from flower_model.demo.answers.table import PhotoAnswer, identify_uploads
 from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.server.request_filter import MAX_MCP_BYTES
 from flower_model.demo.server.request_log import log_request

@@ -1,11 +1,10 @@
 """Tab "Identify": markup of the photo box; page.js sends photos to the REST API."""
 
 from collections.abc import Iterable
-from html import escape
 
 import gradio as gr
 
-from flower_model.demo.samples import sample_photos
+from flower_model.demo.samples import LICENCE, sample_photos
 from flower_model.demo.theme import STATIC
 
 PHOTO_TYPES = "image/*,.heic,.heif,.avif,.tif,.tiff"
@@ -27,17 +26,17 @@ def identify_tab(labels: Iterable[str]) -> None:
 
 
 def _samples(labels: Iterable[str]) -> str:
-    """Return buttons for the sample photos, if the model knows the flower on them."""
-    captions = {"flower.jpg": "A dahlia", "china.jpg": "A pagoda"}
-    if not any("dahlia" in label.lower() for label in labels):
-        return ""
-    buttons = "".join(
-        f"<button class='sample' data-sample='samples/{name}'>"
-        f"<img src='samples/{name}' alt='' loading='lazy'><span>{escape(captions[name])}</span></button>"
-        for name in sample_photos()
+    """Return buttons for the sample photos, each above its author and licence."""
+    figures = "".join(
+        f"<figure><button class='sample' data-sample='samples/{sample.path.name}'><img alt='' loading='lazy' "
+        f"src='samples/{sample.path.name}'><span>{sample.title}</span></button><figcaption>"
+        f"<a href='https://www.flickr.com/photos/{sample.author}/{sample.number}/' target='_blank' "
+        f"rel='noopener noreferrer'>{sample.author}, {LICENCE}</a></figcaption></figure>"
+        for sample in sample_photos(labels)
     )
     return (
-        f"<section class='samples' aria-label='Sample photos'><p>No photo at hand? Try one of these.</p>{buttons}</section>"
-        if buttons
+        "<section class='samples' aria-label='Sample photos'><p>No photo at hand? Try one of these.</p>"
+        f"{figures}</section>"
+        if figures
         else ""
     )

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from flower_model.classifier import FlowerClassifier
-from flower_model.demo.answers.card import percent
+from flower_model.demo.answers.card import named, percent
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import notice, read_upload
@@ -145,17 +145,13 @@ def describe_lesson(lesson: Lesson) -> str:
 
 def describe_answer(prediction: Prediction) -> str:
     """Return the answer for a tried photo as HTML."""
-    (label, probability), *others = prediction.top
-    if prediction.is_flower is False:
-        probability = 1 - (prediction.flower_probability or 0.0)
-        label, others = "No flower found", list(prediction.top)
-    elif prediction.is_known is False:
-        probability = 1 - (prediction.known_probability or 0.0)
-        label, others = "A flower that the model doesn't know", list(prediction.top)
+    name, probability = named(prediction)
     items = "".join(
-        f"<li>{escape(other)} {escape(percent(p))}</li>" for other, p in others if p >= MIN_SHOWN
+        f"<li>{escape(other)} {escape(percent(p))}</li>"
+        for other, p in prediction.top
+        if p >= MIN_SHOWN and other != name
     )
-    return f"<h2>{escape(label)}</h2><p><b>{escape(percent(probability))}</b></p><ul>{items}</ul>"
+    return f"<h2>{escape(name)}</h2><p><b>{escape(percent(probability))}</b></p><ul>{items}</ul>"
 
 
 class _Start:

@@ -75,12 +75,24 @@ def test_a_phone_has_one_button_for_camera_and_album(open_page):
     assert "android/allowCamera" in chooser.value.element.get_attribute("accept")
 
 
-def test_by_a_sample_photo(open_page, launch, tiny_model):
+@pytest.fixture
+def dahlias(open_page, launch, tiny_model):
+    """The page of a model that knows the flower in the sample photos."""
     labels = tuple(f"dahlia {number}" for number in range(5))
     model = FlowerClassifier(tiny_model.network, ModelConfig("test_resnet", labels), device="cpu")
-    page = open_page(launch(model, "dahlias"))
-    page.get_by_role("button", name="A dahlia").click()
-    expect(name(page)).to_contain_text("dahlia")
+    return open_page(launch(model, "dahlias"))
+
+
+def test_by_a_sample_photo(dahlias):
+    dahlias.get_by_role("button", name="A dahlia").click()
+    expect(name(dahlias)).to_contain_text("dahlia")
+
+
+def test_each_sample_names_its_author_and_licence(dahlias):
+    captions = dahlias.locator(".samples figcaption")
+    expect(captions).to_have_text(["vultilion, CC BY 2.0", "danielbuechele, CC BY 2.0"])
+    for link in captions.get_by_role("link").all():
+        assert link.inner_text().split(",")[0] in link.get_attribute("href")
 
 
 def test_a_model_that_does_not_know_the_samples_offers_none(page):
