@@ -32,7 +32,8 @@ def serve(options: argparse.Namespace) -> int:
         with gradio_environment():
             from flower_model.demo.identifier import PhotoIdentifier
             from flower_model.demo.page import build_demo
-            from flower_model.demo.server.application import Limits, create_app
+            from flower_model.demo.server.application import create_app
+            from flower_model.demo.server.rate_limits import Limits
             from flower_model.demo.server.serving import serve_until_stopped
         from flower_model.system.memory import limit_arenas
 

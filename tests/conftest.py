@@ -214,7 +214,8 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
 def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
     """`serve_page(identify, "name", queue=1)` serves a page in this process; returns its URL."""
     from flower_model.demo.page import build_demo  # imports Gradio, which few tests need
-    from flower_model.demo.server.application import Limits, create_app
+    from flower_model.demo.server.application import create_app
+    from flower_model.demo.server.rate_limits import Limits
 
     servers = []
 

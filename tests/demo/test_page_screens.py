@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
 from tests.conftest import PHONE
-from tests.support.browsing import name, upload
+from tests.support.browsing import choose_by_enter, name, tab_to, upload
 
 
 def test_the_page_has_a_title_a_description_an_icon_and_a_language(page, served):
@@ -72,33 +72,21 @@ def test_the_page_can_be_installed_as_an_app(page, served):
 
 
 def test_the_page_works_with_the_keyboard_only(page, flower_photo, label):
-    def tab_to(selector, back=False):
-        for _ in range(40):
-            page.keyboard.press("Shift+Tab" if back else "Tab")
-            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
-                return
-        raise AssertionError(f"the Tab key does not reach {selector}")
-
     page.on("filechooser", lambda _: None)  # or the first chooser opens before the handler exists
-    tab_to("#photo .choose")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(str(flower_photo))
+    tab_to(page, "#photo .choose")
+    choose_by_enter(page, flower_photo)
     expect(name(page)).to_have_text(label)
-    tab_to("#photo .heatmap")
+    tab_to(page, "#photo .heatmap")
     page.keyboard.press("Enter")
     expect(page.locator("#photo .legend em")).to_have_text(label)
-    tab_to("#answer .candidate")
+    tab_to(page, "#answer .candidate")
     chosen = page.locator("#answer .candidate").first.get_attribute("data-name")
     page.keyboard.press("Enter")
     expect(page.locator("#photo .legend em")).to_have_text(chosen)
-    tab_to("#photo .add", back=True)
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(str(flower_photo))
+    tab_to(page, "#photo .add", back=True)
+    choose_by_enter(page, flower_photo)
     page.get_by_role("button", name="Photo 2", exact=True).wait_for()
-    tab_to("#photo .thumbnails button", back=True)
+    tab_to(page, "#photo .thumbnails button", back=True)
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     first = page.get_by_role("button", name="Photo 1", exact=True)

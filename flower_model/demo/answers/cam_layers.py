@@ -25,28 +25,18 @@ def cam_layers(identification: Identification, transform: PhotoTransform) -> str
     """
     if not identification.maps:
         return ""
-    left, top, width, height = visible_part(identification.size, transform)
+    resized, crop = transform.resized(identification.size), transform.size[::-1]
+    width, height = (100 * part / whole for part, whole in zip(crop, resized, strict=True))
     layers = "".join(
         f"<img hidden data-name='{escape(label)}' src='{_overlay(activation, transform)}' "
         f"alt='Heatmap for {escape(label)}'>"
         for label, activation in identification.maps.items()
     )
-    style = f"left:{left:.2f}%;top:{top:.2f}%;width:{width:.2f}%;height:{height:.2f}%"
+    style = (
+        f"left:{(100 - width) / 2:.2f}%;top:{(100 - height) / 2:.2f}%;"
+        f"width:{width:.2f}%;height:{height:.2f}%"
+    )
     return f"<div class='heatmaps' style='{style}' hidden>{layers}</div>"
-
-
-def visible_part(
-    size: tuple[int, int], transform: PhotoTransform
-) -> tuple[float, float, float, float]:
-    """Return (left, top, width, height) of the model's crop, in percent of the photo.
-
-    Args:
-        size: (width, height) of the photo, in any unit.
-        transform: The model's transform.
-    """
-    resized, crop = transform.resized(size), transform.size[::-1]
-    width, height = (100 * part / whole for part, whole in zip(crop, resized, strict=True))
-    return (100 - width) / 2, (100 - height) / 2, width, height
 
 
 def photo_preview(data: bytes) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import file_upload_statuses
-from limits import RateLimitItem, RateLimitItemPerMinute
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -21,7 +19,7 @@ from starlette.routing import Mount, Route
 from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.samples import sample_photos
 from flower_model.demo.server.health import HealthCheck
-from flower_model.demo.server.rate_limits import RateLimiter
+from flower_model.demo.server.rate_limits import Limits, RateLimiter
 from flower_model.demo.server.refusals import HANDLERS, MCP
 from flower_model.demo.server.request_filter import RequestFilter
 from flower_model.demo.server.request_log import start_logging
@@ -33,28 +31,6 @@ if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
 
 API_VERSION = "1"
-GENEROUS_RATE = RateLimitItemPerMinute(600)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a served page.
-
-    Attributes:
-        queue: Requests that may wait at the same time.
-        rate: Requests, and separately uploads, per client.
-        include_local: Apply `rate` to clients on this computer too.
-        max_bytes: Size of one upload request, all files together.
-        max_photo_bytes: Size of one photo.
-        keep_seconds: Time after which an uploaded photo is deleted.
-    """
-
-    queue: int = 200
-    rate: RateLimitItem | None = GENEROUS_RATE
-    include_local: bool = False
-    max_bytes: int = 1_000_000_000
-    max_photo_bytes: int = 100_000_000
-    keep_seconds: float = 600
 
 
 def create_app(
@@ -85,9 +61,7 @@ def create_app(
     pending = demo._queue.pending_event_ids_session
     request_filter = RequestFilter(
         folder,
-        limits.max_bytes,
-        limits.max_photo_bytes,
-        limits.queue,
+        limits,
         RateLimiter(limits.rate, limits.include_local),
         lambda name: bool(pending.get(name)) or any(name in ids for ids in list(pending.values())),
         authenticator(page_options.get("auth"), lambda request: _has_session(app, request)),

@@ -82,7 +82,7 @@ def page_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def page_limits(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the checked arguments of `flower_model.demo.server.application.Limits`."""
+    """Return the checked arguments of `flower_model.demo.server.rate_limits.Limits`."""
     if options.max_queue < 1:
         raise FlowerModelError(f"--max-queue must be at least 1, not {options.max_queue}.")
     size = _size(options.max_size)

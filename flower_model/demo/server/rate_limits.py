@@ -1,16 +1,40 @@
-"""Rate limits per client address; addresses are never stored or logged."""
+"""Limits of a served page, and its rate limits per client address, which is never stored or logged."""
 
 import hashlib
 import secrets
 import time
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from limits import RateLimitItem
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope
 
 from flower_model.demo.server.refusals import UPLOAD, Refused, rate_limited
+
+GENEROUS_RATE = RateLimitItemPerMinute(600)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a served page.
+
+    Attributes:
+        queue: Requests that may wait at the same time.
+        rate: Requests, and separately uploads, per client.
+        include_local: Apply `rate` to clients on this computer too.
+        max_bytes: Size of one upload request, all files together.
+        max_photo_bytes: Size of one photo.
+        keep_seconds: Time after which an uploaded photo is deleted.
+    """
+
+    queue: int = 200
+    rate: RateLimitItem | None = GENEROUS_RATE
+    include_local: bool = False
+    max_bytes: int = 1_000_000_000
+    max_photo_bytes: int = 100_000_000
+    keep_seconds: float = 600
 
 
 class RateLimiter:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flower_model.demo.server.rate_limits import RateLimiter
+from flower_model.demo.server.rate_limits import Limits, RateLimiter
 from flower_model.demo.server.refusals import (
     API,
     BUSY,
@@ -71,19 +71,15 @@ class RequestFilter:
 
     Attributes:
         folder: Upload folder, as an absolute path.
-        max_bytes: Size limit of one upload request, all files together.
-        max_photo_bytes: Size limit of one REST request.
-        max_waiting: REST requests that may wait at the same time.
-        limiter: Rate limits.
+        limits: Limits of the page.
+        limiter: Counts requests.
         has_result: Returns whether an event or session has a result that was not fetched yet.
         is_authorized: Returns whether a request may use the page, the REST API and the MCP server.
         shutting_down: Whether new requests are refused.
     """
 
     folder: Path
-    max_bytes: int
-    max_photo_bytes: int
-    max_waiting: int
+    limits: Limits
     limiter: RateLimiter
     has_result: Callable[[str], bool]
     is_authorized: Callable[[Request], bool]
@@ -138,7 +134,7 @@ class RequestFilter:
         if not limited and not path.startswith(RESULTS):
             return await app(scope, receive, send)
         rest = path.startswith(REST)
-        if rest and self._rest_active >= self.max_waiting:
+        if rest and self._rest_active >= self.limits.queue:
             raise Refused(BUSY)
         self._active += 1
         self._rest_active += rest
@@ -156,7 +152,7 @@ class RequestFilter:
         if path == UPLOAD or path.startswith(REST):
             length = dict(scope["headers"]).get(b"content-length", b"0")
             size = int(length) if length.isdigit() else 0
-            limit = self.max_bytes if path == UPLOAD else self.max_photo_bytes
+            limit = self.limits.max_bytes if path == UPLOAD else self.limits.max_photo_bytes
             if size > limit:
                 raise Refused(upload_too_large(limit))
             if shutil.disk_usage(self.folder).free < size + MIN_FREE_BYTES:

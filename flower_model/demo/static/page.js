@@ -19,25 +19,25 @@
   let request = new AbortController();
 
   const shrink = async (file) => {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
-    } catch {
-      return { blob: file, decodable: false }; // a format that only the server knows
-    }
-    const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+    if (!bitmap) return { blob: file, decodable: false }; // a format that only the server knows
     if (file.size <= SMALL_FILE) return { blob: file, decodable: true };
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+    const blob = await toJpeg(bitmap, bitmap.width * scale, bitmap.height * scale, 0.85);
+    bitmap.close();
+    return { blob: blob && blob.size < file.size ? blob : file, decodable: true };
+  };
+
+  const toJpeg = (picture, width, height, quality) => {
     const canvas = document.createElement("canvas");
-    canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-    canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+    canvas.width = Math.max(1, Math.round(width));
+    canvas.height = Math.max(1, Math.round(height));
     const context = canvas.getContext("2d");
     context.fillStyle = "white"; // below transparent parts, as on the server
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    bitmap.close();
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
-    return { blob: blob && blob.size < file.size ? blob : file, decodable: true };
+    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    return new Promise((done) => canvas.toBlob(done, "image/jpeg", quality));
   };
 
   const identify = (file) => {
@@ -98,13 +98,8 @@
   };
 
   const showError = (text, retry = false) => {
-    const message = document.createElement("p");
-    message.className = "error";
-    message.textContent = text;
-    showAnswer("");
-    find("#answer").append(message);
-    if (retry) find("#answer").insertAdjacentHTML("beforeend",
-      '<button class="secondary retry">Try again</button>');
+    showAnswer('<p class="error"></p>' + (retry ? '<button class="secondary retry">Try again</button>' : ""));
+    find("#answer .error").textContent = text;
   };
 
   const picture = (photo, alt) => {
@@ -137,11 +132,11 @@
       const button = thumbnails.children[i] ?? thumbnails.appendChild(document.createElement("button"));
       button.ariaLabel = `Photo ${i + 1}`;
       button.ariaPressed = String(i === shown);
-      button.dataset.index = i;
-      button.replaceChildren(picture(photo, ""), Object.assign(document.createElement("b"), { textContent: i + 1 }));
+      button.dataset.number = i + 1;
+      button.replaceChildren(picture(photo, ""));
     });
   };
-  on("click", "#photo .thumbnails button", (button) => show(Number(button.dataset.index)));
+  on("click", "#photo .thumbnails button", (button) => show(button.dataset.number - 1));
   on("click", "#photo .remove", () => {
     const [removed] = photos.splice(shown, 1);
     URL.revokeObjectURL(removed.url);
@@ -164,7 +159,10 @@
     input.value = ""; // so that the same file can be chosen again
     if (files.length) adding ? add(files) : identify(files[0]);
   });
-  on("click", "#answer .retry", () => send(restart()));
+  on("click", "#answer .retry", () => {
+    find("#photo .choose:not(.primary)").focus(); // the button goes, and its focus would go with it
+    send(restart());
+  });
   on("click", "#identify .sample", async (button) => {
     try {
       const response = await fetch(address(button.dataset.sample));
@@ -207,27 +205,21 @@
     find("#photo .empty").hidden = photos.length > 0;
   };
   on("click", "#photo .camera", async () => {
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    } catch {
-      return showError("The camera can't be used. Allow it in your browser or choose a photo.");
-    }
+    const video = find("#photo video");
+    const wish = { video: { facingMode: "environment" } };
+    stream = await navigator.mediaDevices.getUserMedia(wish).catch(() => null);
+    if (!stream) return showError("The camera can't be used. Allow it in your browser or choose a photo.");
     find("#photo .empty").hidden = true;
     find("#photo .live").hidden = false;
-    const video = find("#photo video");
     video.srcObject = stream;
     video.play();
   });
   on("click", "#photo .stop", stopCamera);
-  on("click", "#photo .shoot", () => {
+  on("click", "#photo .shoot", async () => {
     const video = find("#photo video");
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-    canvas.getContext("2d").drawImage(video, 0, 0);
-    canvas.toBlob((blob) => {
-      stopCamera();
-      identify(new File([blob], "camera.jpg", { type: "image/jpeg" }));
-    }, "image/jpeg", 0.95);
+    const blob = await toJpeg(video, video.videoWidth, video.videoHeight, 0.95);
+    stopCamera();
+    identify(new File([blob], "camera.jpg", { type: "image/jpeg" }));
   });
 
   // ---- The answer ----

@@ -91,8 +91,9 @@ def test_a_lost_connection_is_reported_and_the_photo_can_be_sent_again(page, flo
     upload(page, flower_photo)
     expect(page.locator("#answer .error")).to_contain_text("The server can't be reached.")
     page.unroute("**/api/identify")
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Try again").press("Enter")
     expect(name(page)).to_have_text(label)
+    expect(page.get_by_role("button", name="Choose another photo")).to_be_focused()
 
 
 def test_labels_are_shown_as_text(open_page, launch, tiny_model, flower_photo):

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from flower_model import FlowerClassifier
 from flower_model.demo.identifier import PhotoIdentifier
 from tests.demo.test_accessibility import GRADIOS_OWN
+from tests.support.browsing import choose_by_enter, tab_to
 from tests.support.teaching import KNOWN, NEW, disc_photos, make_teachable
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -86,6 +87,29 @@ def test_the_download_is_a_weights_folder_that_knows_the_flower(open_tab, place,
     assert model.predict(place / "11.png").label == NEW
 
 
+def test_the_tab_works_with_the_keyboard_only(open_tab, place):
+    page = open_tab()
+    page.on("filechooser", lambda _: None)  # or the first chooser opens before the handler exists
+    tab_to(page, "#teach-name :is(input, textarea)")
+    page.keyboard.type(NEW)
+    tab_to(page, "#teach-photos button")
+    choose_by_enter(page, *(place / f"{number}.png" for number in range(4)))
+    expect(page.locator("#teach-photos tr")).to_have_count(4)
+    tab_to(page, "#teach-button")
+    page.keyboard.press("Enter")
+    taught(page)
+    tab_to(page, "#teach-try button")
+    choose_by_enter(page, place / "11.png")
+    expect(page.locator("#teach-answer h2")).to_have_text(NEW)
+    tab_to(page, "#teach-save")
+    page.keyboard.press("Enter")
+    page.locator("#teach-download").wait_for()
+    tab_to(page, "#teach-download")
+    with page.expect_download() as started:
+        page.keyboard.press("Enter")
+    assert started.value.suggested_filename == "flower-model.zip"
+
+
 def test_a_prepared_download_expires_like_an_upload(serve_page, open_page, place, tmp_path):
     identify = PhotoIdentifier(FlowerClassifier.from_pretrained(place / "model"))
     page = open_page(serve_page(identify, "discs", keep_seconds=8))
@@ -146,7 +170,12 @@ def test_a_name_is_shown_as_text(open_tab, place):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("laptop", {}), ("laptop dark", {"color_scheme": "dark"}), ("phone", PHONE)],
+    [
+        ("laptop", {}),
+        ("laptop dark", {"color_scheme": "dark"}),
+        ("phone", PHONE),
+        ("phone dark", {**PHONE, "color_scheme": "dark"}),
+    ],
 )
 def test_axe_finds_nothing_serious_and_it_fits_the_screen(open_tab, place, shoot, name, options):
     page, found = open_tab(**options), []
