@@ -26,14 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def format_lesson(lesson: "Lesson") -> str:
     """Format the measurements of a taught class as a few lines of text."""
+    from flower_model.teaching.lesson import list_counts
+
     lines = [f"{lesson.label}: taught from {lesson.photos} photos"]
     if lesson.answers:
-        wrong = ", ".join(f"{label} ({count})" for label, count in lesson.confused_with.items())
+        wrong = list_counts(lesson.confused_with)
         text = f"  left out in turn, {lesson.correct} of {len(lesson.answers)} are named correctly"
         lines.append(text + (f"; others are called {wrong}" if wrong else ""))
     if lesson.accepted:
         lines.append(f"  {sum(lesson.accepted)} of {len(lesson.accepted)} are accepted as flowers")
-    lost = ", ".join(f"{label} ({count})" for label, count in lesson.lost.items())
+    lost = list_counts(lesson.lost)
     lines.append(
         f"  known classes, cross-validated: {sum(lesson.lost.values())} of {lesson.references} "
         "reference photos get the new name" + (f": {lost}" if lost else "")

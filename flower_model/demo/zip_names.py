@@ -16,30 +16,21 @@ def readable_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
     Names are UTF-8 where the archive says so or their bytes are valid UTF-8 (macOS sets no flag). The
     encoding of all others is guessed once per archive: GBK, Shift-JIS or a Western code page.
     """
-    names: list[str | None] = []
-    legacy: list[bytes] = []
-    for member in members:
-        names.append(_unicode_name(member))
-        if names[-1] is None:
-            legacy.append(_raw_name(member))
-    encoding = _guess_encoding(b"\n".join(legacy))
-    decoded = iter([raw.decode(encoding, "replace") for raw in legacy])
-    found = [next(decoded) if name is None else name for name in names]
+    names = [_name(member) for member in members]
+    encoding = _guess_encoding(b"\n".join(name for name in names if isinstance(name, bytes)))
+    found = [n.decode(encoding, "replace") if isinstance(n, bytes) else n for n in names]
     return [unicodedata.normalize("NFC", name.replace("\\", "/")) for name in found]
 
 
-def _raw_name(member: zipfile.ZipInfo) -> bytes:
-    return member.orig_filename.encode("cp437")  # as zipfile decodes a name without the UTF-8 flag
-
-
-def _unicode_name(member: zipfile.ZipInfo) -> str | None:
+def _name(member: zipfile.ZipInfo) -> str | bytes:
+    """Return the name of a member, or its bytes if their encoding has to be guessed."""
     if member.flag_bits & UTF8_FLAG:
         return member.orig_filename
-    raw = _raw_name(member)
+    raw = member.orig_filename.encode("cp437")  # as zipfile decodes a name without the flag
     try:
         return _extra_field_name(member.extra, raw) or raw.decode()
     except UnicodeDecodeError:
-        return None
+        return raw
 
 
 def _extra_field_name(extra: bytes, raw: bytes) -> str | None:

@@ -52,6 +52,11 @@ class Lesson:
         return {label: wrong.count(label) for label in sorted(set(wrong), key=wrong.count)[::-1]}
 
 
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return for example "rose (3), tulip (1)"."""
+    return ", ".join(f"{label} ({count})" for label, count in counts.items())
+
+
 def give_lesson(
     label: str,
     photos: np.ndarray,
@@ -95,7 +100,7 @@ def give_lesson(
         int(is_correct.sum()),
         {labels[index]: int((lost == index).sum()) for index in np.unique(lost)},
     )
-    row, bias = _fit(known, new)
+    row, bias = fit_row(*known, *new)
     return lesson, head.with_row(row, bias + raised)
 
 
@@ -120,17 +125,13 @@ class Photos(NamedTuple):
         return margins
 
 
-def _fit(known: Photos, new: Photos) -> tuple[np.ndarray, float]:
-    return fit_row(known.features, known.logits, new.features, new.logits)
-
-
 def _margins_of_known(known: Photos, new: Photos) -> np.ndarray:
     """Return the margins (photos,) of the references by rows that were fitted without them."""
     margins = np.empty(len(known.logits), np.float32)
     folds = np.arange(len(margins)) % FOLDS  # the references are in the order of the classes
     for fold in range(min(FOLDS, len(margins))):
         unseen = folds == fold
-        margins[unseen] = known.take(unseen).margins(*_fit(known.take(~unseen), new))
+        margins[unseen] = known.take(unseen).margins(*fit_row(*known.take(~unseen), *new))
     return margins
 
 
@@ -140,7 +141,7 @@ def _margins_of_new(known: Photos, new: Photos) -> np.ndarray:
     margins = np.empty(len(everything), np.float32)
     for part in _parts(len(everything)):
         others = new.take(np.delete(everything, part))
-        margins[part] = new.take(part).margins(*_fit(known, others))
+        margins[part] = new.take(part).margins(*fit_row(*known, *others))
     return margins if len(margins) > 1 else margins[:0]
 
 

@@ -1,6 +1,6 @@
 """The answer to one photo as HTML; every label is escaped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from urllib.parse import quote_plus
 
@@ -37,14 +37,13 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
             f"<h2>A flower that the model doesn't know</h2>{_probability(prediction)}"
             "<p class='note'>It looks like a flower, but probably none of the "
             f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
-            f"<h3>Most similar</h3>{_candidates(prediction, prediction.top, descriptions)}"
+            f"{_candidates('Most similar', prediction, descriptions)}"
         )
     if prediction.sure_genus:
         return (
             f"<h2><i>{escape(prediction.answer)}</i></h2>"
             "<p class='botanical'>a genus; the species is uncertain</p>"
-            f"{_probability(prediction)}<h3>Which species?</h3>"
-            f"{_candidates(prediction, prediction.top, descriptions)}"
+            f"{_probability(prediction)}{_candidates('Which species?', prediction, descriptions)}"
         )
     label = prediction.label
     botanical = descriptions.get(label, "")
@@ -55,8 +54,7 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         + _probability(prediction)
         + (f"<p class='note'>It could also be <em>{escape(rival)}</em>.</p>" if rival else "")
         + _links(botanical or label)
-        + ("<h3>Other candidates</h3>" if _is_shown(prediction.top[1:]) else "")
-        + _candidates(prediction, prediction.top[1:], descriptions)
+        + _candidates("Other candidates", prediction, descriptions, first=1)
     )
 
 
@@ -98,8 +96,8 @@ def _no_flower(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
         f"<h2>No flower found</h2>{_probability(prediction)}"
         f"<p class='note'>{subject} like a flower. Try one in which the flower is larger "
         "and in focus.</p>"
-        "<details><summary>Show the closest matches</summary><h3>If it were a flower</h3>"
-        f"{_candidates(prediction, prediction.top, descriptions)}</details>"
+        "<details><summary>Show the closest matches</summary>"
+        f"{_candidates('If it were a flower', prediction, descriptions)}</details>"
     )
 
 
@@ -119,36 +117,25 @@ def _probability(prediction: Prediction) -> str:
     )
 
 
-def _is_shown(candidates: Sequence[tuple[str, float]]) -> bool:
-    return any(probability >= MIN_SHOWN for _, probability in candidates)
-
-
 def _candidates(
-    prediction: Prediction,
-    candidates: Sequence[tuple[str, float]],
-    descriptions: Mapping[str, str],
+    heading: str, prediction: Prediction, descriptions: Mapping[str, str], *, first: int = 0
 ) -> str:
+    """Return the labels from an index on, and a line about those that are not listed."""
     items = "".join(
         f"<li><button class='candidate' data-name='{escape(label)}' aria-pressed='false'>"
         f"<span>{escape(label)}</span> <b>{escape(percent(probability))}</b>"
         + (f"<i>{escape(botanical)}</i>" if (botanical := descriptions.get(label, "")) else "")
         + f"</button>{_links(botanical or label)}</li>"
-        for label, probability in candidates
+        for label, probability in prediction.top[first:]
         if probability >= MIN_SHOWN
     )
-    return (f"<ul class='candidates'>{items}</ul>" if items else "") + _rest(prediction)
-
-
-def _rest(prediction: Prediction) -> str:
-    """Return a line about the flowers that are not listed."""
-    if prediction.top[-1][1] < MIN_SHOWN:
-        return "<p class='note'>All other flowers: below 1% each.</p>"
+    listed = f"<h3>{heading}</h3><ul class='candidates'>{items}</ul>" if items else ""
     rest = 1 - sum(probability for _, probability in prediction.top)
-    return (
-        f"<p class='note'>All other flowers together: {escape(percent(rest))}.</p>"
-        if rest > 1e-6
-        else ""
-    )
+    if prediction.top[-1][1] < MIN_SHOWN:
+        listed += "<p class='note'>All other flowers: below 1% each.</p>"
+    elif rest > 1e-6:
+        listed += f"<p class='note'>All other flowers together: {escape(percent(rest))}.</p>"
+    return listed
 
 
 def _links(name: str) -> str:

@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from flower_model.demo.uploads import notice, read_upload
 from flower_model.errors import FlowerModelError
 from flower_model.prediction import Prediction
 from flower_model.serialization.references import REFERENCES_FILE
-from flower_model.teaching.lesson import Lesson
+from flower_model.teaching.lesson import Lesson, list_counts
 from flower_model.teaching.teach import Teachable
 
 MIN_PHOTOS, MAX_PHOTOS, MAX_CLASSES = 3, 10, 5  # of a class; of a session
@@ -35,7 +35,9 @@ def can_teach(model: FlowerClassifier) -> bool:
 
 def teach_tab(model: FlowerClassifier) -> None:
     """Build the tab inside the current `gr.Tab`. What is taught stays within a visitor's session."""
-    start = _Start(model)
+    start = cache(
+        lambda: Teachable.load(model)
+    )  # when the first visitor teaches; see ONE_AT_A_TIME
     # A visitor's taught classes; the rest of a `Teachable` is the same for all.
     taught = gr.State(None, time_to_live=SESSION_SECONDS)
     gr.HTML(
@@ -127,10 +129,10 @@ def describe_lesson(lesson: Lesson) -> str:
     accepted = sum(lesson.accepted)
     rows = {
         "Named correctly when left out": f"{lesson.correct} of {count} photos",
-        "Confused with": _list(lesson.confused_with),
+        "Confused with": escape(list_counts(lesson.confused_with)),
         "Accepted as a flower when left out": f"{accepted} of {count}" if lesson.accepted else "",
         "Lost by the flowers known before": f"{lost} of {lesson.references:,} photos"
-        + (f": {_list(lesson.lost)}" if lost else ""),
+        + (f": {escape(list_counts(lesson.lost))}" if lost else ""),
     }
     body = "".join(
         f"<tr><th scope='row'>{title}</th><td>{text}</td></tr>"
@@ -152,19 +154,6 @@ def describe_answer(prediction: Prediction) -> str:
         if p >= MIN_SHOWN and other != name
     )
     return f"<h2>{escape(name)}</h2><p><b>{escape(percent(probability))}</b></p><ul>{items}</ul>"
-
-
-class _Start:
-    """Loads the model's references when the first visitor teaches, and once for all."""
-
-    def __init__(self, model: FlowerClassifier) -> None:
-        self._model, self._lock = model, threading.Lock()
-        self._loaded: Teachable | None = None
-
-    def __call__(self) -> Teachable:
-        with self._lock:
-            self._loaded = self._loaded or Teachable.load(self._model)
-            return self._loaded
 
 
 def _check(label: str, uploads: Sequence[Any], before: Teachable) -> None:
@@ -197,7 +186,3 @@ def _zip(taught: Teachable) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         taught.save(Path(folder))
         return Path(shutil.make_archive(str(place / ZIP), "zip", folder))
-
-
-def _list(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{escape(label)} ({count})" for label, count in counts.items())
