@@ -1,6 +1,7 @@
 """Refused requests: each gets one sentence that says what to do, and nothing about the server."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -94,4 +95,6 @@ async def handle_error(request: Request, error: Exception) -> Response:
             return respond(path, Refusal(500, INTERNAL_ERROR))
 
 
-HANDLERS = dict.fromkeys((HTTPException, RequestValidationError, Refused, Exception), handle_error)
+HANDLERS: Any = dict.fromkeys(
+    (HTTPException, RequestValidationError, Refused, Exception), handle_error
+)
