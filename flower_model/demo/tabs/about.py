@@ -20,7 +20,7 @@ COLUMNS = {
     "top5": "Among the first five",
     "calibration_error": "Error of the probability",
 }
-LIMIT = "A flower of another kind gets one of these names. Small or many flowers are often misidentified."
+LIMIT = "A flower of another kind gets one of these names. Photos of small or many flowers are often misidentified."
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:
@@ -47,7 +47,14 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
                 section(f"<h3>{text}</h3>")
                 _picture(file, model.pictures[file], text)
     section("<h3>In your code</h3>")
-    gr.Code(_code(name), language="python", show_label=False, interactive=False, elem_id="code")
+    gr.Code(
+        _code(name),
+        language="python",
+        show_label=False,
+        interactive=False,
+        wrap_lines=True,
+        elem_id="code",
+    )
 
 
 def _empty_if_malformed(render: Callable[..., str]) -> Callable[..., str]:
@@ -162,4 +169,4 @@ def _origin(details: Mapping[str, Any]) -> str:
 
 
 def _photos(source: Mapping[str, Any]) -> str:
-    return f"{source['photos']} photos of {', '.join(source['sources'])}"
+    return f"{source['photos']:,} photos of {', '.join(source['sources'])}"

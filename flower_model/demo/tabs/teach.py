@@ -55,7 +55,7 @@ def teach_tab(model: FlowerClassifier) -> None:
                 file_count="multiple",
                 file_types=["image"],
                 elem_id="teach-photos",
-                height=180,
+                height=None,
             )
             button = gr.Button("Teach", variant="primary", elem_id="teach-button")
         with gr.Column():
@@ -131,7 +131,7 @@ def describe_lesson(lesson: Lesson) -> str:
         "Named correctly when left out": f"{lesson.correct} of {count} photos",
         "Confused with": escape(list_counts(lesson.confused_with)),
         "Accepted as a flower when left out": f"{accepted} of {count}" if lesson.accepted else "",
-        "Lost by the flowers known before": f"{lost} of {lesson.references:,} photos"
+        "Photos of other flowers now misnamed": f"{lost} of {lesson.references:,}"
         + (f": {escape(list_counts(lesson.lost))}" if lost else ""),
     }
     body = "".join(
