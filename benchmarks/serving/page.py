@@ -123,7 +123,8 @@ def sample_photo(name: str) -> Path:
 
 def take_screenshot(chromium: Browser, url: str, photo: Path, path: str) -> None:
     """Save a screenshot of the page with the answer to a close-up of the flower and its heatmap."""
-    Image.open(sample_photo("flower.jpg")).crop(CLOSE_UP).save(photo, quality=92)
+    close_up = Image.open(sample_photo("flower.jpg")).crop(CLOSE_UP).resize((540, 540))
+    close_up.save(photo, quality=92)
     page = chromium.new_page(viewport={"width": 1160, "height": 900})
     page.goto(url)
     page.locator("html[data-page=ready]").wait_for(state="attached")

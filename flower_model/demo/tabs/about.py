@@ -53,6 +53,8 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
         show_label=False,
         interactive=False,
         wrap_lines=True,
+        show_line_numbers=False,
+        buttons=["copy"],
         elem_id="code",
     )
 

@@ -47,7 +47,7 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
         "sometimes taken for daisy, tulip",
         "Right name",
         "96.1%",
-        "Trained on 3952 photos of gardens:train.",
+        "Trained on 3,952 photos of gardens:train.",
         "Photos by <b>Flora</b>: CC BY 4.0.",
         'FlowerClassifier.from_pretrained("user/gardens")',
     ):

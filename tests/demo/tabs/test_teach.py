@@ -178,10 +178,8 @@ def test_touch_targets_are_44_pixels_high(open_tab, place):
     targets = page.locator(
         ".tabitem :is(button, a, input:not([type=file])):not(button button):visible"
     )
-    heights = {
-        t.evaluate("e => e.outerHTML")[:90]: t.bounding_box()["height"] for t in targets.all()
-    }
-    assert len(heights) > 8 and min(heights.values()) >= 44, heights
+    heights = [target.bounding_box()["height"] for target in targets.all()]
+    assert len(heights) > 10 and min(heights) >= 44, heights
 
 
 @pytest.mark.parametrize(
