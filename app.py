@@ -13,9 +13,8 @@ from flower_model.demo.server.environment import gradio_environment
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = page_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while loading, like Ctrl-C
-    return run_command(lambda: serve(options))
+    return run_command(lambda: serve(page_parser().parse_args(arguments)))
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -85,18 +85,29 @@ def recipe_from_options(options: argparse.Namespace) -> Recipe:
             raise RecipeError(
                 f"{section} is a section: set one of its keys, such as {section}.KEY=1."
             )
-    for section, values in _changes_by_options(options).items():
-        changes.setdefault(section, {}).update(values)
-    model = changes["model"]
-    if options.pretrained is not None:
-        model["pretrained"] = options.pretrained
-    elif "pretrained" not in model:
+    size = options.image_size
+    by_options = {
+        "finetune": {
+            "epochs": options.epochs,
+            "freeze": options.freeze,
+            "image_sizes": None if size is None else [size],
+        },
+        "model": {
+            "architecture": options.model or None,
+            "pretrained": options.pretrained,
+            "test_size": size,
+        },
+    }
+    for section, values in by_options.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        changes = merge(changes, {section: given})
+    if "pretrained" not in changes["model"]:
         # $FLOWER_PRETRAINED has weights of the default architecture; others have their own on the Hub
         default = options.model or os.environ.get("FLOWER_PRETRAINED")
-        model |= {"pretrained": default} if default else {}
+        changes["model"] |= {"pretrained": default} if default else {}
     if options.data:
-        data = changes.setdefault("data", {})
-        data |= data_sources(options.data) | ({"stream": True} if options.stream else {})
+        data = data_sources(options.data) | ({"stream": True} if options.stream else {})
+        changes = merge(changes, {"data": data})
         name = data["train"][0].removesuffix(":train").rpartition("/")[2]
         changes.setdefault("name", name.lstrip(".") or "photos")
     elif options.stream:
@@ -104,19 +115,23 @@ def recipe_from_options(options: argparse.Namespace) -> Recipe:
     elif not options.recipe:
         raise RecipeError("Name a recipe, or a folder of class folders with --data.")
     recipe = load_recipe(options.recipe or "default", changes)
-    if options.image_size is not None and recipe.probe:
-        probe = recipe.probe.model_copy(update={"image_size": options.image_size})
+    if size is not None and recipe.probe:
+        probe = recipe.probe.model_copy(update={"image_size": size})
         recipe = recipe.model_copy(update={"probe": probe})
     return recipe
 
 
-def data_sources(name: str) -> dict[str, Any]:
+def data_sources(name: str | None) -> dict[str, Any]:
     """Return the `data` keys of a recipe for the value of `--data`: train, val and, for a test folder, test.
+
+    Without `--data` there are none: the recipe's own sources apply.
 
     Raises:
         RecipeError: If the path can't be stored in a recipe.
         DataError: If the folder is missing or has no class folders.
     """
+    if not name:
+        return {}
     is_folder = not name.startswith(HUB_PREFIX)
     place = Path(name).expanduser().absolute().as_posix() if is_folder else name.rstrip("/")
     check_utf8(place)
@@ -130,21 +145,6 @@ def check_utf8(path: str) -> None:
     """Raise RecipeError for a path that is not UTF-8: neither a recipe nor safetensors can name it."""
     if any("\ud800" <= character <= "\udfff" for character in path):  # undecodable bytes
         raise RecipeError(f"The path {shorten(ascii(path))} is not valid UTF-8: rename the folder.")
-
-
-def _changes_by_options(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the settings with dedicated options as changes to a recipe."""
-    finetune = {"epochs": options.epochs, "freeze": options.freeze}
-    changes: dict[str, dict[str, Any]] = {
-        "finetune": {key: value for key, value in finetune.items() if value is not None},
-        "model": {},
-    }
-    if options.model:
-        changes["model"]["architecture"] = options.model
-    if options.image_size is not None:
-        changes["finetune"]["image_sizes"] = [options.image_size]
-        changes["model"]["test_size"] = options.image_size
-    return changes
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -199,12 +199,11 @@ def outlier_folders(options: argparse.Namespace) -> tuple[Path | None, Path | No
     Raises:
         DataError: If a folder that was given doesn't exist.
     """
-    not_flowers = _folder(options, options.not_flowers, "not-flowers")
-    return not_flowers, _folder(options, options.other_flowers, "other-flowers")
 
+    def find(name: str, given: str | None) -> Path | None:
+        folder = Path(given or Path(options.data_root) / name)
+        if given and not folder.is_dir():
+            raise DataError(f"The folder '{shorten(folder)}' doesn't exist: check --{name}.")
+        return folder if folder.is_dir() else None
 
-def _folder(options: argparse.Namespace, given: str | None, name: str) -> Path | None:
-    folder = Path(given or Path(options.data_root) / name)
-    if given and not folder.is_dir():
-        raise DataError(f"The folder '{shorten(folder)}' doesn't exist: check --{name}.")
-    return folder if folder.is_dir() else None
+    return find("not-flowers", options.not_flowers), find("other-flowers", options.other_flowers)

@@ -24,8 +24,21 @@ FITTED = ("metrics", "tests", "per_class", "calibration", "rejection")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _average(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.average",
+        description="Average the weights of several runs of one model, and calibrate the average.",
+    )
+    parser.add_argument("models", nargs="+", help="weights folders made by training.train")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        type=float,
+        metavar="N",
+        help="weight of each model (default: equal)",
+    )
+    parser.add_argument("--out", required=True, help="new folder for the averaged model")
+    add_data_arguments(parser)
+    return run_command(lambda: _average(parser.parse_args(arguments)))
 
 
 def average(folders: Sequence[Path], weights: Sequence[float]) -> "FlowerClassifier":
@@ -100,7 +113,7 @@ def _average(options: argparse.Namespace) -> int:
     if out.exists():
         raise ModelError(f"'{shorten(out)}' exists: name a new folder with --out.")
     outliers = outlier_folders(options)
-    sources = data_sources(options.data) if options.data else {}
+    sources = data_sources(options.data)
     from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
     with atomic_folder(out) as folder:
@@ -108,24 +121,6 @@ def _average(options: argparse.Namespace) -> int:
         print(recalibrate_folder(folder, Path(options.data_root), *outliers, sources))
     print(f"Model saved in {out}.")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.average",
-        description="Average the weights of several runs of one model, and calibrate the average.",
-    )
-    parser.add_argument("models", nargs="+", help="weights folders made by training.train")
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        type=float,
-        metavar="N",
-        help="weight of each model (default: equal)",
-    )
-    parser.add_argument("--out", required=True, help="new folder for the averaged model")
-    add_data_arguments(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -14,8 +14,27 @@ from training.data.folders import HUB_PREFIX
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _evaluate(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate",
+        description="Print the accuracy and the calibration of a model on labelled photos. "
+        "FOLDER:train, FOLDER:val and FOLDER:test are the splits of a folder. If it has no folder for "
+        "validation, FOLDER:val is the part that the model's run held out and FOLDER:train the rest. "
+        "FOLDER alone is all of its photos, including those that the model was trained on.",
+    )
+    parser.add_argument("model", help="a weights folder, or user/repo on the Hub")
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="DATA",
+        help="flowers102:test, FOLDER:val, FOLDER or hf://datasets/user/name:test; several are printed "
+        "as one table",
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", help="the same as DATA, for the --data of training.train"
+    )
+    add_data_root_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return run_command(lambda: _evaluate(parser.parse_args(arguments)))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -27,11 +46,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise DataError("Name the photos, such as flowers102:test or a folder of class folders.")
     from flower_model import FlowerClassifier  # torch takes seconds to import
     from training.data.training_record import load_record
-    from training.reporting.evaluation import evaluate_sources, format_table
+    from training.reporting.evaluation import evaluate, format_table
 
     model = FlowerClassifier.from_pretrained(options.model)
-    record = load_record(Path(options.model))
-    rows = evaluate_sources(model, sources, Path(options.data_root), record)
+    record, root = load_record(Path(options.model)), Path(options.data_root)
+    rows = [evaluate(model, source, root, record) for source in sources]
     for row in rows:
         for sentence in row["skipped"]:
             print_error(f"skipped: {sentence}")
@@ -66,30 +85,6 @@ def _format(row: dict[str, Any]) -> str:
         f"calibration error   {interval('calibration_error')}\n"
         f"95 % bootstrap confidence intervals in parentheses, resampling {row['resampled']}"
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate",
-        description="Print the accuracy and the calibration of a model on labelled photos. "
-        "FOLDER:train, FOLDER:val and FOLDER:test are the splits of a folder. If it has no folder for "
-        "validation, FOLDER:val is the part that the model's run held out and FOLDER:train the rest. "
-        "FOLDER alone is all of its photos, including those that the model was trained on.",
-    )
-    parser.add_argument("model", help="a weights folder, or user/repo on the Hub")
-    parser.add_argument(
-        "sources",
-        nargs="*",
-        metavar="DATA",
-        help="flowers102:test, FOLDER:val, FOLDER or hf://datasets/user/name:test; several are printed "
-        "as one table",
-    )
-    parser.add_argument(
-        "--data", metavar="PATH", help="the same as DATA, for the --data of training.train"
-    )
-    add_data_root_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    return parser
 
 
 if __name__ == "__main__":

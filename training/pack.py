@@ -6,7 +6,6 @@ tar files unpack to a data root that `training.train` reads like the original on
 
 import argparse
 import io
-import os
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -15,14 +14,40 @@ from pathlib import Path
 
 from flower_model.cli.common import run_command
 from flower_model.errors import DataError, ImageError, shorten
+from training.arguments import add_data_root_argument
+from training.data.folders import visible_files
 
 QUALITY = 88  # of WebP; a training photo of 256 pixels takes some 20 kB
+PADDING = 10_240  # bytes, to a multiple of which tar pads a file
+Entry = tuple[tarfile.TarInfo, bytes]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code (2: invalid input, reported in one sentence)."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _pack(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.pack",
+        description="Packs the photos of a data root into small tar files for another machine.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        help="folders of the data root, such as flowers-102 flowers5 not-flowers",
+    )
+    add_data_root_argument(parser)
+    parser.add_argument(
+        "--out", default="packed", help="folder for the tar files (default: packed)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=256,
+        metavar="PIXELS",
+        help="resize larger photos to this short side (default: 256)",
+    )
+    parser.add_argument(
+        "--max-mb", type=int, default=60, help="maximum size of a tar file in MB (default: 60)"
+    )
+    return run_command(lambda: _pack(parser.parse_args(arguments)))
 
 
 def pack(
@@ -49,40 +74,37 @@ def pack(
 
     files = []
     for folder in folders:
-        found = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+        found = visible_files(folder)
         if not found:
             raise DataError(f"There are no files in '{shorten(folder)}'. Check --data-root.")
         files += found
-    out.mkdir(parents=True, exist_ok=True)
     parts: list[Path] = []
-    entries = _pack_files(files, root, short_side)
-    entry = next(entries, None)
-    while entry is not None:
+    for entries in _parts(files, root, short_side, max_bytes):
         parts.append(out / f"photos-{len(parts):02}.tar")
         with atomic_path(parts[-1]) as temporary, tarfile.open(temporary, "w") as tar:
-            size, first = 0, True
-            while entry is not None:
-                info, content = entry
-                size += 512 + (info.size + 511) // 512 * 512
-                if size + 10240 > max_bytes:  # tar pads the archive to 10,240 bytes
-                    break
+            for info, content in entries:
                 tar.addfile(info, io.BytesIO(content))
-                entry, first = next(entries, None), False
-            if first:
-                raise DataError(f"'{shorten(info.name)}' alone is larger than --max-mb: raise it.")
     return parts
 
 
-def _pack_files(
-    files: list[Path], root: Path, short_side: int
-) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _parts(files: list[Path], root: Path, short_side: int, max_bytes: int) -> Iterator[list[Entry]]:
+    """Yield the entries of one tar file after the other."""
+    part: list[Entry] = []
+    size = PADDING
     with ThreadPoolExecutor() as pool:
-        for path, content in zip(
-            files, pool.map(lambda f: _encode(f, short_side), files), strict=True
-        ):
+        encoded = pool.map(lambda file: _encode(file, short_side), files)
+        for path, content in zip(files, encoded, strict=True):
             info = tarfile.TarInfo(path.relative_to(root).as_posix())
             info.size = len(content)
-            yield info, content
+            needed = 512 + (info.size + 511) // 512 * 512  # a header, and whole blocks
+            if PADDING + needed > max_bytes:
+                raise DataError(f"'{shorten(info.name)}' alone is larger than --max-mb: raise it.")
+            if size + needed > max_bytes:
+                yield part
+                part, size = [], PADDING
+            part.append((info, content))
+            size += needed
+    yield part
 
 
 def _encode(path: Path, short_side: int) -> bytes:
@@ -104,49 +126,12 @@ def _encode(path: Path, short_side: int) -> bytes:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    root = Path(options.data_root)
+    root, side = Path(options.data_root), options.short_side
     folders = [root / name for name in options.folders]
-    parts = pack(
-        folders,
-        root,
-        Path(options.out),
-        short_side=options.short_side,
-        max_bytes=options.max_mb * 1_000_000,
-    )
-    for part in parts:
+    max_bytes = options.max_mb * 1_000_000
+    for part in pack(folders, root, Path(options.out), short_side=side, max_bytes=max_bytes):
         print(f"{part}  {part.stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.pack",
-        description="Packs the photos of a data root into small tar files for another machine.",
-    )
-    parser.add_argument(
-        "folders",
-        nargs="+",
-        help="folders of the data root, such as flowers-102 flowers5 not-flowers",
-    )
-    parser.add_argument(
-        "--data-root",
-        default=os.environ.get("FLOWER_DATA", "data"),
-        help="folder that the folders lie in (default: $FLOWER_DATA or data)",
-    )
-    parser.add_argument(
-        "--out", default="packed", help="folder for the tar files (default: packed)"
-    )
-    parser.add_argument(
-        "--short-side",
-        type=int,
-        default=256,
-        metavar="PIXELS",
-        help="resize larger photos to this short side (default: 256)",
-    )
-    parser.add_argument(
-        "--max-mb", type=int, default=60, help="maximum size of a tar file in MB (default: 60)"
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -9,8 +9,20 @@ from flower_model.cli.common import run_command
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _publish(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.publish",
+        description="Publish a weights folder on the Hugging Face Hub.",
+    )
+    parser.add_argument("model", help="a weights folder, such as weights or runs/flowers5/model")
+    parser.add_argument("repo", metavar="user/repo", help="model repository to commit to")
+    parser.add_argument(
+        "--space", metavar="user/demo", help="also publish a Gradio Space that serves the model"
+    )
+    parser.add_argument("--private", action="store_true", help="make new repositories private")
+    parser.add_argument("--revision", help="branch to commit to (default: main)")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
+    parser.add_argument("--message", default="Upload a flower classifier", help="commit message")
+    return run_command(lambda: _publish(parser.parse_args(arguments)))
 
 
 def _publish(options: argparse.Namespace) -> int:
@@ -39,23 +51,6 @@ def _publish(options: argparse.Namespace) -> int:
         if options.private:
             print(f"'{options.repo}' is private: give the Space a secret named HF_TOKEN.")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.publish",
-        description="Publish a weights folder on the Hugging Face Hub.",
-    )
-    parser.add_argument("model", help="a weights folder, such as weights or runs/flowers5/model")
-    parser.add_argument("repo", metavar="user/repo", help="model repository to commit to")
-    parser.add_argument(
-        "--space", metavar="user/demo", help="also publish a Gradio Space that serves the model"
-    )
-    parser.add_argument("--private", action="store_true", help="make new repositories private")
-    parser.add_argument("--revision", help="branch to commit to (default: main)")
-    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
-    parser.add_argument("--message", default="Upload a flower classifier", help="commit message")
-    return parser
 
 
 if __name__ == "__main__":

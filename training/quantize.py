@@ -11,13 +11,23 @@ from training.arguments import add_data_root_argument, data_sources, weights_fol
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _quantize(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.quantize",
+        description="Add quantization.safetensors to a finished model, which lets CPUs compute it in "
+        "int8. It is found from the photos that the model was trained on; the weights stay as they "
+        "are. training.train and training.calibrate do the same at their end.",
+    )
+    parser.add_argument("model", help="a weights folder made by training.train")
+    parser.add_argument(
+        "--data", metavar="PATH", help="the photos of the run, in place of the recipe's"
+    )
+    add_data_root_argument(parser)
+    return run_command(lambda: _quantize(parser.parse_args(arguments)))
 
 
 def _quantize(options: argparse.Namespace) -> int:
     folder = weights_folder(options.model, "quantized")
-    sources = data_sources(options.data) if options.data else {}
+    sources = data_sources(options.data)
     # torch takes seconds to import
     from flower_model import FlowerClassifier
     from training.calibration.quantize import is_available, quantize_folder
@@ -31,21 +41,6 @@ def _quantize(options: argparse.Namespace) -> int:
     quantization = quantize_folder(folder, train)
     print(f"{len(quantization.corrections)} layers of '{folder}' are computed in int8.")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.quantize",
-        description="Add quantization.safetensors to a finished model, which lets CPUs compute it in "
-        "int8. It is found from the photos that the model was trained on; the weights stay as they "
-        "are. training.train and training.calibrate do the same at their end.",
-    )
-    parser.add_argument("model", help="a weights folder made by training.train")
-    parser.add_argument(
-        "--data", metavar="PATH", help="the photos of the run, in place of the recipe's"
-    )
-    add_data_root_argument(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def publish_space(
-    model: str, space: str, *, token: str | None = None, private: bool | None = None
-) -> str:
+def publish_space(model: str, space: str, *, private: bool | None = None) -> str:
     """Create or update a Gradio Space that serves a model of the Hub.
 
     Args:
         model: "user/repo"; app.py reads it from the Space's README.md.
         space: "user/demo"; created if it does not exist.
-        token: Hub token; None for the one saved by `hf auth login`.
         private: Visibility of a new Space; None for the owner's default.
 
     Returns:
@@ -28,7 +25,7 @@ def publish_space(
     from flower_model.hub.upload import upload
 
     commit = upload(
-        HubSource(space, token=token),
+        HubSource(space),
         space_files(model, space),
         commit_message=f"Serve {model}",
         private=private,

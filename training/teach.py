@@ -15,13 +15,33 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.references == bool(options.add or options.out):
-        parser.error("give --add and --out to teach classes, or --references alone")
-    if not options.references and not (options.add and options.out):
-        parser.error("--add and --out need each other")
-    return run_command(lambda: _references(options) if options.references else _teach(options))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.teach",
+        description="Teach a model new classes from a few photos of each, and report by "
+        "cross-validation how well it names them and what the known classes lose. The network is not "
+        "trained; a row is added to its last layer.",
+    )
+    parser.add_argument("model", help='a weights folder, or "user/repo" on the Hub')
+    parser.add_argument(
+        "--add",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("NAME", "PHOTOS"),
+        help="name of a new class, and a folder of photos of it; may be repeated",
+    )
+    parser.add_argument("--out", help="new folder for the taught model")
+    parser.add_argument(
+        "--references",
+        action="store_true",
+        help="write references.safetensors to a weights folder that lacks it, from the training "
+        "photos of its run; training.train does that itself",
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", help="for --references: the photos of a run on --data PATH"
+    )
+    add_data_root_argument(parser)
+    return run_command(lambda: _run(parser, parser.parse_args(arguments)))
 
 
 def format_lesson(lesson: "Lesson") -> str:
@@ -41,6 +61,14 @@ def format_lesson(lesson: "Lesson") -> str:
         "reference photos get the new name" + (f": {lost}" if lost else "")
     )
     return "\n".join(lines)
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if options.references == bool(options.add or options.out):
+        parser.error("give --add and --out to teach classes, or --references alone")
+    if not options.references and not (options.add and options.out):
+        parser.error("--add and --out need each other")
+    return _references(options) if options.references else _teach(options)
 
 
 def _teach(options: argparse.Namespace) -> int:
@@ -80,7 +108,7 @@ def _photos(name: str, place: str) -> list[str]:
 
 def _references(options: argparse.Namespace) -> int:
     folder = weights_folder(options.model, "given references")
-    sources = data_sources(options.data) if options.data else {}
+    sources = data_sources(options.data)
     from flower_model import FlowerClassifier
     from training.calibration.recalibrate import load_run_photos  # torch takes seconds to import
     from training.calibration.references import write_references
@@ -90,36 +118,6 @@ def _references(options: argparse.Namespace) -> int:
     _, train, _ = load_run_photos(model, folder, Path(options.data_root), sources)
     print(f"References of {write_references(model, train, folder)} photos saved in {folder}.")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.teach",
-        description="Teach a model new classes from a few photos of each, and report by "
-        "cross-validation how well it names them and what the known classes lose. The network is not "
-        "trained; a row is added to its last layer.",
-    )
-    parser.add_argument("model", help='a weights folder, or "user/repo" on the Hub')
-    parser.add_argument(
-        "--add",
-        action="append",
-        nargs=2,
-        default=[],
-        metavar=("NAME", "PHOTOS"),
-        help="name of a new class, and a folder of photos of it; may be repeated",
-    )
-    parser.add_argument("--out", help="new folder for the taught model")
-    parser.add_argument(
-        "--references",
-        action="store_true",
-        help="write references.safetensors to a weights folder that lacks it, from the training "
-        "photos of its run; training.train does that itself",
-    )
-    parser.add_argument(
-        "--data", metavar="PATH", help="for --references: the photos of a run on --data PATH"
-    )
-    add_data_root_argument(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped option is rep
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
-    options = train_parser().parse_args(arguments)
-    return run_command(lambda: run_training(options))
+    return run_command(lambda: run_training(train_parser().parse_args(arguments)))
 
 
 def run_training(options: argparse.Namespace) -> int:

@@ -126,6 +126,23 @@ def test_output_in_any_encoding(run_module, tiny_folder, flower_photo, tmp_path,
         assert ".jpg" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["-m", "training.train", "--help"], 0, "5 all but the head"),  # after an ellipsis
+        (["-m", "training.evaluate", "模型/花/a", "x:val"], 2, "\\u6a21\\u578b/\\u82b1"),
+        (["app.py", "--help"], 0, "(default: \\u82b1)"),
+    ],
+    ids=["training help", "refusal", "page help"],
+)
+def test_arguments_are_parsed_safely_on_an_ascii_terminal(words, code, expected):
+    environment = {"PYTHONIOENCODING": "ascii", "GRADIO_SERVER_NAME": "花"}
+    result = run(*words, env=environment)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    assert expected in " ".join((result.stdout + result.stderr).split())
+
+
 def test_shipped_model_is_the_default(run_module, flower_photo):
     if not (WEIGHTS / "model.safetensors").exists():
         pytest.skip("weights/ holds no model.safetensors")

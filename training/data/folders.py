@@ -81,11 +81,16 @@ def has_test_split(path: Path) -> bool:
 
 def find_shards(path: Path) -> list[Path]:
     """Return the Parquet files in a folder at any depth, or the WebDataset files if there are none."""
-    files = [file for file in path.rglob("*") if file.is_file() and file.name[0] != "."]
+    files = visible_files(path)
     for suffix in SHARD_SUFFIXES:
-        if shards := sorted(file for file in files if file.suffix.lower() == suffix):
+        if shards := [file for file in files if file.suffix.lower() == suffix]:
             return shards
     return []
+
+
+def visible_files(path: Path) -> list[Path]:
+    """Return the files in a folder at any depth, sorted, without hidden ones."""
+    return sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
 
 
 def clean_label(name: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos
-from training.data.folders import Photo
+from training.data.folders import Photo, visible_files
 
 WIDTH, HEIGHT = 320, 280
 PER_KIND = 40  # synthetic images of each kind
@@ -94,8 +94,7 @@ def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
 
 
 def _files(folder: Path, content: str, option: str) -> list[Path]:
-    """Return the visible files at any depth; raise DataError if there are none."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    files = visible_files(folder)
     if not files:
         raise DataError(f"'{shorten(folder)}' holds no {content}. Add some, or check {option}.")
     return files

@@ -1,7 +1,7 @@
 """Accuracy and calibration of a model on sources of labelled photos, with confidence intervals."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,6 @@ from training.reporting.metrics import compute_metrics
 CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 2000
 SOURCE_PREFIX = re.compile(r"([^\W\d_][^\W_]*)[-_ ]")  # "inaturalist-0012.jpg": inaturalist
-
-
-def evaluate_sources(
-    model: FlowerClassifier,
-    sources: Iterable[str],
-    data_root: Path,
-    record: frozenset[str] = frozenset(),
-) -> list[dict[str, Any]]:
-    """Evaluate a model on several sources; see `evaluate` for the arguments and the rows."""
-    return [evaluate(model, source, data_root, record) for source in sources]
 
 
 def evaluate(
@@ -79,7 +69,7 @@ def evaluate(
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Format the rows of `evaluate_sources` as a Markdown table with aligned columns."""
+    """Format the rows of `evaluate` as a Markdown table with aligned columns."""
 
     def interval(row: dict[str, Any], key: str) -> str:
         low, high = row["intervals"][key]
