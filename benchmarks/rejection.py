@@ -29,8 +29,9 @@ from training.calibration.rejection_fit import (
     fit_residual,
     fit_support_vectors,
 )
+from training.calibration.synthetic import as_photos, drawn_pictures, foliage
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
-from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
+from training.data.outliers import not_flowers
 from training.data.sources import source_photos
 from training.engine.inference import fastest_runtime, predict_photos
 from training.engine.pretrained import create_network

@@ -26,9 +26,9 @@ from flower_model.teaching.lesson import give_lesson
 from training.calibration.recalibrate import load_run_photos
 from training.calibration.references import PER_CLASS
 from training.calibration.rejection_fit import fit_rejection
-from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
-from training.data.sources import folds
+from training.calibration.synthetic import as_photos, drawn_pictures, foliage
+from training.data.decoded import DecodedPhotos
+from training.data.outliers import calibration_outliers
 from training.engine.inference import fastest_runtime, predict_photos
 from training.engine.linear_probe import fit_head
 from training.engine.pretrained import create_network
@@ -137,11 +137,9 @@ def load_features(
         return dict(np.load(path))
     model = FlowerClassifier.from_pretrained(options.weights)
     recipe, train, held_out = load_run_photos(model, options.weights, options.data_root)
-    negatives = decode_photos(
-        not_flowers(options.data_root / "not-flowers"), train.short_side, "decoding"
-    )
-    if recipe.data.negatives:  # the network was trained on the other half
-        negatives = negatives.subset(np.flatnonzero(folds(negatives.photos, 2) == 1))
+    folders = options.data_root / "not-flowers", None
+    negatives = calibration_outliers(folders, train.short_side, recipe).negatives
+    assert negatives
     parts = [held_out, *(decode_source(model, s, options.data_root) for s in recipe.data.calibrate)]
     runtime = make(model)
 

@@ -118,7 +118,7 @@ def _average(options: argparse.Namespace) -> int:
 
     with atomic_folder(out) as folder:
         average(folders, weights).save_pretrained(folder)
-        print(recalibrate_folder(folder, Path(options.data_root), *outliers, sources))
+        print(recalibrate_folder(folder, Path(options.data_root), outliers, sources))
     print(f"Model saved in {out}.")
     return 0
 

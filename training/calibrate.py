@@ -24,11 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _calibrate(options: argparse.Namespace) -> int:
     folder = weights_folder(options.model, "calibrated")
-    folders = outlier_folders(options)
-    sources = data_sources(options.data)
+    outliers, sources = outlier_folders(options), data_sources(options.data)
     from training.calibration.recalibrate import recalibrate_folder  # torch takes seconds to import
 
-    print(recalibrate_folder(folder, Path(options.data_root), *folders, sources))
+    print(recalibrate_folder(folder, Path(options.data_root), outliers, sources))
     return 0
 
 

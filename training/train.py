@@ -37,14 +37,14 @@ def run_training(options: argparse.Namespace) -> int:
         from flower_model.hub.upload import check_login
 
         check_login(options.push_to_hub)  # now rather than after hours of training
-    data_root, folders = Path(options.data_root), outlier_folders(options)
+    data_root, outliers = Path(options.data_root), outlier_folders(options)
     if options.resume and (run / "model").is_dir():  # written last, atomically
         print(f"The run is finished. Its model is in {run / 'model'}.")
     else:
         from training.engine.preflight import explain_out_of_memory
 
         with explain_out_of_memory():
-            train(recipe, run, data_root, *folders, resume=options.resume, track=options.track)
+            train(recipe, run, data_root, outliers, resume=options.resume, track=options.track)
     if options.push_to_hub and os.environ.get("RANK", "0") == "0":  # set by accelerate launch
         push(run / "model", options.push_to_hub)
     return 0
@@ -70,8 +70,7 @@ def train(
     recipe: Recipe,
     run: Path,
     data_root: Path,
-    negatives: Path | None,
-    other_flowers: Path | None,
+    outlier_folders: tuple[Path | None, Path | None],
     *,
     resume: bool = False,
     track: str | None = None,
@@ -83,8 +82,7 @@ def train(
         run: Folder for metrics, checkpoints and the finished model. An earlier run in it is deleted
             after the photos have been read, unless it is resumed.
         data_root: Folder that the recipe's sources are resolved against.
-        negatives: Folder of non-flower photos; None if there is none.
-        other_flowers: Folder of flowers of other species; None if there is none.
+        outlier_folders: As for `training.data.outliers.calibration_outliers`.
         resume: Continue after the run's last epoch.
         track: One of Accelerate's trackers, which logs the metrics of each epoch.
 
@@ -100,12 +98,12 @@ def train(
     from flower_model.config import ModelConfig
     from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
-    from training.calibration.fit import calibrate, decode_negatives, format_summary
-    from training.calibration.known_species_fit import decode_other_flowers
+    from training.calibration.fit import calibrate, format_summary
     from training.calibration.quantize import try_quantize_folder
     from training.calibration.references import write_references
     from training.data.decoded import resize_side
     from training.data.flowers102 import names_of
+    from training.data.outliers import calibration_outliers
     from training.data.sampling import load_photos
     from training.data.sources import fingerprint
     from training.data.training_record import save_record
@@ -128,10 +126,7 @@ def train(
         clock.lap("start")
         photos = load_photos(recipe.data, data_root, short_side)
         # Early, since too few of them would fail the run at its end.
-        outliers = (
-            decode_negatives(negatives, short_side, recipe) if negatives else None,
-            decode_other_flowers(other_flowers, short_side, recipe) if other_flowers else None,
-        )
+        outliers = calibration_outliers(outlier_folders, short_side, recipe)
     clock.lap("decoding")
 
     torch.manual_seed(recipe.seed)
@@ -184,7 +179,7 @@ def train(
     )
     runtime = fastest_runtime(network, compute_of(accelerator))
     model = FlowerClassifier(network, config, runtime=runtime)
-    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, *outliers)
+    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, outliers)
     with report_failure("The training curve"):
         model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
     with atomic_folder(run / "model") as folder:

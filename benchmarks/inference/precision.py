@@ -16,8 +16,8 @@ from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error, probabilities
 from flower_model.runtimes.openvino import resolve_precision
 from training.arguments import add_data_root_argument
-from training.calibration.fit import decode_negatives
 from training.calibration.recalibrate import load_run_photos
+from training.data.outliers import calibration_outliers
 from training.engine.inference import predict_photos
 from training.reporting.evaluation import decode_source
 
@@ -39,7 +39,9 @@ def main() -> None:
     photos |= {source: decode_source(model, source, root) for source in recipe.data.calibrate}
     photos["training"] = train.sample(options.train)
     targets = {name: decoded.targets(model.labels) for name, decoded in photos.items()}
-    photos["negatives"] = decode_negatives(root / "not-flowers", train.short_side, recipe)
+    outliers = calibration_outliers((root / "not-flowers", None), train.short_side, recipe)
+    assert outliers.negatives
+    photos["negatives"] = outliers.negatives
 
     columns: dict[str, dict[str, float]] = {}
     reference: Outputs = {}

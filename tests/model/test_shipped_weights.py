@@ -18,7 +18,7 @@ from flower_model.runtimes.base import Compute
 from flower_model.runtimes.pytorch import TorchRuntime
 from tests.support.commands import ROOT
 from tests.support.hub.cards import card_errors
-from training.data.negatives import drawn_pictures
+from training.calibration.synthetic import drawn_pictures
 from training.reporting.evaluation import evaluate
 
 WEIGHTS = ROOT / "weights"

@@ -11,7 +11,7 @@ from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from tests.support.drawn import COLOURS, draw_photo
 from training.calibration.quantize import quantize_folder
-from training.data.negatives import as_photos
+from training.calibration.synthetic import as_photos
 
 
 def save_quantized_model(folder: Path) -> Path:

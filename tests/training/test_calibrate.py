@@ -15,9 +15,9 @@ from flower_model.rejection import REJECTION_FILE
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training import calibrate, train
+from training.calibration.synthetic import drawn_pictures, foliage
 from training.data.decoded import decode_photos
 from training.data.folders import Photo
-from training.data.negatives import drawn_pictures, foliage
 from training.data.sources import folds
 from training.reporting.metrics import calibration_error_by_chance, per_class, reliability
 

@@ -15,11 +15,12 @@ from flower_model.confidence import fit_temperature, probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
-from training.calibration.fit import calibrate, decode_negatives, format_summary
+from training.calibration.fit import calibrate, format_summary
 from training.calibration.rejection_fit import evaluate_rejection, fit_rejection
 from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.folders import Photo, read_photo_folder
 from training.data.loader import batch_plan, load_batches
+from training.data.outliers import calibration_outliers
 from training.data.sampling import load_photos
 from training.engine.checkpoint import Progress
 from training.engine.clock import Clock
@@ -166,8 +167,8 @@ def calibrated(
     model: FlowerClassifier, train: list[Photo], held_out: list[Photo], negatives: Path | None
 ) -> dict:
     recipe = load_recipe("default")
-    decoded = decode_negatives(negatives, 64, recipe) if negatives else None
-    calibrate(model, recipe, decode(train), decode(held_out), Path(), decoded, None)
+    outliers = calibration_outliers((negatives, None), 64, recipe)
+    calibrate(model, recipe, decode(train), decode(held_out), Path(), outliers)
     return model.config.details
 
 

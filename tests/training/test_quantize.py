@@ -14,7 +14,7 @@ from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training import quantize, train
 from training.calibration.quantize import try_quantize_folder
-from training.data.negatives import as_photos
+from training.calibration.synthetic import as_photos
 
 
 @pytest.fixture(scope="module")

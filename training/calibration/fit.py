@@ -1,6 +1,5 @@
 """Fit temperature and rejection rule on held-out photos, and evaluate both by cross-validation."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 
 from flower_model import FlowerClassifier
 from flower_model.confidence import calibration_error, fit_temperature, probabilities
-from flower_model.errors import DataError, shorten
 from flower_model.rejection import Rejection
 from training.calibration.held_out import (
     HeldOut,
@@ -27,9 +25,9 @@ from training.calibration.rejection_fit import (
     evaluate_rejection,
     fit_rejection,
 )
-from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.negatives import as_photos, drawn_pictures, foliage, not_flowers
-from training.data.sources import folds
+from training.calibration.synthetic import as_photos, drawn_pictures, foliage
+from training.data.decoded import DecodedPhotos
+from training.data.outliers import Outliers
 from training.engine.inference import predict_photos
 from training.recipe import Recipe
 from training.reporting.evaluation import decode_source
@@ -43,7 +41,7 @@ from training.reporting.metrics import (
 )
 from training.reporting.provenance import public_source_name, round_metrics
 
-MIN_PHOTOS = 20  # different photos for a temperature; for a rule, flowers and negatives each
+MIN_PHOTOS = 20  # different photos for a temperature, or flowers for a rule
 MAX_TRAIN_PHOTOS = 2000  # for the rejection rule; twice as many don't improve it
 
 
@@ -53,8 +51,7 @@ def calibrate(
     train: DecodedPhotos,
     held_out: DecodedPhotos,
     data_root: Path,
-    negatives: DecodedPhotos | None,
-    other_flowers: DecodedPhotos | None,
+    outliers: Outliers,
 ) -> list[HeldOut]:
     """Fit the temperature and the rules of a model on held-out photos.
 
@@ -69,8 +66,7 @@ def calibrate(
         recipe: The recipe of its run.
         train, held_out: The photos of its run.
         data_root: Folder that the recipe's other sources are resolved against.
-        negatives: Non-flower photos from `decode_negatives`; None without any.
-        other_flowers: Flowers of other species from `decode_other_flowers`; None without any.
+        outliers: From `training.data.outliers.calibration_outliers`; each kind fits a rule.
 
     Returns:
         The outputs on the held-out photos, then on each other source of the recipe.
@@ -88,13 +84,15 @@ def calibrate(
     test_only = [s for s in recipe.data.test if s not in evaluated]
     evaluated |= {s: predict_held_out(model, decode_source(model, s, data_root)) for s in test_only}
 
-    fitted = len(np.unique(join(fitting).digests)) >= MIN_PHOTOS
-    temperature, fold_temperatures = _fit_temperatures(fitting) if fitted else (1.0, [1.0] * FOLDS)
+    fitted_on = join(fitting)
+    fitted = len(np.unique(fitted_on.digests)) >= MIN_PHOTOS
+    temperature, by_fold = _fit_temperatures(fitted_on) if fitted else (1.0, np.ones(FOLDS))
+    everywhere = np.full(FOLDS, temperature)
     details = dict(model.config.details)
-    details["metrics"] = _evaluate(fitting[0], fold_temperatures)
+    details["metrics"] = _evaluate(fitting[0], by_fold)
     details["tests"] = {
         public_source_name(source): {"photos": len(outputs.targets)}
-        | _evaluate(outputs, [temperature] * FOLDS if source in test_only else fold_temperatures)
+        | _evaluate(outputs, everywhere if source in test_only else by_fold)
         for source, outputs in evaluated.items()
     }
     all_outputs = [fitting[0], *evaluated.values()]
@@ -105,7 +103,7 @@ def calibrate(
         picture = plot_confusion_matrix(targets, predicted, model.labels)
         model.pictures["confusion-matrix.png"] = picture
     sources = [*details["held_out"]["sources"], *map(public_source_name, recipe.data.calibrate)]
-    calibration = _evaluate_calibration(fitting, fold_temperatures)
+    calibration = _evaluate_calibration(fitted_on, by_fold)
     details["calibration"] = {"sources": sources, "fitted": fitted, **calibration}
     with report_failure("The reliability diagram"):
         model.pictures["reliability.png"] = plot_reliability(
@@ -113,48 +111,23 @@ def calibrate(
         )
 
     # Not from snapshots: with them, the rule accepts 50 % more negatives.
-    model.rejection, metrics = _fit_rejection(model, train, fitting[: len(photos)], negatives)
-    details.pop("rejection", None)
-    details.pop("known_species", None)
+    with_photos = fitting[: len(photos)]
+    model.rejection, metrics = _fit_rejection(model, train, with_photos, outliers.negatives)
+    details = {k: v for k, v in details.items() if k not in ("rejection", "known_species")}
     if model.rejection:
         details["rejection"] = metrics
-    if model.rejection and other_flowers:
-        rule, details["known_species"] = fit_rule(model, fitting, other_flowers, temperature)
+    if model.rejection and outliers.other_flowers:
+        rule, details["known_species"] = fit_rule(
+            model, fitted_on, outliers.other_flowers, temperature
+        )
         model.rejection = replace(model.rejection, known=rule)
     uses = ["the temperature"] * fitted + ["the rejection rule"] * bool(model.rejection)
     uses += ["the known-species rule"] * ("known_species" in details)
     uses += ["the choice of the epoch"] * (recipe.finetune.keep == "best")
-    details["held_out"] = {
-        **details["held_out"],
-        "used_for": " and ".join(uses) or "evaluation only",
-    }
+    used_for = " and ".join(uses) or "evaluation only"
+    details["held_out"] = {**details["held_out"], "used_for": used_for}
     model.config = replace(model.config, temperature=temperature, details=details)
     return all_outputs
-
-
-def decode_negatives(folder: Path, short_side: int, recipe: Recipe) -> DecodedPhotos:
-    """Decode the non-flower photos that the rejection rule is fitted on.
-
-    Args:
-        folder: Their folder.
-        short_side: As for `training.data.decoded.decode_photos`.
-        recipe: The recipe of the run, which may have trained on half of them.
-
-    Raises:
-        DataError: If there are fewer than `MIN_PHOTOS` different readable ones.
-    """
-    decoded = decode_photos(not_flowers(folder), short_side, "decoding")
-    if recipe.data.negatives:  # the other half was trained on: see `load_negatives`
-        decoded = decoded.subset(np.flatnonzero(folds(decoded.photos, 2) == 1))
-    for sentence in decoded.skipped:
-        print(f"skipped: {sentence}", file=sys.stderr)
-    count = len(np.unique(digests_of(decoded)))
-    if count < MIN_PHOTOS:
-        raise DataError(
-            f"'{shorten(folder, 120)}' contains {count} different readable photos. A rejection rule "
-            f"requires at least {MIN_PHOTOS} non-flower photos: add some."
-        )
-    return decoded
 
 
 def format_summary(model: FlowerClassifier) -> str:
@@ -202,28 +175,21 @@ def _format_negatives(rule: dict[str, Any]) -> str:
     )
 
 
-def _fit_temperatures(fitting: Sequence[HeldOut]) -> tuple[float, list[float]]:
+def _fit_temperatures(outputs: HeldOut) -> tuple[float, np.ndarray]:
     """Return the temperature, and for each fold the one that was fitted on the other folds."""
-    outputs = join(fitting)
-    fold_temperatures = [
-        fit_temperature(outputs.logits[outputs.fold != f], outputs.targets[outputs.fold != f])
-        for f in range(FOLDS)
-    ]
-    return fit_temperature(outputs.logits, outputs.targets), fold_temperatures
+    others = [outputs.fold != fold for fold in range(FOLDS)]
+    by_fold = [fit_temperature(outputs.logits[rows], outputs.targets[rows]) for rows in others]
+    return fit_temperature(outputs.logits, outputs.targets), np.array(by_fold)
 
 
-def _evaluate(outputs: HeldOut, fold_temperatures: Sequence[float]) -> dict[str, float]:
-    logits = _scale(outputs, fold_temperatures)
-    return round_metrics(compute_metrics(logits, outputs.targets))
+def _evaluate(outputs: HeldOut, temperatures: np.ndarray) -> dict[str, float]:
+    return round_metrics(compute_metrics(outputs.scaled(temperatures), outputs.targets))
 
 
-def _evaluate_calibration(
-    fitting: Sequence[HeldOut], fold_temperatures: Sequence[float]
-) -> dict[str, Any]:
-    outputs = join(fitting)
+def _evaluate_calibration(outputs: HeldOut, temperatures: np.ndarray) -> dict[str, Any]:
     targets = outputs.targets
     before = probabilities(outputs.logits)
-    after = probabilities(_scale(outputs, fold_temperatures))
+    after = probabilities(outputs.scaled(temperatures))
     by_chance, by_bad_luck = calibration_error_by_chance(after)
     metrics = {
         "photos": len(targets),
@@ -270,9 +236,3 @@ def _fit_rejection(
         **round_metrics(metrics),
         **({"threshold_from_training_photos": True} if few else {}),
     }
-
-
-def _scale(outputs: HeldOut, fold_temperatures: Sequence[float]) -> np.ndarray:
-    """Return the logits (photos, classes) divided by the temperature of each photo's fold."""
-    scaled: np.ndarray = outputs.logits / np.asarray(fold_temperatures)[outputs.fold][:, None]
-    return scaled

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from flower_model import FlowerClassifier
 from training.augmentation.style import snapshot
 from training.calibration.rejection_fit import FOLDS
 from training.data.decoded import DecodedPhotos
-from training.data.negatives import as_photos
 from training.data.sources import digest, folds
 from training.engine.inference import predict_photos
 
@@ -33,6 +32,11 @@ class HeldOut:
     fold: np.ndarray
     digests: np.ndarray
 
+    def scaled(self, temperatures: np.ndarray) -> np.ndarray:
+        """Return the logits (photos, classes), divided by the temperature of each photo's fold."""
+        scaled: np.ndarray = self.logits / temperatures[self.fold][:, None]
+        return scaled
+
 
 def predict_held_out(
     model: FlowerClassifier, photos: DecodedPhotos, *, labelled: bool = True
@@ -48,9 +52,7 @@ def predict_snapshots(model: FlowerClassifier, photos: DecodedPhotos) -> HeldOut
     random.seed(0)
     # Not on negatives as backgrounds: the rejection rule is fitted to those.
     copies = [np.asarray(snapshot(photos.image(index))) for index in range(len(photos))]
-    logits, features = predict_photos(model.runtime, as_photos(copies), title="snapshots")
-    targets, fold = photos.targets(model.labels), folds(photos.photos, FOLDS)
-    return HeldOut(logits, features, targets, fold, digests_of(photos))
+    return predict_held_out(model, replace(photos, images=copies, rows=[*range(len(copies))]))
 
 
 def join(parts: Sequence[HeldOut]) -> HeldOut:

@@ -14,11 +14,11 @@ from flower_model.errors import DataError, ModelError, shorten
 from flower_model.rejection import save_rejection
 from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path
-from training.calibration.fit import calibrate, decode_negatives, format_summary
-from training.calibration.known_species_fit import decode_other_flowers
+from training.calibration.fit import calibrate, format_summary
 from training.calibration.quantize import try_quantize_folder
 from training.calibration.references import write_references
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.outliers import calibration_outliers
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
 from training.engine.inference import unquantized_precision
@@ -29,8 +29,7 @@ from training.reporting.failure import report_failure
 def recalibrate_folder(
     folder: Path,
     data_root: Path,
-    negatives_folder: Path | None,
-    other_flowers_folder: Path | None,
+    outlier_folders: tuple[Path | None, Path | None],
     sources: Mapping[str, Any] | None = None,
 ) -> str:
     """Fit the temperature and the rules of a weights folder on its held-out photos.
@@ -38,8 +37,7 @@ def recalibrate_folder(
     Args:
         folder: The weights folder; everything in it but the weights is rewritten.
         data_root: Folder that the recipe's sources are resolved against.
-        negatives_folder: Folder of non-flower photos; None if there is none.
-        other_flowers_folder: Folder of flowers of other species; None if there is none.
+        outlier_folders: As for `training.data.outliers.calibration_outliers`.
         sources: Keys of the recipe's `data` section to replace, such as the folder of the photos.
 
     Returns:
@@ -58,12 +56,8 @@ def recalibrate_folder(
             print_error(
                 f"Warning: the model was trained on {count} of the {len(photos)} photos of '{source}'."
             )
-    negatives = other_flowers = None
-    if negatives_folder:
-        negatives = decode_negatives(negatives_folder, held_out.short_side, recipe)
-    if other_flowers_folder:
-        other_flowers = decode_other_flowers(other_flowers_folder, held_out.short_side, recipe)
-    calibrate(model, recipe, train, held_out, data_root, negatives, other_flowers)
+    outliers = calibration_outliers(outlier_folders, held_out.short_side, recipe)
+    calibrate(model, recipe, train, held_out, data_root, outliers)
     _write(model, folder)
     try_quantize_folder(folder, train)
     with report_failure("The reference features"):
@@ -95,14 +89,14 @@ def load_run_photos(
     recipe = recipe.model_copy(update={"data": data})
     train, held_out = gather(data, data_root)
     short_side = resize_side(model.image_size, model.crop)
-    decoded = decode_photos(held_out, short_side, "decoding")
+    decoded = decode_photos(held_out, short_side)
     if fingerprint(decoded.photos) != expected:
         raise DataError(
             f"The photos of {shorten(', '.join(data.val), 80)} are not those that the run of "
             f"'{shorten(folder)}' held out, so it may have been trained on some of them. Check --data "
             "and --data-root."
         )
-    return recipe, decode_photos(train, short_side, "decoding"), decoded
+    return recipe, decode_photos(train, short_side), decoded
 
 
 def _write(model: FlowerClassifier, folder: Path) -> None:

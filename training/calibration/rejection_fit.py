@@ -61,7 +61,8 @@ def fit_rejection(
         )
         flower_scores[unseen] = machine.score(held_out[unseen])
         negative_scores[unseen_negatives] = machine.score(negatives[unseen_negatives])
-    slope, intercept = _platt_scaling(flower_scores, negative_scores)
+    slopes, intercept = fit_log_odds(flower_scores[:, None], negative_scores[:, None])
+    slope = float(slopes[0])
     edge = slope * np.quantile(flower_scores, 1 - KEPT) + intercept
     machine = fit_support_vectors(flowers, np.concatenate([negatives, synthetic]))
     return Rejection(machine, slope, intercept, float(0.5 * (1 + np.tanh(edge / 2))))
@@ -139,6 +140,22 @@ def fit_residual(flowers: np.ndarray) -> Residual:
     return Residual(pca.components_.T.astype(np.float32), pca.mean_.astype(np.float32))
 
 
+def fit_log_odds(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fit log odds that are linear in scores (Platt 1999), for equal priors.
+
+    Args:
+        positive, negative: (photos, scores) of both kinds; their numbers don't matter.
+
+    Returns:
+        Weights (scores,) and the intercept.
+    """
+    scores = np.concatenate([positive, negative])
+    spread = np.maximum(scores.std(axis=0), 1e-6)
+    targets = np.repeat([1, 0], [len(positive), len(negative)])
+    regression = LogisticRegression(class_weight="balanced").fit(scores / spread, targets)
+    return regression.coef_[0] / spread, float(regression.intercept_[0])
+
+
 def auroc(flowers: np.ndarray, negatives: np.ndarray) -> float:
     """Return the area under the ROC curve of scores (photos,), higher for flowers, in [0, 1]."""
     truth = np.repeat([1, 0], [len(flowers), len(negatives)])
@@ -161,13 +178,3 @@ def _residual_scores(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
 
 def _all_but(folds: Sequence[np.ndarray], left_out: int) -> np.ndarray:
     return np.concatenate([fold for index, fold in enumerate(folds) if index != left_out])
-
-
-def _platt_scaling(flower_scores: np.ndarray, negative_scores: np.ndarray) -> tuple[float, float]:
-    """Return slope and intercept that map scores to log odds (Platt 1999)."""
-    scores = np.concatenate([flower_scores, negative_scores])[:, None]
-    spread = float(scores.std()) or 1.0
-    targets = np.repeat([1, 0], [len(flower_scores), len(negative_scores)])
-    # Equal priors, however many photos of each kind there are.
-    regression = LogisticRegression(class_weight="balanced").fit(scores / spread, targets)
-    return float(regression.coef_[0, 0]) / spread, float(regression.intercept_[0])

@@ -13,6 +13,7 @@ from accelerate.utils import tqdm
 from PIL import Image
 from torchvision.transforms.functional import InterpolationMode, resize
 
+from flower_model.cli.common import print_error
 from flower_model.errors import ImageError, shorten
 from flower_model.photos.decode import open_image
 from training.data.decoded_cache import cache_key, load_images, save_images
@@ -65,6 +66,12 @@ class DecodedPhotos:
         """Return a random sample of at most `count` photos."""
         return self.subset(np.random.default_rng(seed).permutation(len(self))[:count])
 
+    def extended(self, others: "DecodedPhotos") -> "DecodedPhotos":
+        """Return these photos, then the others."""
+        rows = [*self.rows, *(len(self.images) + row for row in others.rows)]
+        photos, images = [*self.photos, *others.photos], [*self.images, *others.images]
+        return replace(self, photos=photos, images=images, rows=rows)
+
     def shard(self, process: int, processes: int) -> "DecodedPhotos":
         """Return every `processes`-th photo, starting at index `process`."""
         return self.subset(range(process, len(self), processes))
@@ -74,9 +81,14 @@ class DecodedPhotos:
         index = {label: i for i, label in enumerate(labels)}
         return np.array([index[photo.label] for photo in self.photos], dtype=np.int64)
 
+    def print_skipped(self) -> None:
+        """Print a line on stderr for each unreadable photo."""
+        for sentence in self.skipped:
+            print_error(f"skipped: {sentence}")
+
 
 def decode_photos(
-    photos: Sequence[Photo], short_side: int, title: str, *, cache: bool = True
+    photos: Sequence[Photo], short_side: int, title: str = "decoding", *, cache: bool = True
 ) -> DecodedPhotos:
     """Open every photo once, so that unreadable files are found before training starts.
 

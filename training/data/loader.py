@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from flower_model.errors import DataError, ImageError
 from flower_model.photos.decode import open_image
 from flower_model.system.cores import cores_per_process
-from training.data.sampling import (
-    BalancedSampler,
-    EpochPhotos,
-    Photos,
-    TransformedPhotos,
-    concatenate,
-)
+from training.data.sampling import EpochPhotos, Photos, TransformedPhotos, balanced_order
 from training.recipe import Finetune, Recipe
 
 SMALL_BATCH = 8
@@ -86,17 +80,18 @@ def load_batches(
         count = steps * settings.accumulate
         loaded = _prefetch(draws, size, count, transform, seed, worker_count(accelerator))
         return (send_to_device(batch, accelerator.device) for batch in loaded)
-    sampler = BalancedSampler(photos.train_groups, balance, recipe.seed, epoch)
-    count = steps * batch_size
-    passes = chain.from_iterable(repeat(sampler))  # an iterator of the sampler is one pass
-    order = list(islice(passes, count))
+    count, groups = steps * batch_size, photos.train_groups
+    drawing = np.random.default_rng((recipe.seed, epoch))
+    order: list[int] = []
+    while len(order) < count:
+        order += balanced_order(groups, balance, drawing)
+    order = order[:count]
     decoded, targets = photos.train, photos.train_targets
-    outliers = photos.outliers
-    if outliers:
+    if outliers := photos.outliers.together():
         rng = np.random.default_rng((seed, 1))
         for place in np.flatnonzero(rng.random(count) < recipe.data.negative_fraction):
             order[place] = len(decoded) + int(rng.integers(len(outliers)))
-        decoded = concatenate(decoded, outliers)
+        decoded = decoded.extended(outliers)
         no_class = np.full(len(outliers), len(photos.labels), np.int64)
         targets = np.concatenate([targets, no_class])
     dataset = EpochPhotos(TransformedPhotos(decoded, targets, transform), order, seed)

@@ -1,20 +1,19 @@
 """The photos of a run, and the class-balanced, reproducible sampling of its epochs."""
 
 import random
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos, decode_photos
-from training.data.negatives import not_flowers, other_flowers, species_folds
-from training.data.sources import check_classes, folds, gather
+from training.data.outliers import Outliers, training_outliers
+from training.data.sources import check_classes, gather
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
 
@@ -28,8 +27,7 @@ class Photos:
         train: The training photos; a sample of them if they are streamed.
         train_targets, val_targets: (photos,) int64 class indices.
         stream: All training photos if they are streamed.
-        negatives: Non-flower photos to train on.
-        other_flowers: Flowers of other species to train on.
+        outliers: Photos of no class to train on.
     """
 
     labels: list[str]
@@ -38,15 +36,7 @@ class Photos:
     val: DecodedPhotos
     val_targets: np.ndarray
     stream: StreamedPhotos | None = None
-    negatives: DecodedPhotos | None = None
-    other_flowers: DecodedPhotos | None = None
-
-    @property
-    def outliers(self) -> DecodedPhotos | None:
-        """The photos to train on that belong to no class."""
-        if self.negatives and self.other_flowers:
-            return concatenate(self.negatives, self.other_flowers)
-        return self.negatives or self.other_flowers
+    outliers: Outliers = field(default_factory=Outliers)
 
     @property
     def count(self) -> int:
@@ -67,17 +57,16 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
         DataError: As `gather` does; also if a class has no readable photo.
     """
     train, val = gather(data, root)
-    decoded_train = decode_photos(train, short_side, "decoding")
-    decoded_val = decode_photos(val, short_side, "decoding")
+    decoded_train = decode_photos(train, short_side)
+    decoded_val = decode_photos(val, short_side)
     check_classes(decoded_train.photos, decoded_val.photos)
     unreadable = {photo.label for photo in train} - {photo.label for photo in decoded_train.photos}
     if unreadable:
         raise DataError(
             f"No photo of class '{shorten(min(unreadable))}' can be opened: replace its files."
         )
-    skipped = decoded_train.skipped + decoded_val.skipped
-    for sentence in skipped:
-        print(f"skipped: {sentence}", file=sys.stderr)
+    decoded_train.print_skipped()
+    decoded_val.print_skipped()
     labels = sorted({photo.label for photo in decoded_train.photos})
     photos = Photos(
         labels,
@@ -86,44 +75,13 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
         decoded_val,
         decoded_val.targets(labels),
         open_stream(data, root),
-        load_negatives(data, root, short_side),
-        load_other_flowers(data, root, short_side),
+        training_outliers(data, root, short_side),
     )
     print(
         f"{len(labels)} classes, {photos.count} photos to train on, "
-        f"{len(decoded_val)} held out, {len(skipped)} skipped."
+        f"{len(decoded_val)} held out, {len(decoded_train.skipped + decoded_val.skipped)} skipped."
     )
     return photos
-
-
-def load_negatives(data: Data, root: Path, short_side: int) -> DecodedPhotos | None:
-    """Decode the non-flower photos that a recipe trains on: half of those in its folders."""
-    found = [photo for folder in data.negatives for photo in not_flowers(root / folder)]
-    if not found:
-        return None
-    kept = [photo for photo, fold in zip(found, folds(found, 2), strict=True) if fold == 0]
-    return decode_photos(kept, short_side, "decoding") if kept else None
-
-
-def load_other_flowers(data: Data, root: Path, short_side: int) -> DecodedPhotos | None:
-    """Decode the flowers of other species that a recipe trains on: half of the species."""
-    found = [photo for folder in data.other_flowers for photo in other_flowers(root / folder)]
-    if not found:
-        return None
-    pairs = zip(found, species_folds(found, 2), strict=True)
-    kept = [photo for photo, fold in pairs if fold == 0]
-    return decode_photos(kept, short_side, "decoding")
-
-
-def concatenate(first: DecodedPhotos, second: DecodedPhotos) -> DecodedPhotos:
-    """Concatenate two sets of photos."""
-    rows = [*first.rows, *(len(first.images) + row for row in second.rows)]
-    return replace(
-        first,
-        photos=[*first.photos, *second.photos],
-        images=[*first.images, *second.images],
-        rows=rows,
-    )
 
 
 class TransformedPhotos(Dataset[tuple[Any, int]]):
@@ -165,27 +123,23 @@ class EpochPhotos(Dataset[tuple[Any, int]]):
         return item
 
 
-class BalancedSampler(Sampler[int]):
-    """Class-balanced sampling of one epoch by systematic resampling.
+def balanced_order(targets: np.ndarray, balance: float, rng: np.random.Generator) -> list[int]:
+    """Draw the photos of an epoch, as many as there are, by systematic resampling.
 
     A photo with 2.3 expected draws is drawn 2 or 3 times, and every photo with at least one expected
     draw appears in every epoch (unlike torch's WeightedRandomSampler, whose draws are independent).
+
+    Args:
+        targets: (photos,) int; photos with the same number share a class.
+        balance: The recipe's `data.balance`, in [0, 1].
+        rng: Source of the draws.
     """
-
-    def __init__(self, targets: np.ndarray, balance: float, seed: int, epoch: int) -> None:
-        self.targets, self.balance = targets, balance
-        self.rng = np.random.default_rng((seed, epoch))
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __iter__(self) -> Iterator[int]:
-        count = len(self.targets)
-        order = self.rng.permutation(count)
-        weights = class_weights(self.targets, self.balance)[order]
-        edges = np.cumsum(weights) / weights.sum() * count
-        drawn = order[np.searchsorted(edges, np.arange(count) + self.rng.random())]
-        yield from self.rng.permutation(drawn).tolist()
+    count = len(targets)
+    order = rng.permutation(count)
+    weights = class_weights(targets, balance)[order]
+    edges = np.cumsum(weights) / weights.sum() * count
+    drawn = order[np.searchsorted(edges, np.arange(count) + rng.random())]
+    return rng.permutation(drawn).tolist()
 
 
 def class_weights(targets: np.ndarray, balance: float) -> np.ndarray:

@@ -154,7 +154,8 @@ def _train_epoch(
     np.random.seed(seed)  # for mixup: the same in all processes
     torch.manual_seed(seed + 50_021 * accelerator.process_index)  # for dropout: different
     size = settings.size_of(epoch)
-    background = photos.negatives.random_image if photos.negatives else None
+    negatives = photos.outliers.negatives
+    background = negatives.random_image if negatives else None
     transform = train_transform(settings, size, data_config, background)
     loader = load_batches(photos, recipe, epoch, transform, seed, accelerator)
     batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)

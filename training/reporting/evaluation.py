@@ -185,7 +185,7 @@ def decode_source(model: FlowerClassifier, source: str, data_root: Path) -> Deco
     data = Data(train=(source,), val=(source,), **settings)
     photos = match_labels(source_photos(source, data_root, data), model.config)
     check_labels(photos, source, model.labels)
-    decoded = decode_photos(photos, resize_side(model.image_size, model.crop), "decoding")
+    decoded = decode_photos(photos, resize_side(model.image_size, model.crop))
     if not len(decoded):
         raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
     return decoded

@@ -9,10 +9,8 @@ from PIL import Image
 from tests.support.drawn import draw_dataset
 from training.augmentation.style import degrade, tile, zoom_out
 from training.augmentation.transform import mixup_of, train_transform
-from training.data.decoded import decode_photos
-from training.data.negatives import not_flowers
-from training.data.sampling import BalancedSampler, load_negatives, load_photos
-from training.data.sources import folds
+from training.data.outliers import calibration_outliers, training_outliers
+from training.data.sampling import balanced_order, load_photos
 from training.recipe import Data, load_recipe
 
 RED, BLUE = Image.new("RGB", (320, 240), "red"), Image.new("RGB", (500, 500), "blue")
@@ -90,13 +88,14 @@ def test_half_of_the_negatives_are_trained_on_and_the_other_half_is_kept_for_the
 ):
     folder = tmp_path / "others"
     folder.mkdir()
-    for number in range(20):
-        Image.new("RGB", (40, 40), (number * 10, 0, 0)).save(folder / f"{number}.png")
+    for number in range(40):
+        Image.new("RGB", (40, 40), (number * 5, 0, 0)).save(folder / f"{number}.png")
     data = Data(train=("a",), val=("b",), negatives=("others",))
-    trained = load_negatives(data, tmp_path, 32)
-    found = decode_photos(not_flowers(folder), 32, "decoding")
-    kept = found.subset(np.flatnonzero(folds(found.photos, 2) == 1))
-    assert len(trained) == len(kept) == 10
+    (folder / "broken.png").write_text("no photo")  # both sides count it
+    recipe = load_recipe("flowers5").model_copy(update={"data": data})
+    trained = training_outliers(data, tmp_path, 32).negatives
+    kept = calibration_outliers((folder, None), 32, recipe).negatives
+    assert len(trained) + len(kept) == 40
     assert not {photo.path for photo in trained.photos} & {photo.path for photo in kept.photos}
 
 
@@ -105,6 +104,6 @@ def test_sampling_is_balanced_by_class_and_source(tmp_path):
     draw_dataset(tmp_path / "garden", photos_per_class=16, offset=500)
     data = Data(train=("studio:train", "garden:train"), val=("studio:val",), balance=1.0)
     photos = load_photos(data, tmp_path, 32)
-    drawn = list(BalancedSampler(photos.train_groups, 1.0, seed=0, epoch=0))
+    drawn = balanced_order(photos.train_groups, 1.0, np.random.default_rng(0))
     sources = [photos.train.photos[index].source for index in drawn]
     assert abs(sources.count("studio") - sources.count("garden")) <= 2

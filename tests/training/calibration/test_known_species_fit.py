@@ -7,11 +7,10 @@ from flower_model.errors import DataError
 from tests.support.drawn import draw_dataset, draw_photo
 from training.calibration.held_out import HeldOut
 from training.calibration.known_species_fit import (
-    decode_other_flowers,
     evaluate_known_species,
     fit_known_species,
 )
-from training.data.sampling import load_other_flowers
+from training.data.outliers import calibration_outliers, training_outliers
 from training.recipe import Data, load_recipe
 
 
@@ -61,9 +60,9 @@ def test_half_of_the_species_are_trained_on_and_the_others_are_kept_for_the_rule
         for photo in range(2):
             draw_photo("purple", 2 * number + photo).save(folder / f"{photo}.png")
     data = Data(train=("a",), val=("b",), other_flowers=("others",))
-    trained = load_other_flowers(data, tmp_path, 32)
+    trained = training_outliers(data, tmp_path, 32).other_flowers
     recipe = load_recipe("flowers5").model_copy(update={"data": data})
-    fitted = decode_other_flowers(tmp_path / "others", 32, recipe)
+    fitted = calibration_outliers((None, tmp_path / "others"), 32, recipe).other_flowers
     sides = [{photo.label for photo in side.photos} for side in (trained, fitted)]
     assert len(sides[0] | sides[1]) == 12
     assert [*map(len, sides)] == [6, 6]
@@ -72,4 +71,4 @@ def test_half_of_the_species_are_trained_on_and_the_others_are_kept_for_the_rule
 def test_too_few_species_are_rejected_in_one_sentence(tmp_path):
     draw_dataset(tmp_path / "others", photos_per_class=9)
     with pytest.raises(DataError, match="requires at least 5"):
-        decode_other_flowers(tmp_path / "others", 32, load_recipe("flowers5"))
+        calibration_outliers((None, tmp_path / "others"), 32, load_recipe("flowers5"))

@@ -1,4 +1,4 @@
-"""Photos that show none of the classes: negatives, flowers of other species, and synthetic images.
+"""Synthetic images without a flower, on which the rejection rule is fitted besides the negatives.
 
 A rule that was fitted to photos alone accepts plain colours, text and leaves, because hardly any photo is
 that empty or that green. Such images need not be collected: they are drawn here, and foliage is cropped
@@ -6,14 +6,14 @@ from the training photos.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos
-from training.data.folders import Photo, visible_files
+from training.data.folders import Photo
 
 WIDTH, HEIGHT = 320, 280
 PER_KIND = 40  # synthetic images of each kind
@@ -21,43 +21,8 @@ MAX_FOLIAGE = 300  # crops
 WORDS = ["the", "flower", "of", "a", "picture", "is", "not", "what", "this", "says"]
 
 
-def not_flowers(folder: Path) -> list[Photo]:
-    """List all files in a folder and its subfolders as unlabelled photos.
-
-    Raises:
-        DataError: If the folder holds no file.
-    """
-    return [Photo(file, "") for file in _files(folder, "non-flower photos", "--not-flowers")]
-
-
-def other_flowers(folder: Path) -> list[Photo]:
-    """List the files in a folder as photos of the species that their folders are named after.
-
-    Raises:
-        DataError: If the folder holds no file.
-    """
-    files = _files(folder, "flowers of other species", "--other-flowers")
-    return [Photo(file, file.parent.name) for file in files]
-
-
-def species_folds(photos: Sequence[Photo], count: int) -> np.ndarray:
-    """Assign photos to folds (photos,) int64, from 0 to `count` - 1; those of a species to the same."""
-    species = sorted({photo.label for photo in photos})
-    order = np.random.default_rng(0).permutation(len(species))
-    fold_of = dict(zip(species, order % count, strict=True))
-    return np.array([fold_of[photo.label] for photo in photos], dtype=np.int64)
-
-
 def drawn_pictures(per_kind: int = PER_KIND, seed: int = 0) -> list[np.ndarray]:
-    """Draw plain colours, gradients, noise, text and shapes.
-
-    Args:
-        per_kind: Images of each kind.
-        seed: Random seed.
-
-    Returns:
-        Arrays (height, width, 3) uint8.
-    """
+    """Draw plain colours, gradients, noise, text and shapes: arrays (height, width, 3) uint8."""
     kinds = (_plain, _gradient, _noise, _text, _shapes)
     return [
         np.asarray(draw(np.random.default_rng((seed, kind, number))))
@@ -66,24 +31,15 @@ def drawn_pictures(per_kind: int = PER_KIND, seed: int = 0) -> list[np.ndarray]:
     ]
 
 
-def foliage(photos: DecodedPhotos, seed: int = 0) -> list[np.ndarray]:
+def foliage(photos: DecodedPhotos) -> list[np.ndarray]:
     """Crop leaves, stems and lawns from flower photos, at most one crop per photo.
-
-    Args:
-        photos: Flower photos.
-        seed: Random seed of the order in which the photos are searched.
 
     Returns:
         At most `MAX_FOLIAGE` arrays (side, side, 3) uint8, with 45 % of the short side of their photos.
     """
-    pieces: list[np.ndarray] = []
-    for index in np.random.default_rng(seed).permutation(len(photos)):
-        window = _greenest(photos.image(index))
-        if window is not None:
-            pieces.append(window)
-        if len(pieces) == MAX_FOLIAGE:
-            break
-    return pieces
+    order = np.random.default_rng(0).permutation(len(photos))
+    windows = (_greenest(photos.image(index)) for index in order)
+    return list(islice((window for window in windows if window is not None), MAX_FOLIAGE))
 
 
 def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
@@ -91,13 +47,6 @@ def as_photos(pictures: Sequence[np.ndarray]) -> DecodedPhotos:
     return DecodedPhotos(
         [Photo(Path(), "")] * len(pictures), list(pictures), [*range(len(pictures))], 0, []
     )
-
-
-def _files(folder: Path, content: str, option: str) -> list[Path]:
-    files = visible_files(folder)
-    if not files:
-        raise DataError(f"'{shorten(folder)}' holds no {content}. Add some, or check {option}.")
-    return files
 
 
 def _greenest(picture: Image.Image) -> np.ndarray | None:
