@@ -7,18 +7,19 @@ from typing import Any
 
 from flower_model.errors import DataError, ModelError, RecipeError, shorten
 from training.data.folders import HUB_PREFIX, has_test_split
-from training.recipe import RECIPES, Recipe, load_recipe, merge, parse_change
+from training.recipe import Recipe, load_recipe, merge, parse_change, recipe_names
 
 TRACKERS = ("tensorboard", "trackio")
 
 
 def train_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m training.train`."""
-    recipes = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description="Train a flower classifier."
     )
-    parser.add_argument("recipe", nargs="?", help=f"one of {recipes}, or the path of a .toml file")
+    parser.add_argument(
+        "recipe", nargs="?", help=f"one of {recipe_names()}, or the path of a .toml file"
+    )
     add_data_arguments(parser)
     parser.add_argument(
         "--stream",

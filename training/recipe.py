@@ -206,19 +206,23 @@ def parse_change(text: str) -> dict[str, Any]:
         ) from None
 
 
+def recipe_names() -> str:
+    """Return the names of the recipes in training/recipes/, for messages."""
+    return ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+
+
 def _read(name: str) -> dict[str, Any]:
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError):
-            raise RecipeError(
-                f"Recipe '{shorten(path)}' is not valid TOML: {shorten(error, 100)}."
-            ) from None
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    except ValueError as error:
         raise RecipeError(
-            f"There is no recipe '{shorten(name)}'. Choose one of {known}, or give the path of a "
-            ".toml file."
+            f"Recipe '{shorten(path)}' is not valid TOML: {shorten(error, 100)}."
+        ) from None
+    except OSError:
+        raise RecipeError(
+            f"There is no recipe '{shorten(name)}'. Choose one of {recipe_names()}, or give the path "
+            "of a .toml file."
         ) from None
     base = content.pop("base", None)
     return merge(_read(str(base)), content) if base else content

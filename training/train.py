@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -235,12 +235,11 @@ def prepare_accelerator(
 @contextmanager
 def silence_other_processes(accelerator: "Accelerator") -> Iterator[None]:
     """Discard what all processes but the main one print."""
-    with ExitStack() as stack:
-        if not accelerator.is_main_process:
-            devnull = stack.enter_context(open(os.devnull, "w"))
-            stack.enter_context(redirect_stdout(devnull))
-            stack.enter_context(redirect_stderr(devnull))
+    if accelerator.is_main_process:
         yield
+    else:
+        with open(os.devnull, "w") as devnull, redirect_stdout(devnull), redirect_stderr(devnull):
+            yield
 
 
 def push(folder: Path, repo_id: str) -> None:

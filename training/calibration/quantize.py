@@ -90,7 +90,7 @@ def quantize(model: "Model", pixels: Sequence[np.ndarray], weights_sha256: str) 
     layers = {
         name: layer
         for name, output in outputs.items()
-        if (layer := find_layer(output)) and not _is_result(output)
+        if (layer := find_layer(output)) and "Result" not in _users(output)
     }
     if not layers:
         raise ConversionError("No layer of this network can be computed in int8.")
@@ -107,7 +107,7 @@ def quantize(model: "Model", pixels: Sequence[np.ndarray], weights_sha256: str) 
         low, high = (_scalar(rounding, port) for port in (1, 2))
         if rounded is None or not low <= 0 <= high > low:  # None: the photo itself
             continue
-        factor = WIDENING if _is_added(outputs[rounded]) else 1.0
+        factor = WIDENING if "Add" in _users(outputs[rounded]) else 1.0
         ranges[rounded] = np.array([factor * low, factor * high], np.float32)
         bias, corrected = (
             bias_of(node) for node in (outputs[name], operations[outputs[name].get_friendly_name()])
@@ -167,14 +167,6 @@ def _rounding_before(layer: "Node") -> "Node | None":
 def _scalar(rounding: "Node", port: int) -> float:
     """Return the lowest (1) or the highest value (2) of a fake-quantize operation."""
     return float(np.asarray(rounding.input_value(port).get_node().data).item())
-
-
-def _is_added(output: "Node") -> bool:
-    return "Add" in _users(output)
-
-
-def _is_result(output: "Node") -> bool:
-    return "Result" in _users(output)
 
 
 def _users(output: "Node") -> set[str]:

@@ -6,6 +6,7 @@ be opened has a row without pixels.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,16 @@ class MappedImages(Sequence[np.ndarray | None]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        self._rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()  # nothing is copied
 
     def __len__(self) -> int:
-        return sum(len(batch) for batch in self._batches)
+        return len(self._rows)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        batch, row = self._batches[index // ROWS], index % ROWS
-        pixels = batch["pixels"][row]
+        height, width, pixels = (column[index] for column in self._rows.columns)
         if not pixels.is_valid:
             return None
-        shape = batch["height"][row].as_py(), batch["width"][row].as_py(), 3
-        return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape)
+        return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(height.as_py(), width.as_py(), 3)
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return MappedImages, (self.path,)
@@ -74,9 +70,9 @@ def save_images(
     The file is renamed into place when it is complete, so concurrent runs may write the same one.
 
     Args:
-        key: See `cache_key`.
+        key: From `cache_key`.
         images: Arrays (height, width, 3) uint8, or None for a photo that can't be opened.
-        expected_size: Estimated size of the file in bytes.
+        expected_size: In bytes.
 
     Returns:
         The images; None if the disk has no room for them or the cache can't be written.
@@ -89,24 +85,17 @@ def save_images(
             pa.OSFile(str(temporary), "wb") as file,
             pa.ipc.new_file(file, SCHEMA) as writer,
         ):
-            rows: list[tuple[int, int, memoryview] | tuple[None, None, None]] = []
-            for image in images:
-                rows.append(
-                    (None, None, None)
-                    if image is None
-                    else (*image.shape[:2], np.ascontiguousarray(image).data.cast("B"))
-                )
-                if len(rows) == ROWS:
-                    writer.write_batch(_record_batch(rows))
-                    rows = []
-            if rows:
-                writer.write_batch(_record_batch(rows))
+            rows = map(_row, images)
+            while batch := list(islice(rows, ROWS)):
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, SCHEMA))
     except (OSError, WriteError, pa.ArrowException):
         return None
     return load_images(key)
 
 
-def _record_batch(rows: list[Any]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(list(c), field.type) for c, field in zip(columns, SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+def _row(image: np.ndarray | None) -> dict[str, Any]:
+    if image is None:
+        return {}
+    height, width, _ = image.shape
+    pixels = np.ascontiguousarray(image).data.cast("B")
+    return {"height": height, "width": width, "pixels": pixels}

@@ -7,7 +7,6 @@ one through once, to count its classes and to copy a sample; `StreamedPhotos` st
 import hashlib
 import json
 import os
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub import HfApi
 
-from flower_model.cli.common import escape_unprintable
+from flower_model.cli.common import print_error
 from flower_model.errors import DataError, HubError, shorten
 from flower_model.system.disk_cache import cache_root, find_entry, new_entry
 from flower_model.system.files import atomic_path
@@ -60,11 +59,9 @@ def fetch_split(source: str, split: str) -> Path | None:
         if not find_entry("photos", name):
             rows = open_splits(dataset).get(split)
             with new_entry("photos", name, folder=True) as temporary:
-                if (
-                    rows
-                ):  # without them the entry stays empty, so that the next run need not look again
-                    _announce_copy(dataset, split)
-                    _write(rows, temporary, source)
+                # without rows the entry stays empty, so that the next run need not look again
+                if rows:
+                    _copy(rows, dataset, split, temporary)
     folder = _cached("photos", name, source)
     return folder if any(folder.iterdir()) else None
 
@@ -129,9 +126,8 @@ def open_splits(dataset: ShardedDataset) -> dict[str, Any]:
         found = load_dataset(name, revision=dataset.version, streaming=True)
     else:
         files: defaultdict[str, list[str]] = defaultdict(list)
-        for file in find_shards(
-            Path(source)
-        ):  # the files that `find_dataset` hashes, and no others
+        # the files that `find_dataset` hashes, and no others
+        for file in find_shards(Path(source)):
             split = split_in_name(str(file.relative_to(source)))
             files[split or "train"].append(str(file))
         kind = "webdataset" if file.suffix.lower() == ".tar" else "parquet"
@@ -140,12 +136,6 @@ def open_splits(dataset: ShardedDataset) -> dict[str, Any]:
     for name, rows in found.items():
         splits.setdefault(split_in_name(str(name)), rows)
     return splits
-
-
-def _announce_copy(dataset: ShardedDataset, split: str) -> None:
-    size = f"{dataset.size / 1e6:,.0f} MB in all splits" if dataset.size else "of unknown size"
-    source = escape_unprintable(dataset.source)
-    print(f"Copying the {split} photos of '{source}' ({size}) to {cache_root()}.", file=sys.stderr)
 
 
 def _cached(kind: str, name: str, source: str) -> Path:
@@ -169,7 +159,10 @@ def hub_errors(source: str) -> Iterator[None]:
         ) from None
 
 
-def _write(rows: Any, folder: Path, source: str) -> None:
+def _copy(rows: Any, dataset: ShardedDataset, split: str, folder: Path) -> None:
+    source = dataset.source
+    size = f"{dataset.size / 1e6:,.0f} MB in all splits" if dataset.size else "of unknown size"
+    print_error(f"Copying the {split} photos of '{source}' ({size}) to {cache_root()}.")
     for number, (name, content) in enumerate(iter_photos(without_decoding(rows, source), source)):
         with atomic_path(folder / name / f"{number:07}") as temporary:
             temporary.write_bytes(content)
@@ -183,9 +176,8 @@ def _write_sample(rows: Any, folder: Path, source: str) -> dict[str, int]:
     """
     rng = np.random.default_rng(0)
     counts: Counter[str] = Counter()
-    kept: defaultdict[str, list[tuple[float, Path]]] = defaultdict(
-        list
-    )  # heaps, highest number first
+    # heaps, highest number first
+    kept: defaultdict[str, list[tuple[float, Path]]] = defaultdict(list)
     for position, (name, content) in enumerate(iter_photos(without_decoding(rows, source), source)):
         counts[name] += 1
         size, photos, drawn = max(1, SAMPLE // len(counts)), kept[name], rng.random()

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from flower_model.cli.common import escape_unprintable
+from flower_model.cli.common import print_error
 from flower_model.config import MAX_LABEL, is_valid_label
 from flower_model.errors import DataError, shorten
 from training.data import flowers102
@@ -36,14 +35,14 @@ def gather(data: Data, root: Path) -> tuple[list[Photo], list[Photo]]:
         DataError: If a source is missing, a class is empty, or there are fewer than two classes; also
             for the sources that are only used after training.
     """
-    notes: dict[str, None] = {}  # in order, without repetitions
+    notes: list[str] = []
     train = [p for name in data.train for p in _read_source(name, root, data, notes)]
     val = [p for name in data.val for p in _read_source(name, root, data, notes)]
     held_out = {digest(photo.path) for photo in val}
     unseen = [photo for photo in train if digest(photo.path) not in held_out]
     if len(unseen) < len(train):
         copies = len(train) - len(unseen)
-        notes[f"Left out (copies of held-out photos): {copies} training photos."] = None
+        notes.append(f"Left out (copies of held-out photos): {copies} training photos.")
     check_classes(unseen, val)
     for source in {*data.test, *data.calibrate}:  # now rather than after hours of training
         others = _read_source(source, root, data.model_copy(update={"stream": False}), notes)
@@ -71,7 +70,7 @@ def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
     Raises:
         DataError: If the source or the split is missing, or a class is empty.
     """
-    notes: dict[str, None] = {}
+    notes: list[str] = []
     photos = _read_source(source, root, data, notes)
     _print_notes(notes)
     return photos
@@ -83,15 +82,14 @@ def split_source(source: str) -> tuple[str, str]:
     return (name, SPLITS[split.lower()]) if name and split.lower() in SPLITS else (source, "")
 
 
-def _read_source(source: str, root: Path, data: Data, notes: dict[str, None]) -> list[Photo]:
+def _read_source(source: str, root: Path, data: Data, notes: list[str]) -> list[Photo]:
     name, split = split_source(source)
     if name == "flowers102":
         photos = _relabel(_flowers102(root, split or "test"))
     elif name == "flowers102-all" and split in ("train", "val"):
         photos = _flowers102(root, "train") + _flowers102(root, "val")
-        photos = _relabel(
-            _divide(photos, split, data, notes)
-        )  # divided by the data set's own names
+        # divided by the data set's own names
+        photos = _relabel(_divide(photos, split, data, notes))
     else:
         place = name if name.startswith(HUB_PREFIX) else str(root / Path(name).expanduser())
         if data.stream or is_sharded(place):
@@ -123,22 +121,21 @@ def _relabel(photos: list[Photo]) -> list[Photo]:
     return [replace(photo, label=labels[photo.label]) for photo in photos]
 
 
-def _read_folder(folder: Path, notes: dict[str, None]) -> dict[str, list[Photo]]:
+def _read_folder(folder: Path, notes: list[str]) -> dict[str, list[Photo]]:
     found = read_photo_folder(folder)
-    notes.update(dict.fromkeys(found.notes))
+    notes += found.notes
     return found.splits
 
 
 def _read_shards(
-    place: str, split: str, data: Data, root: Path, notes: dict[str, None]
+    place: str, split: str, data: Data, root: Path, notes: list[str]
 ) -> dict[str, list[Photo]]:
     """Return the splits of a dataset in shards that are needed to read one of them; "" is all."""
     splits: dict[str, list[Photo]] = {}
     for part in {"": ("train", "val", "test"), "test": ("test",)}.get(split, ("val", "train")):
         if data.stream and part == "train":
-            folder: Path | None = (
-                fetch_sample(stream_source((*data.train, *data.val), root)) / "train"
-            )
+            dataset = stream_source((*data.train, *data.val), root)
+            folder: Path | None = fetch_sample(dataset) / "train"
         else:
             folder = fetch_split(place, part)
         if folder:
@@ -148,7 +145,7 @@ def _read_shards(
     return splits
 
 
-def _divide(photos: list[Photo], split: str, data: Data, notes: dict[str, None]) -> list[Photo]:
+def _divide(photos: list[Photo], split: str, data: Data, notes: list[str]) -> list[Photo]:
     """Return one side of a stratified split in which exact copies of a photo stay on one side.
 
     Every class keeps training photos; a class with fewer photos than there are folds may have no
@@ -161,7 +158,7 @@ def _divide(photos: list[Photo], split: str, data: Data, notes: dict[str, None])
     single = sorted(label for label, found in different.items() if len(found) < 2)
     if single:
         names = shorten(", ".join(single), 100)
-        notes[f"Not held out, since these classes have one photo (copies aside): {names}."] = None
+        notes.append(f"Not held out, since these classes have one photo (copies aside): {names}.")
     divided = [i for i, photo in enumerate(photos) if photo.label not in single]
     train = {i for i, photo in enumerate(photos) if photo.label in single}
     held_out: list[int] = []
@@ -246,5 +243,5 @@ def folds(photos: Sequence[Photo], count: int) -> np.ndarray:
 
 
 def _print_notes(notes: Iterable[str]) -> None:
-    for note in notes:
-        print(escape_unprintable(note), file=sys.stderr)
+    for note in dict.fromkeys(notes):  # in order, without repetitions
+        print_error(note)

@@ -131,40 +131,32 @@ def _lines(
     weights = sum(p.numel() for p in network.parameters()) / 1e6
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
     classes = f"{len(counts)} classes from {least} ({few}) to {most} ({many})"
-    lines = [
-        f"Recipe {recipe.name}",
-        _line("photos", f"{train} for training, {val} held out; {classes}"),
-        _line("network", f"{model.architecture} from {model.pretrained or 'random weights'}"),
-        _line("", f"{weights:.1f} million weights, {trained:.1f} million of them fine-tuned"),
-    ]
-    seconds = trial.decode * (decoded + val)
+    facts = {
+        "photos": f"{train} for training, {val} held out; {classes}",
+        "network": f"{model.architecture} from {model.pretrained or 'random weights'}",
+        "": f"{weights:.1f} million weights, {trained:.1f} million of them fine-tuned",
+    }
     side = resize_side(model.test_size, model.crop)
-    lines.append(_line("decode", f"all photos, to {side} pixels", seconds))
-    total = seconds
+    phases = [("decode", f"all photos, to {side} pixels", trial.decode * (decoded + val))]
     if recipe.probe:
-        seconds = trial.probe * decoded
         text = f"features at {recipe.probe.image_size} pixels, without the fit of the head"
-        lines.append(_line("probe", text, seconds))
-        total += seconds
+        phases.append(("probe", text, trial.probe * decoded))
     steps = _count(max(1, train // settings.batch_size), "step")
     for size, epochs in Counter(map(settings.size_of, range(settings.epochs))).items():
-        seconds = epochs * trial.steps[size] * train
-        each = (
-            f"{steps} of {settings.batch_size} photos each, {1000 * trial.steps[size]:.0f} ms/photo"
-        )
+        speed = f"{1000 * trial.steps[size]:.0f} ms/photo"
+        each = f"{steps} of {settings.batch_size} photos each, {speed}"
         text = f"{_count(epochs, 'epoch')} at {size} pixels, {each}"
-        lines.append(_line("fine-tune", text, seconds))
-        total += seconds
+        phases.append(("fine-tune", text, epochs * trial.steps[size] * train))
     validations = settings.epochs + bool(recipe.probe)
-    seconds = validations * trial.validate * val
     text = f"{_count(validations, 'time')} at {model.test_size} pixels"
-    lines.append(_line("validate", text, seconds))
+    phases.append(("validate", text, validations * trial.validate * val))
     text = f"on this machine, from {STEPS} measured steps per image size"
-    return [*lines, _line("total", text, total + seconds)]
-
-
-def _line(name: str, text: str, seconds: float | None = None) -> str:
-    return f"  {name:<10}{text}" + ("" if seconds is None else f": {_duration(seconds)}")
+    phases.append(("total", text, sum(seconds for *_, seconds in phases)))
+    return [
+        f"Recipe {recipe.name}",
+        *(f"  {name:<10}{text}" for name, text in facts.items()),
+        *(f"  {name:<10}{text}: {_duration(seconds)}" for name, text, seconds in phases),
+    ]
 
 
 def _count(number: int, noun: str) -> str:

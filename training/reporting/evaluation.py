@@ -116,34 +116,34 @@ def bootstrap_intervals(
 
     # Every statistic is a function of sums over photos, so resampling needs only sums per group.
     def per_group(values: np.ndarray) -> np.ndarray:
-        sums = np.zeros((group_of.max() + 1, *values.shape[1:]))
+        sums = np.zeros((group_of.max() + 1, values.shape[1]))
         np.add.at(sums, group_of, values)
         return sums
 
-    sizes = per_group(np.ones(len(targets)))
-    top1, top5 = per_group(hits[:, 0]), per_group(hits.any(axis=1))
-    gap_sums = per_group(gaps)
-    statistics = {
-        "top1": (lambda drawn: top1[drawn].sum(-1) / sizes[drawn].sum(-1), "percentile"),
-        "top5": (lambda drawn: top5[drawn].sum(-1) / sizes[drawn].sum(-1), "percentile"),
-        # Resampling adds noise to every bin and so inflates this error; "basic" reverses the bias.
-        "calibration_error": (
-            lambda drawn: np.abs(gap_sums[drawn].sum(-2)).sum(-1) / sizes[drawn].sum(-1),
-            "basic",
-        ),
+    sizes = per_group(np.ones((len(targets), 1)))
+    sums = {
+        "top1": per_group(hits[:, :1]),
+        "top5": per_group(hits.any(axis=1, keepdims=True)),
+        "calibration_error": per_group(gaps),
     }
     if len(sizes) < 2:  # nothing to resample: any value is possible
-        return dict.fromkeys(statistics, (0.0, 1.0))
+        return dict.fromkeys(sums, (0.0, 1.0))
     intervals = {}
-    for name, (statistic, method) in statistics.items():
+    for name, parts in sums.items():
+
+        def statistic(drawn: np.ndarray, axis: int, parts: np.ndarray = parts) -> np.ndarray:
+            of_photos = np.abs(parts[drawn].sum(-2)).sum(-1) / sizes[drawn].sum((-2, -1))
+            return of_photos
+
         found = bootstrap(
             (np.arange(len(sizes)),),
-            lambda drawn, axis, statistic=statistic: statistic(drawn),
+            statistic,
             vectorized=True,
             n_resamples=RESAMPLES,
             batch=50,
             confidence_level=CONFIDENCE_LEVEL,
-            method=method,
+            # Resampling adds noise to every bin and so inflates this error; "basic" reverses the bias.
+            method="basic" if name == "calibration_error" else "percentile",
             rng=np.random.default_rng(0),
         ).confidence_interval
         low, high = np.clip([found.low, found.high], 0, 1)
@@ -159,10 +159,8 @@ def source_groups(photos: Sequence[Photo]) -> list[str]:
     """
     found = [SOURCE_PREFIX.match(photo.path.name) for photo in photos]
     prefixes = [match[1].casefold() if match else "" for match in found]
-    are_classes = all(
-        photo.label.casefold().startswith(prefix)
-        for photo, prefix in zip(photos, prefixes, strict=True)
-    )
+    pairs = zip(photos, prefixes, strict=True)
+    are_classes = all(photo.label.casefold().startswith(prefix) for photo, prefix in pairs)
     if all(prefixes) and not are_classes and 2 <= len(set(prefixes)) <= len(photos) / 2:
         return prefixes
     return [str(number) for number in range(len(photos))]
@@ -177,11 +175,8 @@ def decode_source(model: FlowerClassifier, source: str, data_root: Path) -> Deco
     """
     recipe = model.config.details.get("recipe", {})
     # The model's renames, and the split that its run made: "FOLDER:val" is what it held out.
-    settings = {
-        key: value
-        for key, value in recipe.get("data", {}).items()
-        if key in ("rename", "val_fraction", "split_seed")
-    }
+    used = ("rename", "val_fraction", "split_seed")
+    settings = {key: value for key, value in recipe.get("data", {}).items() if key in used}
     data = Data(train=(source,), val=(source,), **settings)
     photos = match_labels(source_photos(source, data_root, data), model.config)
     check_labels(photos, source, model.labels)

@@ -36,7 +36,9 @@ def compute_metrics(
     return {
         "top1": float(hits[:, 0].mean()),
         "top5": float(hits.any(axis=1).mean()),
-        "mean_per_class": float(_mean_per_class(hits[:, 0], targets)),
+        "mean_per_class": float(
+            np.mean([hits[targets == c, 0].mean() for c in np.unique(targets)])
+        ),
         "log_loss": log_loss(logits, targets, temperature),
         "calibration_error": calibration_error(probs, targets),
     }
@@ -97,9 +99,7 @@ def reliability(probs: np.ndarray, targets: np.ndarray) -> list[dict[str, float]
     ]
 
 
-def calibration_error_by_chance(
-    probs: np.ndarray, repeats: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+def calibration_error_by_chance(probs: np.ndarray, repeats: int = 1000) -> tuple[float, float]:
     """Return the calibration error that a perfectly calibrated model shows by chance.
 
     The accuracy of a finite sample differs from its confidence, and the error sums the absolute
@@ -108,18 +108,13 @@ def calibration_error_by_chance(
     Args:
         probs: (photos, classes) probabilities.
         repeats: Number of simulated samples, with outcomes drawn from `probs`.
-        seed: Random seed.
 
     Returns:
         The mean and the 95th percentile, both in [0, 1].
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     confidence = probs.max(axis=1)
     correct = rng.random((repeats, len(probs))) < confidence  # (repeats, photos)
     gaps = (correct - confidence) @ np.eye(BINS)[confidence_bins(probs)]  # (repeats, bins)
     errors = np.abs(gaps).sum(axis=1) / len(probs)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
-
-
-def _mean_per_class(correct: np.ndarray, targets: np.ndarray) -> float:
-    return float(np.mean([correct[targets == c].mean() for c in np.unique(targets)]))
