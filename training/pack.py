@@ -64,9 +64,6 @@ def pack(
         short_side: Larger photos are resized to this short side in pixels.
         max_bytes: Maximum size of a tar file.
 
-    Returns:
-        The tar files.
-
     Raises:
         DataError: If a folder is missing or empty, or a single file is larger than `max_bytes`.
     """

@@ -8,15 +8,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def publish_space(model: str, space: str, *, private: bool | None = None) -> str:
-    """Create or update a Gradio Space that serves a model of the Hub.
+    """Create or update a Gradio Space that serves a model of the Hub, and return the URL of the commit.
 
     Args:
         model: "user/repo"; app.py reads it from the Space's README.md.
         space: "user/demo"; created if it does not exist.
         private: Visibility of a new Space; None for the owner's default.
-
-    Returns:
-        The URL of the commit.
 
     Raises:
         HubError: If the Hub refuses or can't be reached; nothing is published then.

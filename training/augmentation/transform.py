@@ -22,11 +22,7 @@ def train_transform(
 ) -> Any:
     """Create the training transform: timm's, after the style augmentation, or the course report's.
 
-    Args:
-        settings: Augmentation settings of the recipe.
-        size: Side of the crop in pixels.
-        data_config: timm's data config of the network.
-        background: Draws the background of photos that are zoomed out.
+    `data_config` is timm's, of the network; `background` draws the background of photos that are zoomed out.
 
     Returns:
         A transform from a PIL image to a normalised tensor (3, size, size).

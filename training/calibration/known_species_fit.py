@@ -37,10 +37,7 @@ def fit_rule(
 def fit_known_species(known: np.ndarray, unknown: np.ndarray, temperature: float) -> KnownSpecies:
     """Fit a logistic regression to the scores, and a threshold that keeps 95 % of the known flowers.
 
-    Args:
-        known: (photos, classes) logits of held-out flowers of the labels.
-        unknown: (photos, classes) logits of flowers of other species.
-        temperature: The model's temperature.
+    Both arrays are logits (photos, classes): of held-out flowers of the labels, and of other species.
     """
     scores = (species_scores(logits, temperature) for logits in (known, unknown))
     weights, intercept = fit_log_odds(*scores)

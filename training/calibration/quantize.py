@@ -47,9 +47,7 @@ def try_quantize_folder(folder: Path, train: DecodedPhotos) -> None:
 def quantize_folder(folder: Path, train: DecodedPhotos) -> Quantization:
     """Write quantization.safetensors to a weights folder, and mention it in its config.json.
 
-    Args:
-        folder: The weights folder.
-        train: Training photos of the model, of which `PHOTOS` are used.
+    It is found from `PHOTOS` of the training photos.
 
     Raises:
         ModelError: If the folder is damaged.

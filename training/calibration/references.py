@@ -18,11 +18,6 @@ PER_CLASS = 10  # photos; with 20, teaching is no more accurate (`benchmarks.tea
 def write_references(model: FlowerClassifier, train: DecodedPhotos, folder: Path) -> int:
     """Write references.safetensors: features of a random sample of the training photos of each class.
 
-    Args:
-        model: The finished model.
-        train: Its training photos.
-        folder: Its weights folder.
-
     Returns:
         The number of photos.
 

@@ -109,11 +109,7 @@ def evaluate_rejection(
 
 
 def fit_support_vectors(flowers: np.ndarray, negatives: np.ndarray) -> SupportVectors:
-    """Fit an SVM to power-normalised features; Platt scaling replaces its offset.
-
-    Args:
-        flowers, negatives: (photos, channels) features.
-    """
+    """Fit an SVM to power-normalised features (photos, channels); Platt scaling replaces its offset."""
     inputs = power_normalise(np.concatenate([flowers, negatives])).astype(np.float64)
     targets = np.repeat([1, 0], [len(flowers), len(negatives)])
     # Half of scikit-learn's default: as accurate, with a third fewer support vectors.
@@ -129,11 +125,7 @@ def fit_support_vectors(flowers: np.ndarray, negatives: np.ndarray) -> SupportVe
 
 
 def fit_residual(flowers: np.ndarray) -> Residual:
-    """Fit the principal subspace of flower features.
-
-    Args:
-        flowers: (photos, channels) features.
-    """
+    """Fit the principal subspace of flower features (photos, channels)."""
     inputs = l2_normalise(flowers)
     dimensions = max(1, min(DIMENSIONS, len(inputs) // 4, inputs.shape[1] // 4))
     pca = PCA(dimensions, random_state=0).fit(inputs)
@@ -141,10 +133,7 @@ def fit_residual(flowers: np.ndarray) -> Residual:
 
 
 def fit_log_odds(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit log odds that are linear in scores (Platt 1999), for equal priors.
-
-    Args:
-        positive, negative: (photos, scores) of both kinds; their numbers don't matter.
+    """Fit log odds that are linear in scores (photos, scores), for equal priors (Platt 1999).
 
     Returns:
         Weights (scores,) and the intercept.

@@ -92,11 +92,8 @@ def decode_photos(
 ) -> DecodedPhotos:
     """Open every photo once, so that unreadable files are found before training starts.
 
-    Args:
-        photos: The photos to open.
-        short_side: Larger photos are resized to this short side in pixels.
-        title: Title of the progress bar.
-        cache: Use the decoded-photo cache on disk.
+    Photos with a longer short side are resized to `short_side` pixels; `title` is that of the progress bar,
+    and `cache` uses the decoded-photo cache on disk.
     """
     expected_size = len(photos) * short_side * short_side * 4.5  # bytes
     fits_in_memory = expected_size < psutil.virtual_memory().available / 4

@@ -24,13 +24,9 @@ PREFETCHED = 64  # batches of a stream that are read ahead as encoded files
 def batch_plan(count: int, settings: Finetune, processes: int = 1) -> tuple[int, int]:
     """Return the batch size and the number of steps of an epoch, adapted to few photos.
 
-    The batch size is halved until an epoch of all photos has at least four batches, but not below
-    `SMALL_BATCH`. Fewer photos than `min_steps` batches are drawn repeatedly.
-
-    Args:
-        count: Number of training photos.
-        settings: The settings of fine-tuning.
-        processes: Number of processes that share a batch.
+    The batch size is halved until an epoch of all `count` photos has at least four batches, but not below
+    `SMALL_BATCH`. Fewer photos than `min_steps` batches are drawn repeatedly. Several processes share a
+    batch.
     """
     unit = settings.accumulate * processes
     if settings.mixup or settings.cutmix:
@@ -58,13 +54,8 @@ def load_batches(
 ) -> Iterable[Any]:
     """Return this process's batches of an epoch: pixels (photos, 3, height, width) and targets.
 
-    Args:
-        photos: The photos of the run.
-        recipe: The recipe of the run.
-        epoch: Number of the epoch, counted from 0.
-        transform: Maps an image to a tensor.
-        seed: Seed of the augmentation, and of the order of a stream.
-        accelerator: Provides the device and the number of processes.
+    The epoch is counted from 0. `transform` maps an image to a tensor; `seed` determines the augmentation,
+    and the order of a stream.
     """
     settings, balance = recipe.finetune, recipe.data.balance
     batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)

@@ -132,7 +132,7 @@ def balanced_order(targets: np.ndarray, balance: float, rng: np.random.Generator
     Args:
         targets: (photos,) int; photos with the same number share a class.
         balance: The recipe's `data.balance`, in [0, 1].
-        rng: Source of the draws.
+        rng: Determines the draws.
     """
     count = len(targets)
     order = rng.permutation(count)

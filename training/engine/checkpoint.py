@@ -68,12 +68,7 @@ def save_checkpoint(
     Only last.safetensors decides where a run resumes. If writing it is interrupted, the run
     repeats the epoch; if writing the other two is, resuming writes them again.
 
-    Args:
-        run: The run's folder.
-        progress: The state of the run.
-        network: The network that is trained.
-        evaluated: The network that is validated: its moving average, or `network` itself.
-        optimizer: The optimizer of `network`.
+    `evaluated` is the network that is validated: the moving average of `network`, or `network` itself.
     """
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
     if evaluated is not network:

@@ -66,9 +66,9 @@ def finetune(
         photos: Decoded photos with their class indices.
         recipe: The recipe of the run.
         run: The run's folder.
-        accelerator: Hugging Face Accelerate's object for the device and the processes.
+        accelerator: The device and the processes.
         clock: The run's clock.
-        resume: Whether to resume from last.safetensors.
+        resume: Continue from last.safetensors.
 
     Returns:
         The network with the weights of the epoch that `recipe.finetune.keep` selects.

@@ -52,11 +52,6 @@ class Trial:
 def forecast(recipe: Recipe, data_root: Path, accelerator: Accelerator) -> str:
     """Describe a run in a few lines, with the estimated duration of each phase.
 
-    Args:
-        recipe: The recipe of the run.
-        data_root: Folder that the recipe's sources are resolved against.
-        accelerator: The accelerator that the run would use.
-
     Raises:
         FlowerModelError: If the recipe, the data or the weights would make the run fail.
     """

@@ -35,9 +35,7 @@ def freeze(network: nn.Module, groups: int) -> None:
 def train_mode(network: nn.Module, batch_norm: str = "train") -> None:
     """Switch to training mode, except for frozen layers, whose batch norm would still be updated.
 
-    Args:
-        network: A network, possibly with frozen layers.
-        batch_norm: "frozen" keeps the running statistics of batch norm in every layer.
+    With `batch_norm="frozen"`, batch norm keeps its running statistics in every layer.
     """
     network.train()
     for module in network.modules():

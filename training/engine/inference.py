@@ -27,12 +27,6 @@ def predict_photos(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over photos, with the preprocessing that it has when it is deployed.
 
-    Args:
-        runtime: The network.
-        photos: The photos.
-        title: The label of the progress bar.
-        batch_size: Photos per batch.
-
     Returns:
         Logits (photos, classes) and pooled features (photos, channels), float32.
     """
@@ -60,11 +54,7 @@ def predict_distributed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide `predict_photos` among the processes of a run, all of which must call this.
 
-    Args:
-        network: The network; every process has a copy.
-        make_runtime: Creates the runtime of `network`.
-        photos: All photos, the same in every process.
-        title: The label of the progress bar.
+    Every process has a copy of the network, whose runtime `make_runtime` creates, and all photos.
 
     Returns:
         Logits (photos, classes) and features (photos, channels), the same in every process.
@@ -104,10 +94,8 @@ def unquantized_precision() -> Precision:
 def torch_runtime(network: nn.Module, compute: Compute, size: int | None = None) -> TorchRuntime:
     """Return a runtime that shares the weights of a network in training.
 
-    Args:
-        network: A timm network; calling the runtime leaves it in evaluation mode.
-        compute: The network's device, and the precision.
-        size: Input size in pixels; None is the network's test size.
+    Calling it leaves the network in evaluation mode. `size` is the input size in pixels; None is the
+    network's test size.
     """
     return TorchRuntime(network, compute, _data(network, size))
 

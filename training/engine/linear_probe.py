@@ -22,13 +22,7 @@ FEATURES_FILE = "probe.npy"  # in the run's folder: features of the training pho
 
 
 def probe_head(network: nn.Module, photos: Photos, recipe: Recipe, compute: Compute) -> np.ndarray:
-    """Fit the head of `network` to the features of the training photos.
-
-    Args:
-        network: A timm network with pretrained features.
-        photos: Decoded photos with their class indices.
-        recipe: A recipe with a `probe` section.
-        compute: The network's device, and the precision.
+    """Fit the head of a timm network with pretrained features to those of the training photos.
 
     Returns:
         The features (photos, channels) float32.

@@ -79,11 +79,6 @@ def open_run(run: Path, recipe: Recipe, *, resume: bool) -> FileLock:
 def record_photos(run: Path, fingerprints: Mapping[str, str], *, resume: bool) -> None:
     """Write the fingerprints of a run's photos, or check them when it is resumed.
 
-    Args:
-        run: The run's folder.
-        fingerprints: Of the training and of the held-out photos.
-        resume: Whether the run is resumed.
-
     Raises:
         RecipeError: If the photos have changed: training photos may be held out now.
     """

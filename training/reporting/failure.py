@@ -9,11 +9,7 @@ from flower_model.errors import shorten
 
 @contextmanager
 def report_failure(name: str) -> Iterator[None]:
-    """Print an error that occurs inside instead of raising it.
-
-    Args:
-        name: The part of the report, such as "The review".
-    """
+    """Print an error that occurs inside, in the part of the report with this name, instead of raising it."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # whatever it is, the model is worth more than the report

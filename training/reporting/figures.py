@@ -40,10 +40,7 @@ def plot_confusion_matrix(
 ) -> bytes:
     """Plot the confusion matrix, reduced to the classes with the most errors if there are many.
 
-    Args:
-        targets: (photos,) int class indices.
-        predicted: (photos,) int class indices from the model.
-        labels: Class names by index.
+    Both arrays are class indices (photos,) int: indices in `labels`.
     """
     wrong = targets != predicted
     errors = np.bincount(np.concatenate([targets[wrong], predicted[wrong]]), minlength=len(labels))
@@ -81,9 +78,7 @@ def plot_reliability(
 ) -> bytes:
     """Plot a reliability diagram: accuracy against confidence, before and after temperature scaling.
 
-    Args:
-        before: Points from `training.reporting.metrics.reliability`.
-        after: The same after temperature scaling; None if no temperature was fitted.
+    The points are from `training.reporting.metrics.reliability`; `after` is None if no temperature was fitted.
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()

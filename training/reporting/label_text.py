@@ -29,9 +29,7 @@ class FigureLabel(NamedTuple):
 def figure_labels(labels: Sequence[str], numbers: Iterable[int] | None = None) -> list[FigureLabel]:
     """Return how each label is drawn; one whose glyphs no font on this machine has is numbered.
 
-    Args:
-        labels: Class names.
-        numbers: Their numbers in config.json; None if these are all classes in order.
+    `numbers` are those of the labels in config.json; None if these are all labels in order.
     """
     drawn = []
     for number, label in zip(

@@ -78,11 +78,7 @@ def per_class(
 
 
 def reliability(probs: np.ndarray, targets: np.ndarray) -> list[dict[str, float]]:
-    """Return the points of a reliability diagram: accuracy and confidence per confidence bin.
-
-    Args:
-        probs: (photos, classes) probabilities.
-        targets: (photos,) int class indices.
+    """Return the points of a reliability diagram of probabilities (photos, classes) and class indices.
 
     Returns:
         For every non-empty bin: mean confidence, accuracy and number of photos.
@@ -103,11 +99,8 @@ def calibration_error_by_chance(probs: np.ndarray, repeats: int = 1000) -> tuple
     """Return the calibration error that a perfectly calibrated model shows by chance.
 
     The accuracy of a finite sample differs from its confidence, and the error sums the absolute
-    differences of all bins, so it is positive even if every probability is exact.
-
-    Args:
-        probs: (photos, classes) probabilities.
-        repeats: Number of simulated samples, with outcomes drawn from `probs`.
+    differences of all bins, so it is positive even if every probability is exact. `repeats` samples are
+    simulated, with outcomes drawn from the probabilities (photos, classes).
 
     Returns:
         The mean and the 95th percentile, both in [0, 1].

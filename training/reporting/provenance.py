@@ -20,10 +20,7 @@ from training.recipe import Recipe
 def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> dict[str, Any]:
     """Return the recipe, photos and hardware of a run as JSON values; `calibrate` adds metrics.
 
-    Args:
-        recipe: The recipe of the run.
-        photos: Its training and held-out photos.
-        phases: Seconds of each phase so far.
+    `phases` has the seconds of each phase so far.
     """
     earlier = _earlier(recipe.model.pretrained)
     minutes = sum(phases.values()) / 60
@@ -50,11 +47,9 @@ def provenance(recipe: Recipe, photos: Photos, phases: Mapping[str, float]) -> d
 
 
 def may_have_seen(recipe: Recipe, held_out: str) -> bool:
-    """Return whether the pretrained weights may have been trained on photos that are held out now.
+    """Return True if the pretrained weights may have been trained on photos that are held out now.
 
-    Args:
-        recipe: The recipe of the run.
-        held_out: The fingerprint of its held-out photos.
+    `held_out` is the fingerprint of the held-out photos.
     """
     details = _details_of(recipe.model.pretrained)
     try:

@@ -33,11 +33,7 @@ SUSPECTS = ["file", "label", "suggested_label", "suggested_probability", "label_
 def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None:
     """Write worst.jpg, doubtful.jpg and suspects.csv to a run's folder, and print their paths.
 
-    Args:
-        run: The run's folder.
-        photos: Its training and held-out photos.
-        probs: (held-out photos, classes) probabilities of the finished model.
-        recipe: The recipe of the run.
+    `probs` are the finished model's probabilities (held-out photos, classes).
     """
     with report_failure("The contact sheets"):
         write_contact_sheets(run, photos.val, probs, photos.labels)
@@ -70,11 +66,7 @@ def write_contact_sheets(
 ) -> None:
     """Write worst.jpg, the least probable labels, and doubtful.jpg, the closest decisions.
 
-    Args:
-        run: The run's folder.
-        photos: Labelled held-out photos.
-        probs: (photos, classes) probabilities of the finished model.
-        labels: Class names in the order of the classes.
+    The photos are labelled and held out, with the finished model's probabilities (photos, classes).
     """
     targets, names = photos.targets(labels), figure_labels(labels)
     label_probs = probs[np.arange(len(probs)), targets]
@@ -101,13 +93,8 @@ def write_suspects(
     """Write suspects.csv: photos that probably have a wrong label, the most suspect first.
 
     Confident learning (Northcutt et al. 2021): a photo is suspected if the probability of another
-    class is as high as the average over the photos of that class.
-
-    Args:
-        run: The run's folder.
-        sets: Photos with probabilities (photos, classes) from a model that was not trained on
-            them; see `cross_validated_probabilities`.
-        labels: Class names in the order of the classes.
+    class is as high as the average over the photos of that class. The probabilities (photos, classes) of
+    each set are from a model that was not trained on it; see `cross_validated_probabilities`.
 
     Returns:
         The number of suspected photos.
