@@ -58,13 +58,15 @@ def average(folders: Sequence[Path], weights: Sequence[float]) -> "FlowerClassif
 
     models = [FlowerClassifier.from_pretrained(f, runtime="torch", device="cpu") for f in folders]
     last = models[-1]
-    for folder, model in zip(folders, models, strict=True):
+    # None if the model was not made by training.train
+    held_out = [model.config.details.get("held_out", {}).get("sha256") for model in models]
+    for folder, model, photos in zip(folders, models, held_out, strict=True):
         if (model.config.architecture, model.labels) != (last.config.architecture, last.labels):
             raise ModelError(
                 f"'{shorten(folder)}' and '{shorten(folders[-1])}' differ in architecture or labels: "
                 "average runs of one model."
             )
-        if _held_out(model) != _held_out(last):
+        if photos != held_out[-1]:
             raise ModelError(
                 f"'{shorten(folder)}' and '{shorten(folders[-1])}' held out different photos, so no "
                 "photos are unseen by both: average runs with the same held-out photos."
@@ -94,11 +96,6 @@ def _averaged_runs(models: "Sequence[FlowerClassifier]", parts: Sequence[float])
             percent, _, name = text.partition("% ")
             runs.append(f"{part * float(percent) / 100:.0%} {name}")
     return runs
-
-
-def _held_out(model: "FlowerClassifier") -> str | None:
-    """Return the fingerprint of the held-out photos; None if the model was not made by training.train."""
-    return model.config.details.get("held_out", {}).get("sha256")
 
 
 def _average(options: argparse.Namespace) -> int:

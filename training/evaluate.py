@@ -55,19 +55,16 @@ def _evaluate(options: argparse.Namespace) -> int:
         for sentence in row["skipped"]:
             print_error(f"skipped: {sentence}")
         if row["trained_on"]:
-            print_error(_warning(row))
+            print_error(
+                f"Warning: the model was trained on {row['trained_on']} of the {row['photos']} photos of "
+                f"'{row['source']}', so these figures are too high. FOLDER:val has the held-out photos "
+                "alone."
+            )
     if options.json:
         print(json.dumps(rows[0] if len(rows) == 1 else rows, indent=2))
     else:
         print(_format(rows[0]) if len(rows) == 1 else format_table(rows))
     return 0
-
-
-def _warning(row: dict[str, Any]) -> str:
-    return (
-        f"Warning: the model was trained on {row['trained_on']} of the {row['photos']} photos of "
-        f"'{row['source']}', so these figures are too high. FOLDER:val has the held-out photos alone."
-    )
 
 
 def _format(row: dict[str, Any]) -> str:

@@ -89,9 +89,7 @@ def last_epoch(
         if not channels_last:
             network = network.to(memory_format=torch.contiguous_format)
         some = photos.train.sample(trained or len(photos.train))
-        few = photos.val.sample(8)
-        labels = photos.labels
-        photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
+        photos = Photos(photos.labels, some, photos.val.sample(8))
         finetune(
             network,
             photos,

@@ -38,12 +38,9 @@ class StyleShift:
         return image
 
 
-def snapshot(image: Image.Image, background: Image.Image | None = None) -> Image.Image:
+def snapshot(image: Image.Image) -> Image.Image:
     """Apply one of `zoom_out`, `tile` and `degrade`, drawn from Python's `random`."""
-    style = random.randrange(3)
-    return (
-        zoom_out(image, background) if style == 0 else tile(image) if style == 1 else degrade(image)
-    )
+    return random.choice((zoom_out, tile, degrade))(image)
 
 
 def zoom_out(image: Image.Image, background: Image.Image | None = None) -> Image.Image:

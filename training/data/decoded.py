@@ -62,19 +62,15 @@ class DecodedPhotos:
             rows=[self.rows[index] for index in kept],
         )
 
-    def sample(self, count: int, seed: int = 0) -> "DecodedPhotos":
+    def sample(self, count: int) -> "DecodedPhotos":
         """Return a random sample of at most `count` photos."""
-        return self.subset(np.random.default_rng(seed).permutation(len(self))[:count])
+        return self.subset(np.random.default_rng(0).permutation(len(self))[:count])
 
     def extended(self, others: "DecodedPhotos") -> "DecodedPhotos":
         """Return these photos, then the others."""
         rows = [*self.rows, *(len(self.images) + row for row in others.rows)]
         photos, images = [*self.photos, *others.photos], [*self.images, *others.images]
         return replace(self, photos=photos, images=images, rows=rows)
-
-    def shard(self, process: int, processes: int) -> "DecodedPhotos":
-        """Return every `processes`-th photo, starting at index `process`."""
-        return self.subset(range(process, len(self), processes))
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
         """Return the class indices (photos,) int64 in the order of `labels`."""

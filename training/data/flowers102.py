@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from torchvision.datasets import Flowers102
 
 from flower_model.errors import DataError, shorten
+from training.data.folders import Photo
 
 NAMES_FILE = Path(__file__).with_suffix(".csv")
 
@@ -31,8 +32,8 @@ class Flower(NamedTuple):
 TULIP = Flower("", "tulip", "Tulipa", "Tulipa", "Liliaceae")  # the shipped model's additional class
 
 
-def photos(root: Path, split: str) -> list[tuple[Path, str]]:
-    """Return (file, name in the data set) pairs of a split ("train", "val" or "test"); download missing files.
+def photos(root: Path, split: str) -> list[Photo]:
+    """Return the photos of a split ("train", "val" or "test") with the data set's names; download missing files.
 
     Raises:
         DataError: If the photos are missing and can't be downloaded.
@@ -52,7 +53,7 @@ def photos(root: Path, split: str) -> list[tuple[Path, str]]:
             f"'{shorten(data._base_folder)}' away to download all of them again."
         )
     names = [flower.oxford for flower in flowers()]
-    return [(file, names[number]) for file, number in zip(files, data._labels, strict=True)]
+    return [Photo(file, names[number]) for file, number in zip(files, data._labels, strict=True)]
 
 
 @cache

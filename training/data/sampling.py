@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,25 @@ class Photos:
     Attributes:
         labels: Class names in the order of the model's outputs.
         train: The training photos; a sample of them if they are streamed.
-        train_targets, val_targets: (photos,) int64 class indices.
         stream: All training photos if they are streamed.
         outliers: Photos of no class to train on.
     """
 
     labels: list[str]
     train: DecodedPhotos
-    train_targets: np.ndarray
     val: DecodedPhotos
-    val_targets: np.ndarray
     stream: StreamedPhotos | None = None
     outliers: Outliers = field(default_factory=Outliers)
+
+    @cached_property
+    def train_targets(self) -> np.ndarray:
+        """(photos,) int64 class indices of the training photos."""
+        return self.train.targets(self.labels)
+
+    @cached_property
+    def val_targets(self) -> np.ndarray:
+        """(photos,) int64 class indices of the validation photos."""
+        return self.val.targets(self.labels)
 
     @property
     def count(self) -> int:
@@ -71,9 +79,7 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
     photos = Photos(
         labels,
         decoded_train,
-        decoded_train.targets(labels),
         decoded_val,
-        decoded_val.targets(labels),
         open_stream(data, root),
         training_outliers(data, root, short_side),
     )

@@ -85,9 +85,9 @@ def split_source(source: str) -> tuple[str, str]:
 def _read_source(source: str, root: Path, data: Data, notes: list[str]) -> list[Photo]:
     name, split = split_source(source)
     if name == "flowers102":
-        photos = _relabel(_flowers102(root, split or "test"))
+        photos = _relabel(flowers102.photos(root, split or "test"))
     elif name == "flowers102-all" and split in ("train", "val"):
-        photos = _flowers102(root, "train") + _flowers102(root, "val")
+        photos = flowers102.photos(root, "train") + flowers102.photos(root, "val")
         # divided by the data set's own names
         photos = _relabel(_divide(photos, split, data, notes))
     else:
@@ -110,10 +110,6 @@ def _read_source(source: str, root: Path, data: Data, notes: list[str]) -> list[
             if divided:
                 photos = _divide(photos, split, data, notes)
     return [Photo(photo.path, model_label(photo.label, data.rename), name) for photo in photos]
-
-
-def _flowers102(root: Path, split: str) -> list[Photo]:
-    return [Photo(path, label) for path, label in flowers102.photos(root, split)]
 
 
 def _relabel(photos: list[Photo]) -> list[Photo]:

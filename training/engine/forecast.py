@@ -88,7 +88,7 @@ def _run_trial(
     if not some or not few:
         raise DataError("None of the sampled photos can be opened. Replace them.")
     decode = (time.monotonic() - started) / len(some)
-    photos = Photos(labels, some, some.targets(labels), few, few.targets(labels))
+    photos = Photos(labels, some, few)
 
     def seconds(runtime: Runtime) -> float:
         started = time.monotonic()

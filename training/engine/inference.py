@@ -1,6 +1,6 @@
 """Logits and features of decoded photos, computed in batches on one or several processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -64,16 +64,17 @@ def predict_distributed(
         return predict_photos(make_runtime(), photos, title=title)
     for buffer in network.buffers():  # each process has the batch norm statistics of its photos
         broadcast(buffer)
-    shard = photos.shard(state.process_index, state.num_processes)
-    outputs = gather_object([predict_photos(make_runtime(), shard, title=title)])
+    mine = range(state.process_index, len(photos), state.num_processes)
+    outputs = gather_object([predict_photos(make_runtime(), photos.subset(mine), title=title)])
 
-    def in_order(parts: list[np.ndarray]) -> np.ndarray:
+    def in_order(parts: Sequence[np.ndarray]) -> np.ndarray:
         whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
         for process, part in enumerate(parts):
             whole[process :: state.num_processes] = part
         return whole
 
-    return in_order([logits for logits, _ in outputs]), in_order([f for _, f in outputs])
+    logits, features = map(in_order, zip(*outputs, strict=True))
+    return logits, features
 
 
 def compute_of(accelerator: Accelerator) -> Compute:

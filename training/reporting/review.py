@@ -46,15 +46,9 @@ def review(run: Path, photos: Photos, probs: np.ndarray, recipe: Recipe) -> None
         )
         sets.append((photos.train, train_probs))
     count = write_suspects(run, sets, photos.labels)
-    numbered = [
-        f"{drawn.text} {label}"
-        for drawn, label in zip(figure_labels(photos.labels), photos.labels, strict=True)
-        if drawn.text != label
-    ]
-    if numbered:
-        print(
-            f"Class names that no font here can render are numbered in the figures: {', '.join(numbered)}."
-        )
+    drawn = zip(figure_labels(photos.labels), photos.labels, strict=True)
+    if numbered := ", ".join(f"{d.text} {label}" for d, label in drawn if d.text != label):
+        print(f"Class names that no font here can render are numbered in the figures: {numbered}.")
     print(
         f"For review: {run / 'worst.jpg'}, {run / 'doubtful.jpg'} and {run / 'suspects.csv'} "
         f"({count} suspected label errors)."

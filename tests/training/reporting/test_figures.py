@@ -126,8 +126,7 @@ def photos(tmp_path) -> Photos:
     names = dict(zip(sorted(COLOURS), ["玫瑰", "وردة", "$rose$"], strict=True))
     decoded = decode_photos([replace(p, label=names[p.label]) for p in found], 64, "", cache=False)
     labels = sorted(names.values())
-    targets = decoded.targets(labels)
-    return Photos(labels, decoded, targets, decoded, targets)
+    return Photos(labels, decoded, decoded)
 
 
 def test_a_contact_sheet_has_labels_in_any_script(photos, rose_font, tmp_path):
