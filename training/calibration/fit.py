@@ -89,6 +89,8 @@ def calibrate(
     temperature, by_fold = _fit_temperatures(fitted_on) if fitted else (1.0, np.ones(FOLDS))
     everywhere = np.full(FOLDS, temperature)
     details = dict(model.config.details)
+    for rule_metrics in ("rejection", "known_species"):  # of an earlier calibration
+        details.pop(rule_metrics, None)
     details["metrics"] = _evaluate(fitting[0], by_fold)
     details["tests"] = {
         public_source_name(source): {"photos": len(outputs.targets)}
@@ -113,7 +115,6 @@ def calibrate(
     # Not from snapshots: with them, the rule accepts 50 % more negatives.
     with_photos = fitting[: len(photos)]
     model.rejection, metrics = _fit_rejection(model, train, with_photos, outliers.negatives)
-    details = {k: v for k, v in details.items() if k not in ("rejection", "known_species")}
     if model.rejection:
         details["rejection"] = metrics
     if model.rejection and outliers.other_flowers:
