@@ -130,7 +130,7 @@ def test_output_in_any_encoding(run_module, tiny_folder, flower_photo, tmp_path,
     ("words", "code", "expected"),
     [
         (["-m", "training.train", "--help"], 0, "5 all but the head"),  # after an ellipsis
-        (["-m", "training.evaluate", "模型/花/a", "x:val"], 2, "\\u6a21\\u578b/\\u82b1"),
+        (["-m", "training.calibrate", "模型/花"], 2, "\\u6a21\\u578b/\\u82b1"),
         (["app.py", "--help"], 0, "(default: \\u82b1)"),
     ],
     ids=["training help", "refusal", "page help"],
