@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -147,29 +147,24 @@ def _divide(photos: list[Photo], split: str, data: Data, notes: list[str]) -> li
     Every class keeps training photos; a class with fewer photos than there are folds may have no
     validation photos.
     """
-    groups = [digest(photo.path) for photo in photos]
-    different: defaultdict[str, set[str]] = defaultdict(set)
-    for photo, group in zip(photos, groups, strict=True):
-        different[photo.label].add(group)
-    single = sorted(label for label, found in different.items() if len(found) < 2)
+    different = Counter(label for label, _ in {(p.label, digest(p.path)) for p in photos})
+    single = sorted(label for label, count in different.items() if count < 2)
     if single:
         names = shorten(", ".join(single), 100)
         notes.append(f"Not held out, since these classes have one photo (copies aside): {names}.")
     divided = [i for i, photo in enumerate(photos) if photo.label not in single]
-    train = {i for i, photo in enumerate(photos) if photo.label in single}
-    held_out: list[int] = []
+    held_out: set[int] = set()
     if divided:
-        count = min(max(2, round(1 / data.val_fraction)), max(map(len, different.values())))
+        count = min(max(2, round(1 / data.val_fraction)), max(different.values()))
         labels = [photos[i].label for i in divided]
+        copies = [digest(photos[i].path) for i in divided]  # equal for copies of a photo
         folder = StratifiedGroupKFold(count, shuffle=True, random_state=data.split_seed)
         with warnings.catch_warnings():  # about classes with fewer photos than folds
             warnings.simplefilter("ignore", UserWarning)
-            fit, val = next(folder.split(divided, labels, [groups[i] for i in divided]))
-        train |= {divided[i] for i in fit}
-        trained = {photos[i].label for i in train}
-        held_out = [divided[i] for i in val if labels[i] in trained]
-    sides = {"val": held_out, "train": sorted(set(range(len(photos))) - set(held_out))}
-    return [photos[i] for i in sides[split]]
+            fit, val = next(folder.split(divided, labels, copies))
+        trained = {labels[i] for i in fit}
+        held_out = {divided[i] for i in val if labels[i] in trained}
+    return [photo for i, photo in enumerate(photos) if (i in held_out) == (split == "val")]
 
 
 def check_classes(train: Sequence[Photo], val: Sequence[Photo]) -> None:

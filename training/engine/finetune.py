@@ -81,8 +81,7 @@ def finetune(
     batch_size, steps = batch_plan(photos.count, settings, accelerator.num_processes)
     if batch_size < settings.batch_size and settings.epochs:
         accelerator.print(f"Few photos: {steps} steps of {batch_size} photos per epoch.")
-    has_fused = settings.optimizer in ("adam", "adamw", "sgd")
-    fused: dict[str, Any] = {"fused": True} if has_fused else {}
+    fused: Any = {"fused": True} if settings.optimizer in ("adam", "adamw", "sgd") else {}
     optimizer = create_optimizer_v2(
         network,
         opt=settings.optimizer,

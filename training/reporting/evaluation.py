@@ -87,12 +87,8 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
     }
     widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
     lines = [list(columns), ["-" * width for width in widths], *zip(*columns.values(), strict=True)]
-    table = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
+    padded = ([c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines)
+    table = [f"| {' | '.join(cells)} |" for cells in padded]
     note = f"In parentheses: {100 * CONFIDENCE_LEVEL:.0f} % bootstrap confidence intervals."
     return "\n".join([*table, "", note])
 

@@ -65,10 +65,8 @@ def write_contact_sheets(
     targets, names = photos.targets(labels), figure_labels(labels)
     label_probs = probs[np.arange(len(probs)), targets]
     second, first = np.sort(probs, axis=1)[:, -2:].T
-    for name, order in (
-        ("worst", np.argsort(label_probs)),
-        ("doubtful", np.argsort(first - second)),
-    ):
+    orders = {"worst": np.argsort(label_probs), "doubtful": np.argsort(first - second)}
+    for name, order in orders.items():
         tiles = [
             (
                 photos.image(index),
@@ -103,9 +101,8 @@ def write_suspects(
             values = (probs[index, best], probs[index, label])
             rows.append([photos.photos[index].path, labels[label], labels[best], *values])
     rows.sort(key=lambda row: row[-1])
-    path = run / "suspects.csv"
     with (
-        atomic_path(path) as temporary,
+        atomic_path(run / "suspects.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         writer = csv.writer(file)
