@@ -27,9 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     from flower_model import FlowerClassifier
-    from flower_model.hub.upload import check_login
+    from flower_model.hub.source import HubSource
+    from flower_model.hub.upload import check_login, upload
     from flower_model.serialization.model_repo import publish_folder
-    from training.space import publish_space
+    from training.space import space_files
 
     check_login(options.repo, create_pr=options.create_pr)
     if options.space:
@@ -46,8 +47,15 @@ def _publish(options: argparse.Namespace) -> int:
     )
     print(f"Published: {commit.pr_url or commit.commit_url}")
     if options.space:
-        url = publish_space(options.repo, options.space, private=options.private or None)
-        print(f"Published: {url}")
+        commit = upload(
+            HubSource(options.space),
+            space_files(options.repo, options.space),
+            commit_message=f"Serve {options.repo}",
+            private=options.private or None,
+            repo_type="space",
+            replace_patterns=["flower_model/*"],
+        )
+        print(f"Published: {commit.commit_url}")
         if options.private:
             print(f"'{options.repo}' is private: give the Space a secret named HF_TOKEN.")
     return 0

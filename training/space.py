@@ -1,4 +1,4 @@
-"""A Gradio Space that serves a model of the Hub."""
+"""The files of a Gradio Space that serves a model of the Hub."""
 
 import sys
 from importlib.metadata import version
@@ -7,33 +7,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def publish_space(model: str, space: str, *, private: bool | None = None) -> str:
-    """Create or update a Gradio Space that serves a model of the Hub, and return the URL of the commit.
+def space_files(model: str, space: str) -> dict[str, Path | bytes]:
+    """Return the files of a Space: name -> local file or content.
 
     Args:
         model: "user/repo"; app.py reads it from the Space's README.md.
-        space: "user/demo"; created if it does not exist.
-        private: Visibility of a new Space; None for the owner's default.
-
-    Raises:
-        HubError: If the Hub refuses or can't be reached; nothing is published then.
+        space: "user/demo".
     """
-    from flower_model.hub.source import HubSource
-    from flower_model.hub.upload import upload
-
-    commit = upload(
-        HubSource(space),
-        space_files(model, space),
-        commit_message=f"Serve {model}",
-        private=private,
-        repo_type="space",
-        replace_patterns=["flower_model/*"],
-    )
-    return commit.commit_url
-
-
-def space_files(model: str, space: str) -> dict[str, Path | bytes]:
-    """Return the files of the Space: name -> local file or content."""
     package = sorted((ROOT / "flower_model").rglob("*"))
     files: dict[str, Path | bytes] = {
         path.relative_to(ROOT).as_posix(): path
