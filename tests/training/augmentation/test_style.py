@@ -88,14 +88,14 @@ def test_half_of_the_negatives_are_trained_on_and_the_other_half_is_kept_for_the
 ):
     folder = tmp_path / "others"
     folder.mkdir()
-    for number in range(40):
+    for number in range(44):
         Image.new("RGB", (40, 40), (number * 5, 0, 0)).save(folder / f"{number}.png")
     data = Data(train=("a",), val=("b",), negatives=("others",))
     (folder / "broken.png").write_text("no photo")  # both sides count it
     recipe = load_recipe("flowers5").model_copy(update={"data": data})
     trained = training_outliers(data, tmp_path, 32).negatives
     kept = calibration_outliers((folder, None), 32, recipe).negatives
-    assert len(trained) + len(kept) == 40
+    assert len(trained) + len(kept) == 44
     assert not {photo.path for photo in trained.photos} & {photo.path for photo in kept.photos}
 
 
