@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ SLOW_FIXTURES = {
     "run_module",
     "run_script",
     "serve_app",
+    "served",
+    "guarded",
+    "teachable",
 }
 SLOW_MODULES = [
     "bulk/test_ray",
@@ -156,24 +160,18 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     return lambda script, *words, **env: run(str(ROOT / script), *words, env=env)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def serve_app() -> Iterator[Callable[..., Served]]:
-    """`serve_app("--share")` runs `python app.py --share` on a free port."""
-    started: list[Served] = []
-
-    def serve(*words: object, host: str = "127.0.0.1", **env: str) -> Served:
-        started.append(Served(*words, env=env, host=host))
-        return started[-1]
-
-    yield serve
-    for served in started:
-        served.stop()
+    """`serve_app("--share")` runs `python app.py --share` on a free port until the test ends."""
+    with ExitStack() as running:
+        yield lambda *words, **options: running.enter_context(Served(*words, **options))
 
 
 @pytest.fixture(scope="session")
-def served(serve_app, tiny_folder) -> Served:
+def served(tiny_folder) -> Iterator[Served]:
     """The page on `tiny_model`, shared by tests that do not change it."""
-    return serve_app("--model", tiny_folder, "--mcp")
+    with Served("--model", tiny_folder, "--mcp") as page:
+        yield page
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,14 @@ import socket
 import time
 
 import httpx
+import psutil
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
 from flower_model.cli.common import WEIGHTS
 from tests.support.api_clients import call_tool
-from tests.support.commands import ROOT, assert_one_sentence, free_port
+from tests.support.commands import ROOT, Served, assert_one_sentence, free_port
 
 NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
@@ -88,10 +89,19 @@ def test_all_interfaces_print_an_address_for_this_computer(serve_app, tiny_folde
     assert httpx.get(served.url).status_code == 200
 
 
+def test_a_page_without_visitors_leaves_the_processor_alone(served):
+    process = psutil.Process(served.process.pid)
+    before = process.cpu_times()
+    time.sleep(4)
+    after = process.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.2  # 5 % of a core
+
+
 @pytest.fixture(scope="module")
-def guarded(serve_app, tiny_folder):
+def guarded(tiny_folder):
     options = ["--auth", "flora:s3:cret", "--root-path", "/demo", "--max-size", "100kb", "--mcp"]
-    return serve_app("--model", tiny_folder, *options)
+    with Served("--model", tiny_folder, *options) as page:
+        yield page
 
 
 def test_auth_requires_the_password(guarded, tmp_path):

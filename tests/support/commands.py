@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,8 @@ def assert_one_sentence(result, *parts):
 class Served:
     """A running `python app.py` and the lines it printed until it was reachable."""
 
-    def __init__(self, *words: object, env: dict[str, str], host: str = "127.0.0.1") -> None:
+    def __init__(self, *words: object, host: str = "127.0.0.1", **env: str) -> None:
+        """Start `python app.py` with these words and environment variables."""
         port = free_port()
         self.url = f"http://{host}:{port}/"
         # Not a pipe: nobody reads it while the page runs, and the log would fill it.
@@ -58,6 +60,12 @@ class Served:
             if self.url in line:
                 return
         raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def next_line(self) -> str:
         """Return the next line on stdout."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
 
 API_VERSION = "1"
+# Seconds between looks at the queue: Gradio's 0.001 takes a tenth of a core all the time.
+POLL_SECONDS = 0.01
 
 
 def create_app(
@@ -54,6 +56,7 @@ def create_app(
         The application, and the filter that can refuse new requests before a shutdown.
     """
     demo.queue(max_size=limits.queue, api_open=False)
+    demo._queue.sleep_when_free = POLL_SECONDS
     # Of a session, only taught classes are kept, some 50 kB each. Gradio's 10,000 take gigabytes.
     demo.state_session_capacity = 100
     folder = Path(os.environ["GRADIO_TEMP_DIR"]).absolute()

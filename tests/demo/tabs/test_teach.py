@@ -12,6 +12,7 @@ from flower_model import FlowerClassifier
 from flower_model.demo.identifier import PhotoIdentifier
 from tests.demo.test_accessibility import GRADIOS_OWN
 from tests.support.browsing import choose_by_enter, tab_to
+from tests.support.commands import Served
 from tests.support.teaching import KNOWN, NEW, disc_photos, make_teachable
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -28,8 +29,9 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teachable(serve_app, place):
-    return serve_app("--model", place / "model")
+def teachable(place):
+    with Served("--model", place / "model") as page:
+        yield page
 
 
 @pytest.fixture
