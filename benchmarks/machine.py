@@ -25,6 +25,19 @@ def describe_machine() -> str:
     return f"{os.cpu_count()} cores of {name}"
 
 
+def instruction_set() -> str:
+    """Return what bounds the speed of a forward pass: "AMX", "AVX-512 and bf16", "AVX-512", "AVX2"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    names = {
+        "amx_tile": "AMX",
+        "avx512_bf16": "AVX-512 and bf16",
+        "avx512f": "AVX-512",
+        "avx2": "AVX2",
+    }
+    return next((name for flag, name in names.items() if flag in flags), platform.machine())
+
+
 def median_seconds(function: Callable[[], object], repeats: int) -> float:
     """Return the median duration of a call, after a warm-up of a quarter of the repeats."""
     times = []

@@ -164,14 +164,14 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
     def predict(self, photos: PhotoSource, *, top_k: int = 5) -> Prediction: ...
     @overload
     def predict(
-        self, photos: list[Photo] | tuple[Photo, ...], *, top_k: int = 5, batch_size: int = 32
+        self, photos: list[Photo] | tuple[Photo, ...], *, top_k: int = 5, batch_size: int = 16
     ) -> list[Prediction]: ...
     def predict(
         self,
         photos: PhotoSource | list[Photo] | tuple[Photo, ...],
         *,
         top_k: int = 5,
-        batch_size: int = 32,
+        batch_size: int = 16,
     ) -> Prediction | list[Prediction]:
         """Classify one photo or a list of photos.
 
@@ -195,7 +195,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             return answers_or_error(stream)
 
     def predict_stream(
-        self, photos: Iterable[PhotoSource], *, top_k: int = 5, batch_size: int = 32
+        self, photos: Iterable[PhotoSource], *, top_k: int = 5, batch_size: int = 16
     ) -> Generator[Prediction | ImageError]:
         """Classify any number of photos in constant memory.
 

@@ -3,9 +3,10 @@
     python -m benchmarks.inference.compare
 
 Every contender runs in a new process. They take turns for several rounds, and the table has the
-medians. Writes benchmarks/results/inference.md and inference.png. Takes minutes on two cores.
-Requires an otherwise idle machine and benchmarks/requirements.txt; contenders whose packages are
-missing are left out.
+medians. Writes a page with a plot to benchmarks/results/inference/, named after the processor's
+instructions. Takes minutes on two cores. Requires an otherwise idle machine and
+benchmarks/requirements.txt; contenders whose packages are missing are left out, and so is bf16 on a
+processor that lacks it.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from benchmarks.inference.contenders import CONTENDERS, export_onnx, quantize_onnx
-from benchmarks.machine import RESULTS, ROOT, describe_machine
+from benchmarks.machine import RESULTS, ROOT, describe_machine, instruction_set
 
 GFLOP = 8.2  # of a ResNet-50 at 224 pixels: 4.1 billion multiply-adds
 FIELDS = ("first", "one", "p95", "folder", "peak")
@@ -47,9 +48,11 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=64, help="in the folder")
     options = parser.parse_args()
     contenders = [name for name in CONTENDERS if "ONNX" not in name or find_spec("onnxruntime")]
+    if instruction_set() not in ("AMX", "AVX-512 and bf16"):
+        contenders = [name for name in contenders if "bf16" not in name]
     with tempfile.TemporaryDirectory() as temporary:
         photos = save_photos(Path(temporary), options.photos)
-        if contenders != list(CONTENDERS):
+        if not find_spec("onnxruntime"):
             print("ONNX Runtime is not installed and left out.", flush=True)
         else:
             files = [Path(temporary) / f"{name}.onnx" for name in ("network", "int8")]
@@ -66,7 +69,8 @@ def main() -> None:
             for precision, value in _run(
                 [sys.executable, "-m", "benchmarks.inference.peak"]
             ).items():
-                peaks[precision] = max(value, peaks.get(precision, 0))
+                if f"ours, {precision}" in contenders:
+                    peaks[precision] = max(value, peaks.get(precision, 0))
             for name in contenders:
                 measured, labels[name] = measure(name, options.weights, photos)
                 for field, value in measured.items():
@@ -198,7 +202,7 @@ def report(
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in rows.items():
-        share = GFLOP / row["folder"] / 1000 / peaks[PRECISIONS.get(name, "fp32")]
+        share = GFLOP / row["folder"] / 1000 / peaks.get(PRECISIONS.get(name, "fp32"), peaks["fp32"])
         lines.append(
             f"| {name} | {row['first']:.2f} s | {1000 * row['one']:.1f} ms "
             f"| {1000 * row['p95']:.1f} ms | {1 / row['folder']:.1f} photos/s "
@@ -217,7 +221,9 @@ def report(
         for name in rows
         if name != "timm eager"
     ]
-    text = f"""# Inference speed
+    kind = instruction_set()
+    name = kind.lower().replace("avx-", "avx").replace(" and ", "-")
+    text = f"""# Inference speed with {kind}
 
 Made by `python -m benchmarks.inference.compare`: medians of {options.rounds} rounds in which the contenders take
 turns, each in a new process. {describe_machine()}; {_versions()}.
@@ -234,13 +240,15 @@ machine in the contender's precision (`python -m benchmarks.inference.peak`):
 
 Same label as timm eager: {"; ".join(same)}. Photos whose short side is at least twice the
 network's input are decoded at a smaller scale, which occasionally changes the label of an ambiguous photo.
-[results.md](../../docs/results.md#precision) compares the precisions' accuracy.
+[results.md](../../../docs/results.md#precision) compares the precisions' accuracy.
 
-![Photos/s and milliseconds per photo of each contender](inference.png)
+![Photos/s and milliseconds per photo of each contender]({name}.png)
 """
     print(text)
-    (RESULTS / "inference.md").write_text(text, encoding="utf-8")
-    _plot(rows).savefig(RESULTS / "inference.png", dpi=90, metadata={"Software": None})
+    folder = RESULTS / "inference"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    _plot(rows).savefig(folder / f"{name}.png", dpi=90, metadata={"Software": None})
 
 
 def _plot(rows: dict[str, dict[str, float]]) -> Figure:

@@ -139,7 +139,7 @@ def _tricks() -> list[str]:
         *table,
         "",
         "Tricks without a gain here are off by default, with two exceptions: GPUs and AMX are faster with",
-        "channels_last, and OpenVINO is faster at the test size ([inference.md](inference.md)).",
+        "channels_last, and OpenVINO is faster at the test size ([avx512-bf16.md](inference/avx512-bf16.md)).",
     ]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
 
 MAX_ERRORS = 20  # messages per unit
-GPU_BATCH, CPU_BATCH = 128, 32  # photos
+GPU_BATCH, CPU_BATCH = 128, 16  # photos
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def classify_uploads(
     numbers = range(len(uploads))
     with (
         _SLOTS,
-        closing(predict_batches(numbers, to_pixels, classify_batch, batch_size=32)) as answers,
+        closing(predict_batches(numbers, to_pixels, classify_batch, batch_size=16)) as answers,
     ):
         for number, answer in zip(numbers, answers, strict=True):
             yield Row(uploads[number].name, answer, pending.pop(number, None))
