@@ -66,16 +66,18 @@ def main() -> None:
         figures = defaultdict(list)
         labels: dict[str, list[str]] = {}
         for number in range(options.rounds):
+            # Each second round backwards, so that nobody always follows the same neighbour: a
+            # processor in the cloud that was loaded for seconds is slower afterwards.
+            for name in contenders[:: -1 if number % 2 else 1]:
+                measured, labels[name] = measure(name, options.weights, photos)
+                for field, value in measured.items():
+                    figures[name, field].append(value)
+                print(number, name, {k: round(v, 4) for k, v in measured.items()}, flush=True)
             for precision, value in _run(
                 [sys.executable, "-m", "benchmarks.inference.peak"]
             ).items():
                 if f"ours, {precision}" in contenders:
                     peaks[precision] = max(value, peaks.get(precision, 0))
-            for name in contenders:
-                measured, labels[name] = measure(name, options.weights, photos)
-                for field, value in measured.items():
-                    figures[name, field].append(value)
-                print(number, name, {k: round(v, 4) for k, v in measured.items()}, flush=True)
         profiles = {p: our_profile(options.weights, photos[0], p) for p in peaks}
     rows = {
         name: {field: statistics.median(figures[name, field]) for field in FIELDS}
