@@ -15,6 +15,13 @@ import pytest
 from flower_model.demo.server.environment import GRADIO_SETTINGS
 from tests.support.commands import ROOT, Served, free_port, run
 
+# With pytest-xdist each worker has cores of its own: threads of PyTorch and OpenVINO that share cores
+# wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[number % len(cores) :: workers])
 # Read by huggingface_hub on import: no test uses the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The cache of compiled models is below this folder.
