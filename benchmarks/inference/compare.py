@@ -204,7 +204,9 @@ def report(
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in rows.items():
-        share = GFLOP / row["folder"] / 1000 / peaks.get(PRECISIONS.get(name, "fp32"), peaks["fp32"])
+        share = (
+            GFLOP / row["folder"] / 1000 / peaks.get(PRECISIONS.get(name, "fp32"), peaks["fp32"])
+        )
         lines.append(
             f"| {name} | {row['first']:.2f} s | {1000 * row['one']:.1f} ms "
             f"| {1000 * row['p95']:.1f} ms | {1 / row['folder']:.1f} photos/s "
