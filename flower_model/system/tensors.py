@@ -22,7 +22,7 @@ def read_tensors(
         FileNotFoundError: If there is no such file.
         ModelError: If it is too large, damaged or truncated.
     """
-    name = shorten(path, 100)
+    name = shorten(path, 200)
     try:
         if path.stat().st_size > max_bytes:
             raise ModelError(f"'{name}' is too large. {remedy}")
