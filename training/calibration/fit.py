@@ -43,6 +43,7 @@ from training.reporting.provenance import public_source_name, round_metrics
 
 MIN_PHOTOS = 20  # different photos for a temperature, or flowers for a rule
 MAX_TRAIN_PHOTOS = 2000  # for the rejection rule; twice as many don't improve it
+METRICS = ("metrics", "tests", "per_class", "calibration", "rejection", "known_species")
 
 
 def calibrate(
@@ -88,9 +89,8 @@ def calibrate(
     fitted = len(np.unique(fitted_on.digests)) >= MIN_PHOTOS
     temperature, by_fold = _fit_temperatures(fitted_on) if fitted else (1.0, np.ones(FOLDS))
     everywhere = np.full(FOLDS, temperature)
-    details = dict(model.config.details)
-    for rule_metrics in ("rejection", "known_species"):  # of an earlier calibration
-        details.pop(rule_metrics, None)
+    # Without those of an earlier calibration, so that they come in the same order and none stays.
+    details = {key: value for key, value in model.config.details.items() if key not in METRICS}
     details["metrics"] = _evaluate(fitting[0], by_fold)
     details["tests"] = {
         public_source_name(source): {"photos": len(outputs.targets)}
