@@ -6,11 +6,13 @@ from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
 from tests.conftest import PHONE
+from tests.support.commands import Served
 
 
 @pytest.fixture(scope="module")
-def guarded(serve_app, tiny_folder):
-    return serve_app("--model", tiny_folder, "--auth", "flora:s3:cret")
+def guarded(tiny_folder):
+    with Served("--model", tiny_folder, "--auth", "flora:s3:cret") as page:
+        yield page
 
 
 @pytest.fixture(params=["light", "dark"])
