@@ -9,18 +9,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.commands import run
+from tests.support.hub import REPO
 
 pytestmark = pytest.mark.slow
 
-REPO = "flora/meadow"
 SECRET = "hf_abcDEF123456789"
 
 
 @pytest.fixture
-def load_error(hub, tiny_folder, tmp_path):
+def load_error(repo, tmp_path):
     """`load_error("token=True", HF_HUB_OFFLINE="1")` loads `REPO` in a fresh process, returns the error."""
-    hub.add_user("flora")
-    hub.add_repo(REPO, {file.name: file.read_bytes() for file in tiny_folder.iterdir()})
 
     def load_error(options="", first="", **env):
         program = f"""
@@ -32,7 +30,7 @@ try:
 except HubError as error:
     print(error)
 """
-        result = run("-c", program, env=hub.environment(tmp_path / "home") | env)
+        result = run("-c", program, env=repo.environment(tmp_path / "home") | env)
         assert result.returncode == 0 and len(result.stdout.splitlines()) == 1, result.stderr
         assert len(result.stdout) <= 301 and SECRET not in result.stdout + result.stderr
         return result.stdout

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from tests.support.commands import ROOT, assert_one_sentence, free_port
 from tests.support.drawn import draw_dataset
 from tests.support.environment import python_with
+from tests.support.hub import REPO
 from tests.support.hub.cards import card_errors, metadata_of
 from tests.training.test_training import small_run
 
@@ -19,7 +20,6 @@ REQUIREMENTS = [
     for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     if line and not line.startswith("#")
 ]
-REPO = "flora/meadow"
 SPACE = "flora/demo"
 
 

@@ -163,6 +163,12 @@ def test_the_same_tensor_under_two_names_is_refused(make_folder):
     assert_refused(make_folder(extra={"module.fc.bias": torch.zeros(5)}), "two tensors")
 
 
+def test_weights_without_tensors_are_refused(make_folder):
+    folder = make_folder()
+    save_file({}, folder / WEIGHTS)
+    assert_refused(folder, "does not fit")
+
+
 @pytest.mark.parametrize("labels", [LABELS[:2], [*LABELS, "poppy"], ["rose"]])
 def test_labels_and_outputs_must_agree(make_folder, labels):
     config = {"label_names": labels, "num_classes": len(labels), "pretrained_cfg": INPUTS}
@@ -220,6 +226,11 @@ def test_missing_preprocessing_has_the_same_defaults_as_in_timm(make_folder, flo
 )
 def test_models_for_other_than_colour_images_are_refused(make_folder, config):
     assert_refused(make_folder(config={"label_names": LABELS} | config), "channels")
+
+
+def test_unknown_architecture_is_named(make_folder):
+    config = {"architecture": "resnet5000", "num_classes": 5, "label_names": LABELS}
+    assert_refused(make_folder(config=config), "resnet5000", "does not have")
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet", "convnextv2"])

@@ -24,7 +24,9 @@ from tests.support.hub.repos import Blob, Commit, Repo, User
 from tests.support.hub.transfers import stored_as_lfs
 from tests.support.hub.wire import Fault, Listener
 
-__all__ = ["HubServer", "Request"]
+__all__ = ["REPO", "HubServer", "Request"]
+
+REPO = "flora/meadow"
 
 
 class HubServer:
