@@ -1,8 +1,10 @@
 """Shared fixtures: a small model, a photo, a Hub, a browser and the page."""
 
+import faulthandler
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from flower_model.demo.server.environment import GRADIO_SETTINGS
 from tests.support.commands import ROOT, Served, free_port, run
+from tests.support.forked import Fork
 
 # With pytest-xdist each worker has cores of its own: threads of PyTorch and OpenVINO that share cores
 # wait for each other.
@@ -157,8 +160,17 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture(scope="session")
 def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run_module("flower_model", "photo.jpg")` runs `python -m flower_model photo.jpg`."""
-    return lambda module, *words, **env: run("-m", module, *words, env=env)
+    """`run_module("flower_model", "photo.jpg")` runs `python -m flower_model photo.jpg`.
+
+    Training commands without environment variables run in a fork.
+    """
+
+    def run_module(module: str, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+        if module.startswith("training.") and not env:
+            return Fork(module, *words).result()
+        return run("-m", module, *words, env=env)
+
+    return run_module
 
 
 @pytest.fixture(scope="session")
@@ -224,9 +236,9 @@ def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
 
     servers = []
 
-    def serve_page(identify, name: str, **limits: object) -> str:
+    def serve_page(identify, name: str, *, mcp: bool = False, **limits: object) -> str:
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-        app, _ = create_app(build_demo(identify, name), identify, Limits(**limits))
+        app, _ = create_app(build_demo(identify, name), identify, Limits(**limits), mcp=mcp)
         port = free_port()
         config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
@@ -241,6 +253,9 @@ def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
     for server, thread in servers:
         server.should_exit = True
         thread.join(20)
+        if thread.is_alive():
+            faulthandler.dump_traceback(sys.__stderr__)
+        assert not thread.is_alive(), "the server does not stop"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from flower_model.cli.common import WEIGHTS
+from flower_model.demo.server.arguments import page_parser
 from tests.support.api_clients import call_tool
 from tests.support.commands import ROOT, Served, assert_one_sentence, free_port
 
@@ -36,14 +37,18 @@ def test_the_shipped_model_answers_by_default(serve_app, flower_photo):
     assert answer["label"] and len(answer["top"]) == 5
 
 
-@pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_it_listens_on_an_ipv6_address(serve_app, tiny_folder, host):
+def test_it_listens_on_an_ipv6_address(serve_app, tiny_folder):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("there is no IPv6 here")
-    served = serve_app("--model", tiny_folder, "--host", host, host="[::1]")
+    served = serve_app("--model", tiny_folder, "--host", "[::1]", host="[::1]")
     assert httpx.get(served.url).status_code == 200
+
+
+def test_brackets_around_an_ipv6_address_are_optional():
+    hosts = [page_parser().parse_args(["--host", host]).host for host in ("::1", "[::1]")]
+    assert hosts == ["::1", "::1"]
 
 
 def test_the_page_starts_with_an_http_proxy(serve_app, tiny_folder):
@@ -52,17 +57,12 @@ def test_the_page_starts_with_an_http_proxy(serve_app, tiny_folder):
     assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"all_proxy": "socks://127.0.0.1:9", "ALL_PROXY": "socks://127.0.0.1:9"},
-        {"NO_PROXY": "localhost,::1,[fe80::1]", "http_proxy": "http://127.0.0.1:9"},
-        {"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": "/nowhere"},
-        {"https_proxy": "ftp://proxy", "GRADIO_NUM_PORTS": "many"},
-    ],
-    ids=["socks proxy", "IPv6 in NO_PROXY", "missing certificates", "unknown scheme"],
-)
-def test_the_page_starts_with_unusable_network_variables(serve_app, tiny_folder, variables):
+def test_the_page_starts_with_unusable_network_variables(serve_app, tiny_folder):
+    socks, nowhere = "socks://127.0.0.1:9", "http://127.0.0.1:9"
+    variables = {"all_proxy": socks, "ALL_PROXY": socks, "http_proxy": nowhere}
+    variables |= {"https_proxy": "ftp://proxy", "NO_PROXY": "localhost,::1,[fe80::1]"}
+    variables |= {"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": "/nowhere"}
+    variables |= {"GRADIO_NUM_PORTS": "many"}
     served = serve_app("--model", tiny_folder, **variables)
     assert served.lines == [f"The page is at {served.url} (press Ctrl-C to stop)."]
     assert served.stop() == (0, "")

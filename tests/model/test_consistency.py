@@ -176,7 +176,7 @@ class Answers(Dataset):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loader_workers_can_predict(model, photo, method):
     loader = DataLoader(
-        Answers(model, photo), num_workers=2, multiprocessing_context=method, timeout=120
+        Answers(model, photo), num_workers=1, multiprocessing_context=method, timeout=120
     )
     assert [label for [label] in loader] == [model.predict(photo).label] * 4
 

@@ -134,7 +134,7 @@ def test_concurrent_calls_return_their_own_outputs(openvino, pixels):
 
 def test_openvino_in_its_default_precision_agrees_with_fp32_on_real_photos(flower_data):
     data = Data(train=("flowers5:val",), val=("flowers5:val",))
-    photos = source_photos("flowers5:val", flower_data, data)[::3]
+    photos = source_photos("flowers5:val", flower_data, data)[::6]
     pictures = [open_image(photo.path) for photo in photos]
     model = FlowerClassifier.from_pretrained(ROOT / "weights", runtime="openvino", device="cpu")
     answers = [model.labels.index(answer.label) for answer in model.predict(pictures)]
@@ -143,7 +143,7 @@ def test_openvino_in_its_default_precision_agrees_with_fp32_on_real_photos(flowe
     with torch.inference_mode():
         batches = torch.stack([model.transform(picture) for picture in pictures]).split(8)
         expected = torch.cat([network(batch) for batch in batches]).argmax(dim=1)
-    assert len(photos) >= 127
+    assert len(photos) >= 63
     assert np.mean(answers == expected.numpy()) >= 0.98  # int8, bf16 or fp32
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.commands import ROOT, free_port
+from tests.support.commands import ROOT, assert_one_sentence, free_port
 from tests.support.drawn import draw_dataset
+from tests.support.forked import Fork
 from tests.training.test_training import small_run
 
 # Layer norm instead of batch norm: what a photo does does not depend on the others of its process.
@@ -38,9 +40,11 @@ def by_one(dataset, tmp_path_factory, run_module) -> Path:
 @pytest.fixture(scope="module")
 def by_two(dataset, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("runs") / "two"
-    process = start_two(small_run(dataset, out, *SETTINGS))
-    wait_for_epoch(out, process)
-    assert len(trainings(process)) == 2
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
+    process = start(*launch, "training.train", *small_run(dataset, out, *SETTINGS))
+    wait_for_epoch(out, lambda: process.poll() is None)
+    assert len(psutil.Process(process.pid).children()) == 2
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return out, printed
@@ -62,17 +66,8 @@ def test_two_machines_give_the_result_of_one(by_one, dataset, tmp_path):
     out = tmp_path / "run"
     launch = ["torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
     launch += ["--rdzv_id=flowers", f"--rdzv_endpoint=127.0.0.1:{free_port()}", "-m"]
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", *launch, "training.train", *small_run(dataset, out, *SETTINGS)],
-            cwd=ROOT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    words = [*launch, "training.train", *small_run(dataset, out, *SETTINGS)]
+    machines = [start(*words) for _ in range(2)]
     for machine in machines:
         _, errors = machine.communicate(timeout=120)
         assert machine.returncode == 0, errors
@@ -80,32 +75,30 @@ def test_two_machines_give_the_result_of_one(by_one, dataset, tmp_path):
 
 
 def test_two_processes_connect_with_default_settings(dataset, tmp_path):
-    process = start_two(small_run(dataset, tmp_path / "run"))
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert printed.count("Model saved") == 1
+    first, second = start_two(small_run(dataset, tmp_path / "run"))
+    for process in (first, second):
+        printed = process.result()
+        assert printed.returncode == 0, printed.stderr
+        assert printed.stdout.count("Model saved") == (process is first)
 
 
 def test_explain_on_two_processes_is_rejected(dataset, tmp_path):
-    process = start_two(small_run(dataset, tmp_path / "run", "--explain"))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode
-    assert "--explain runs in one process" in errors
+    for process in start_two(small_run(dataset, tmp_path / "run", "--explain")):
+        assert_one_sentence(process.result(), "--explain runs in one process")
 
 
 def test_killed_and_resumed_processes_give_the_same_weights(by_two, dataset, tmp_path):
     command = small_run(dataset, tmp_path / "killed", *SETTINGS)
-    process = start_two(command)
-    wait_for_epoch(tmp_path / "killed", process)
-    for running in [psutil.Process(process.pid), *trainings(process)]:
-        running.kill()
-    process.communicate()
+    forks = start_two(command)
+    wait_for_epoch(tmp_path / "killed", lambda: all(fork.process.is_alive() for fork in forks))
+    for fork in forks:
+        fork.process.kill()
+        fork.process.join()
     assert not (tmp_path / "killed" / "model").exists()
 
-    process = start_two([*command, "--resume"])
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert printed.count("Resuming after epoch") == 1
+    resumed = [fork.result() for fork in start_two([*command, "--resume"])]
+    assert [printed.returncode for printed in resumed] == [0, 0], resumed[0].stderr
+    assert resumed[0].stdout.count("Resuming after epoch") == 1
     out, _ = by_two
     for name in ("last", "best"):
         here, there = (load_file(run / f"{name}.safetensors") for run in (tmp_path / "killed", out))
@@ -127,12 +120,10 @@ def test_indivisible_batch_is_rejected(dataset, tmp_path, run_module):
     assert "Choose a multiple of 6 (1 processes, accumulate 3)" in printed.stderr
 
 
-def start_two(words: list[str]) -> subprocess.Popen[str]:
-    """`accelerate launch` of the command on two processes, as on two GPUs, but without any."""
-    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
+def start(*words: str) -> subprocess.Popen[str]:
+    """`python -m word …` without a GPU."""
     return subprocess.Popen(
-        [sys.executable, "-m", *launch, "training.train", *words],
+        [sys.executable, "-m", *words],
         cwd=ROOT,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         text=True,
@@ -141,16 +132,20 @@ def start_two(words: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_epoch(run: Path, process: subprocess.Popen[str]) -> None:
+def start_two(words: list[str]) -> list[Fork]:
+    """The command on two processes that find each other by the variables of `torchrun`."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    place |= {"LOCAL_WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return [
+        Fork("training.train", *words, RANK=rank, LOCAL_RANK=rank, **place) for rank in ("0", "1")
+    ]
+
+
+def wait_for_epoch(run: Path, is_running: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not (run / "last.safetensors").exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert is_running() and time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def trainings(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that it started."""
-    return psutil.Process(launcher.pid).children()
 
 
 def assert_close(run: Path, other: Path) -> None:

@@ -9,7 +9,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from multiprocessing import get_context, set_start_method
+import time
 from pathlib import Path
 
 import pytest
@@ -19,17 +19,13 @@ from safetensors.torch import load_file
 
 from flower_model import FlowerClassifier
 from tests.support.drawn import draw_dataset, draw_photo
+from tests.support.forked import FORKS, prepare_fork
 from tests.support.power import Disk, record_disk
 from tests.training.test_training import small_run
 from training import train
 from training.engine.run_folder import open_run
 from training.recipe import load_recipe
 
-# Imports torch once and forks from there, so that every training run starts quickly.
-PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["training.train", "training.engine.finetune", "flower_model.classifier"]
-)
 BRIEF = [
     "finetune.epochs=3",
     "finetune.image_sizes=[32]",
@@ -50,7 +46,7 @@ def uninterrupted(dataset, tmp_path_factory) -> tuple[Path, list[Disk]]:
     """An uninterrupted run, and the disk state that power loss at each of its writes would leave."""
     out = tmp_path_factory.mktemp("runs") / "uninterrupted"
     images = out.with_name("images")
-    process = PROCESSES.Process(target=train_recorded, args=(dataset, out, images))
+    process = FORKS.Process(target=train_recorded, args=(dataset, out, images))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -63,8 +59,11 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
     out, _ = uninterrupted
     rng = random.Random(0)
     kills = 0
+    start = time.monotonic()
+    assert trained(small_run(dataset, tmp_path / "timed", *BRIEF))[0] == 0
+    seconds = time.monotonic() - start
     for run in (tmp_path / str(number) for number in range(1000)):
-        kills += train_through_kills(run, dataset, rng)
+        kills += train_through_kills(run, dataset, rng, seconds)
         assert_same_run(run, out)
         if kills >= KILLS:
             break
@@ -154,15 +153,15 @@ def test_two_runs_cannot_share_a_folder(tmp_path, dataset, capsys):
     lock.release()
 
 
-def train_through_kills(run: Path, dataset: Path, rng: random.Random) -> int:
-    """Start a run, kill and resume it until it finishes; return the number of kills."""
+def train_through_kills(run: Path, dataset: Path, rng: random.Random, seconds: float) -> int:
+    """Start a run of so many seconds, kill and resume it until it ends; return the number of kills."""
     for kills in range(1000):
         resume = ["--resume"] * (run / "recipe.json").exists()
-        process = PROCESSES.Process(
+        process = FORKS.Process(
             target=train_quietly, args=(small_run(dataset, run, *BRIEF, *resume),)
         )
         process.start()
-        process.join(rng.uniform(0.05, 1.0 + 0.2 * kills))
+        process.join(rng.uniform(0.05, seconds))
         if process.exitcode is not None:
             assert process.exitcode == 0
             return kills
@@ -175,7 +174,7 @@ def train_through_kills(run: Path, dataset: Path, rng: random.Random) -> int:
 def trained(arguments: list[str], *, file_size: int | None = None) -> tuple[int, str]:
     """Train in a separate process; return its exit code and the last line on stderr."""
     with tempfile.NamedTemporaryFile() as errors:
-        process = PROCESSES.Process(target=train_quietly, args=(arguments, errors.name, file_size))
+        process = FORKS.Process(target=train_quietly, args=(arguments, errors.name, file_size))
         process.start()
         process.join()
         assert process.exitcode is not None
@@ -187,7 +186,7 @@ def trained(arguments: list[str], *, file_size: int | None = None) -> tuple[int,
 def train_quietly(
     arguments: list[str], errors: str = os.devnull, file_size: int | None = None
 ) -> None:
-    set_start_method("fork", force=True)  # for the loader's workers, as outside this server
+    prepare_fork()
     with (
         open(errors, "w") as stderr,
         contextlib.redirect_stdout(None),
