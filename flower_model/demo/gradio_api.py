@@ -7,15 +7,17 @@ from flower_model.demo.answers.table import PhotoAnswer, identify_uploads
 from flower_model.demo.identifier import CONCURRENT_PHOTOS, MAX_PLANT_PHOTOS, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.tabs.batch import MANY_PHOTOS
-from flower_model.demo.uploads import open_uploads, read_upload
+from flower_model.demo.uploads import as_list, open_uploads, read_upload
 from flower_model.errors import FlowerModelError
 from flower_model.plant import PlantPredictionDict
 from flower_model.prediction import PredictionDict
 
+# Their photos are in memory, encoded, while they wait.
+CONCURRENT_PLANTS = CONCURRENT_PHOTOS // MAX_PLANT_PHOTOS
+
 
 def add_endpoints(identify_photo: PhotoIdentifier) -> None:
     """Add the endpoints inside the current `gr.Blocks`."""
-    model = identify_photo.model
 
     def identify(photo: gr.FileData) -> PredictionDict:
         """Identify the flower in a photo.
@@ -38,8 +40,9 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
         Returns:
             The answer for the plant, and the answers to the single photos.
         """
-        with log_request("/identify_plant", _client_error, len(photos)):
-            contents = [read_upload(photo) for photo in photos[: MAX_PLANT_PHOTOS + 1]]
+        sent = as_list(photos)
+        with log_request("/identify_plant", _client_error, len(sent)):
+            contents = [read_upload(photo) for photo in sent[: MAX_PLANT_PHOTOS + 1]]
             return identify_photo.identify_plant(contents).prediction.to_dict()
 
     def identify_many(photos: list[gr.FileData]) -> list[PhotoAnswer]:
@@ -51,12 +54,13 @@ def add_endpoints(identify_photo: PhotoIdentifier) -> None:
         Returns:
             For each photo its file name and its answer, or an error message.
         """
-        with log_request("/identify_many", _client_error) as record, open_uploads(photos) as files:
+        sent = as_list(photos)
+        with log_request("/identify_many", _client_error) as record, open_uploads(sent) as files:
             record.photos = len(files)
-            return identify_uploads(model, files)
+            return identify_uploads(identify_photo, files)
 
     api(identify, api_name="identify", concurrency_limit=CONCURRENT_PHOTOS)
-    api(identify_plant, api_name="identify_plant", concurrency_limit=CONCURRENT_PHOTOS)
+    api(identify_plant, api_name="identify_plant", concurrency_limit=CONCURRENT_PLANTS)
     api(identify_many, api_name="identify_many", **MANY_PHOTOS)
 
 

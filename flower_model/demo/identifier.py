@@ -19,6 +19,7 @@ TOP_K = 5
 MAX_PLANT_PHOTOS = 5
 MIN_SHOWN = 0.01  # less probable labels are neither listed nor explained
 CONCURRENT_PHOTOS = 16  # decoded or classified at the same time, over all endpoints
+CONCURRENT_BATCHES = 2  # requests of many photos
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class PlantIdentification:
 class PhotoIdentifier:
     """Thread-safe, micro-batched identification of single photos and of plants.
 
+    Attributes:
+        model: The model.
+        batch_slots: Held while a request of many photos is answered; bounds memory, over all endpoints.
+
     Example:
         >>> identify = PhotoIdentifier(model)
         >>> identify(Path("photo.jpg").read_bytes()).prediction.label
@@ -68,6 +73,7 @@ class PhotoIdentifier:
         self._indices = {label: index for index, label in enumerate(model.labels)}
         self._classify = MicroBatcher(self._classify_batch)
         self._slots = threading.BoundedSemaphore(CONCURRENT_PHOTOS)  # bounds memory
+        self.batch_slots = threading.BoundedSemaphore(CONCURRENT_BATCHES)
 
     def __call__(self, photo: bytes) -> Identification:
         """Identify one photo.

@@ -28,7 +28,7 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
         with gr.Tab("Identify"):
             identify_tab(model.labels)
         with gr.Tab("Many photos"):
-            batch_tab(model)
+            batch_tab(identify)
         if can_teach(model):
             with gr.Tab("Teach"):
                 teach_tab(model)

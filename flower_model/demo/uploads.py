@@ -67,6 +67,11 @@ def open_uploads(files: Sequence[Any]) -> Iterator[list[Upload]]:
         yield uploads
 
 
+def as_list(files: Any) -> list[Any]:
+    """Return what a client sent in place of a list of files as a list."""
+    return files if isinstance(files, list) else [files]
+
+
 def read_upload(file: Any) -> bytes:
     """Return the bytes of a file that Gradio has received.
 

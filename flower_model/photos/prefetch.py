@@ -25,16 +25,18 @@ def predict_batches(
     predict_batch: Callable[[np.ndarray], Sequence[Answer]],
     *,
     batch_size: int,
+    wait: bool = True,
 ) -> Generator[Answer | ImageError]:
     """Decode photos in threads and predict them in batches, in order and in constant memory.
 
-    The generator reads ahead by fewer than three batches. Closing or dropping it ends its threads.
+    The generator reads ahead by fewer than three batches.
 
     Args:
         photos: Inputs of `to_pixels`; iterated in the caller's thread.
         to_pixels: Decodes a photo to (height, width, 3) uint8; called from several threads.
         predict_batch: Returns an answer for each photo of a (photos, height, width, 3) batch.
         batch_size: Photos per batch, at least 1.
+        wait: As for `prefetch_map`.
 
     Yields:
         For each photo, its answer or the ImageError that decoding it raised.
@@ -46,7 +48,7 @@ def predict_batches(
         except ImageError as error:
             return error
 
-    with closing(prefetch_map(open_photo, photos, ahead=2 * batch_size)) as opened:
+    with closing(prefetch_map(open_photo, photos, ahead=2 * batch_size, wait=wait)) as opened:
         while batch := list(islice(opened, batch_size)):
             pixels = [photo for photo in batch if not isinstance(photo, ImageError)]
             answers = iter(predict_batch(np.stack(pixels)) if pixels else ())
@@ -74,10 +76,16 @@ def prefetch_map(
     *,
     ahead: int,
     threads: int | None = None,
+    wait: bool = True,
 ) -> Generator[Result]:
     """Like `map`, with threads that compute up to `ahead` results in advance.
 
-    By default there are as many threads as cores, at most `MAX_THREADS`.
+    Args:
+        function: Called in the threads.
+        items: Its arguments; iterated in the caller's thread.
+        ahead: Results in advance, at least 1.
+        threads: By default as many as cores, at most `MAX_THREADS`.
+        wait: When the generator is closed or dropped, wait for the calls that are running.
     """
     threads = threads or min(MAX_THREADS, usable_cores())
     pool = ThreadPoolExecutor(threads, thread_name_prefix="open-photo")
@@ -90,4 +98,4 @@ def prefetch_map(
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait, cancel_futures=True)

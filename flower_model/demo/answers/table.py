@@ -1,7 +1,6 @@
 """Predictions for many uploads, their JSON and their CSV."""
 
 import io
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from typing_extensions import TypedDict
 
-from flower_model.classifier import FlowerClassifier
+from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
@@ -21,9 +20,7 @@ from flower_model.results.rows import flatten, make_row
 from flower_model.results.tables import write_csv
 
 THUMBNAIL_SIDE = 240  # pixels
-CONCURRENT_BATCHES = 2
 TOP_K = 5
-_SLOTS = threading.BoundedSemaphore(CONCURRENT_BATCHES)  # bounds memory, over all endpoints
 
 
 class PhotoAnswer(TypedDict):
@@ -50,9 +47,13 @@ class Row:
 
 
 def classify_uploads(
-    model: FlowerClassifier, uploads: Sequence[Upload], *, thumbnails: bool = False
+    identify: PhotoIdentifier, uploads: Sequence[Upload], *, thumbnails: bool = False
 ) -> Iterator[Row]:
-    """Yield a row for each upload, in order; photos that can't be opened get their error."""
+    """Yield a row for each upload, in order; photos that can't be opened get their error.
+
+    Closing the iterator does not wait for the photos that are being decoded.
+    """
+    model = identify.model
     pending: dict[int, Image.Image] = {}
 
     def to_pixels(number: int) -> np.ndarray:
@@ -68,20 +69,23 @@ def classify_uploads(
 
     numbers = range(len(uploads))
     with (
-        _SLOTS,
-        closing(predict_batches(numbers, to_pixels, classify_batch, batch_size=16)) as answers,
+        identify.batch_slots,
+        closing(
+            # Gradio closes it in the event loop when the visitor has left.
+            predict_batches(numbers, to_pixels, classify_batch, batch_size=16, wait=False)
+        ) as answers,
     ):
         for number, answer in zip(numbers, answers, strict=True):
             yield Row(uploads[number].name, answer, pending.pop(number, None))
 
 
-def identify_uploads(model: FlowerClassifier, uploads: Sequence[Upload]) -> list[PhotoAnswer]:
+def identify_uploads(identify: PhotoIdentifier, uploads: Sequence[Upload]) -> list[PhotoAnswer]:
     """Return the answers to several uploads, in order, for JSON."""
     return [
         {"photo": row.name, "answer": None, "error": str(row.answer)}
         if isinstance(row.answer, ImageError)
         else {"photo": row.name, "answer": row.answer.to_dict(), "error": None}
-        for row in classify_uploads(model, uploads)
+        for row in classify_uploads(identify, uploads)
     ]
 
 

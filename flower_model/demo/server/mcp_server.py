@@ -10,7 +10,11 @@ from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 
 from flower_model.demo.answers.table import PhotoAnswer, identify_uploads
-from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.identifier import (
+    CONCURRENT_BATCHES,
+    CONCURRENT_PHOTOS,
+    PhotoIdentifier,
+)
 from flower_model.demo.server.request_filter import MAX_MCP_BYTES
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import decode_photo, open_uploads
@@ -28,7 +32,9 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     It replaces Gradio's, which calls its own page over HTTP, without the password of `--auth`, and
     returns Python literals.
     """
-    model = identify_photo.model
+    # Not the default limiter, whose threads the page and its generators need.
+    photo_threads = anyio.CapacityLimiter(CONCURRENT_PHOTOS)
+    batch_threads = anyio.CapacityLimiter(CONCURRENT_BATCHES)
     server = FastMCP(
         "flower-model",
         streamable_http_path="/",
@@ -40,7 +46,7 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     )
 
     @server.tool()
-    @_in_thread
+    @_in_thread(photo_threads)
     def identify(photo: str) -> PredictionDict:
         """Identify the flower in a photo.
 
@@ -52,7 +58,7 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
             return identify_photo(decode_photo(photo)).prediction.to_dict()
 
     @server.tool()
-    @_in_thread
+    @_in_thread(photo_threads)
     def identify_plant(photos: list[str]) -> PlantPredictionDict:
         """Identify one plant from several photos of it.
 
@@ -64,7 +70,7 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
             return identify_photo.identify_plant(contents).prediction.to_dict()
 
     @server.tool()
-    @_in_thread
+    @_in_thread(batch_threads)
     def identify_many(photos: list[str]) -> list[PhotoAnswer]:
         """Identify the flower in each of several photos.
 
@@ -74,19 +80,24 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
         name = "mcp: identify_many"
         with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
             record.photos = len(uploads)
-            return identify_uploads(model, uploads)
+            return identify_uploads(identify_photo, uploads)
 
     return server
 
 
-def _in_thread(tool: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+def _in_thread(
+    limiter: anyio.CapacityLimiter,
+) -> Callable[[Callable[P, R]], Callable[P, Awaitable[R]]]:
     """Run a tool outside the event loop, in which FastMCP would run it."""
 
-    @wraps(tool)
-    async def run(*args: P.args, **options: P.kwargs) -> R:
-        return await anyio.to_thread.run_sync(partial(tool, *args, **options))
+    def decorate(tool: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+        @wraps(tool)
+        async def run(*args: P.args, **options: P.kwargs) -> R:
+            return await anyio.to_thread.run_sync(partial(tool, *args, **options), limiter=limiter)
 
-    return run
+        return run
+
+    return decorate
 
 
 def _tool_error(error: FlowerModelError) -> ToolError:

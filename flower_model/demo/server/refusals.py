@@ -37,6 +37,7 @@ BUSY = Refusal(503, "Too many requests are waiting. Try again in a few seconds."
 SHUTTING_DOWN = Refusal(503, "The page is restarting. Try again in a minute.", 60)
 DISK_FULL = Refusal(503, "The server has no disk space for photos. Try again later.", 300)
 UPLOAD_STALLED = Refusal(408, "The upload stalled for 30 seconds. Send it again.")
+UPLOAD_TOO_SLOW = Refusal(408, "The upload is too slow. Send smaller photos.")
 REQUEST_TOO_LONG = Refusal(413, "The request is too long. Upload the photos as files.")
 NO_PHOTO = Refusal(400, "The photo did not arrive. Send it again.")
 URL_NOT_FETCHED = Refusal(400, "URLs are not fetched. Send the photo itself.")

@@ -36,6 +36,7 @@ from flower_model.demo.server.refusals import (
     UNAUTHORIZED,
     UPLOAD,
     UPLOAD_STALLED,
+    UPLOAD_TOO_SLOW,
     URL_NOT_FETCHED,
     Refusal,
     Refused,
@@ -50,16 +51,19 @@ from flower_model.demo.theme import STATIC
 OPEN_ROUTES = re.compile(
     r"/(|config/?|info/?|healthz|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(/\d+)?"
     r"|login/?|logout|(assets|static|svelte|samples)/.*|api(/.*)?"
-    r"|gradio_api/(info/?|openapi\.json|app_id/?|user/?|login_check/?|startup-events|theme\.css"
+    r"|gradio_api/(info/?|openapi\.json|app_id/?|user/?|login_check/?|theme\.css"
     r"|upload|upload_progress|file=.*|queue/(join|data|status)|call/.*|run/.*|cancel|reset/?"
     r"|heartbeat/[^/]*|mcp/?))"
 )
 LIMITED = (f"{API}call/", f"{API}queue/join", f"{API}run/", MCP, REST, UPLOAD, "/login")
 RESULTS = (f"{API}call/", f"{API}queue/data")
-MAX_REQUEST_BYTES = 4_000_000  # of JSON that refers to uploaded photos
+MAX_REQUEST_BYTES = 1_000_000  # of JSON that refers to uploaded photos; 500 take some 350 kB
+MAX_OTHER_BYTES = 10_000  # of JSON that refers to none
 MAX_MCP_BYTES = 40_000_000  # of JSON that contains base64-encoded photos
 MIN_FREE_BYTES = 500_000_000  # that an upload leaves on the disk
+CHECK_BYTES = 10_000_000  # of an upload, after which the disk is looked at again
 STALL_SECONDS = 30.0  # without data, after which an upload is cancelled
+MIN_RATE = 1_000  # bytes per second of an upload that takes longer
 FETCH_SECONDS = 2.0  # in which a client asks for the result of its request
 LOGIN_PAGE = (STATIC / "login.html").read_text(encoding="utf-8")  # in place of Gradio's
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
@@ -133,7 +137,7 @@ class RequestFilter:
             receive = await self._check_body(scope, receive)
         if not limited and not path.startswith(RESULTS):
             return await app(scope, receive, send)
-        rest = path.startswith(REST)
+        rest = path.startswith((REST, MCP))
         if rest and self._rest_active >= self.limits.queue:
             raise Refused(BUSY)
         self._active += 1
@@ -143,7 +147,7 @@ class RequestFilter:
         finally:
             self._active -= 1
             self._rest_active -= rest
-            if limited and path.startswith(f"{API}call/"):
+            if limited and path.startswith((f"{API}call/", f"{API}queue/join")):
                 self._last_request = time.monotonic()
 
     async def _check_body(self, scope: Scope, receive: Receive) -> Receive:
@@ -155,13 +159,14 @@ class RequestFilter:
             limit = self.limits.max_bytes if path == UPLOAD else self.limits.max_photo_bytes
             if size > limit:
                 raise Refused(upload_too_large(limit))
-            if shutil.disk_usage(self.folder).free < size + MIN_FREE_BYTES:
+            if not self._has_room(size):
                 raise Refused(DISK_FULL)
             error = _gradio_error if path == UPLOAD else Refused
-            return _limit_body(receive, limit, upload_too_large(limit), error)
+            return self._limit_body(receive, limit, upload_too_large(limit), error)
         mcp = path.startswith(MCP)
-        limit = MAX_MCP_BYTES if mcp else MAX_REQUEST_BYTES
-        limited = _limit_body(receive, limit, REQUEST_TOO_LONG, Refused)
+        limit = MAX_REQUEST_BYTES if path.startswith(LIMITED) else MAX_OTHER_BYTES
+        limit = MAX_MCP_BYTES if mcp else limit
+        limited = self._limit_body(receive, limit, REQUEST_TOO_LONG, Refused)
         body = await Request(scope, limited).body()
         if not (mcp or path.startswith("/login")):
             try:
@@ -171,6 +176,35 @@ class RequestFilter:
             for file in _file_references(content):
                 self._check_path(file)
         return _replay(body, receive)
+
+    def _has_room(self, size: int) -> bool:
+        return shutil.disk_usage(self.folder).free >= size + MIN_FREE_BYTES
+
+    def _limit_body(
+        self, receive: Receive, limit: int, too_long: Refusal, error: Callable[[Refusal], Exception]
+    ) -> Receive:
+        start, received = time.monotonic(), 0
+
+        async def limited() -> Message:
+            nonlocal received
+            try:
+                message = await asyncio.wait_for(receive(), STALL_SECONDS)
+            except TimeoutError:
+                raise error(UPLOAD_STALLED) from None
+            if message["type"] == "http.disconnect":
+                raise error(NO_PHOTO)
+            before, received = received, received + len(message.get("body", b""))
+            if received > limit:
+                raise error(too_long)
+            seconds = time.monotonic() - start
+            if seconds > STALL_SECONDS and received < MIN_RATE * seconds:
+                raise error(UPLOAD_TOO_SLOW)
+            # Other uploads may have filled the disk, or the client has not said how long this one is.
+            if received // CHECK_BYTES > before // CHECK_BYTES and not self._has_room(0):
+                raise error(DISK_FULL)
+            return message
+
+        return limited
 
     def _check_path(self, file: dict[str, Any]) -> None:
         path = file.get("path")
@@ -205,27 +239,6 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return send_with_headers
-
-
-def _limit_body(
-    receive: Receive, limit: int, too_long: Refusal, error: Callable[[Refusal], Exception]
-) -> Receive:
-    received = 0
-
-    async def limited() -> Message:
-        nonlocal received
-        try:
-            message = await asyncio.wait_for(receive(), STALL_SECONDS)
-        except TimeoutError:
-            raise error(UPLOAD_STALLED) from None
-        if message["type"] == "http.disconnect":
-            raise error(NO_PHOTO)
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise error(too_long)
-        return message
-
-    return limited
 
 
 def _gradio_error(refusal: Refusal) -> MultiPartException:

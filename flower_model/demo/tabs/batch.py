@@ -6,18 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.classifier import FlowerClassifier
 from flower_model.cli.bulk import model_version
 from flower_model.demo.answers.album import gallery, progress_bar, summary_of, table_of
-from flower_model.demo.answers.table import (
-    CONCURRENT_BATCHES,
-    TOP_K,
-    Row,
-    classify_uploads,
-    csv_text,
-)
+from flower_model.demo.answers.table import TOP_K, Row, classify_uploads, csv_text
+from flower_model.demo.identifier import CONCURRENT_BATCHES, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
-from flower_model.demo.uploads import MAX_PHOTOS, notice, open_uploads
+from flower_model.demo.uploads import MAX_PHOTOS, as_list, notice, open_uploads
 
 # Requests of many photos processed at the same time, by the page and the API together.
 MANY_PHOTOS: dict[str, Any] = {
@@ -27,8 +21,9 @@ MANY_PHOTOS: dict[str, Any] = {
 PROGRESS_SECONDS = 0.2  # between two messages to the browser
 
 
-def batch_tab(model: FlowerClassifier) -> None:
+def batch_tab(identify: PhotoIdentifier) -> None:
     """Build the tab inside the current `gr.Tab`."""
+    model = identify.model
     version, top_k = model_version(model), min(TOP_K, len(model.labels))
     files = gr.File(
         label=f"Photos, or a zip of photos: up to {MAX_PHOTOS}",
@@ -40,16 +35,19 @@ def batch_tab(model: FlowerClassifier) -> None:
     summary = gr.HTML(elem_id="summary", js_on_load="element.setAttribute('role', 'status')")
     results = gr.HTML(elem_id="results")
 
-    def identify_photos(uploads: list[Any] | None) -> Iterator[dict[gr.HTML, str]]:
+    def identify_photos(uploads: Any) -> Iterator[dict[gr.HTML, str]]:
         yield {summary: "", results: ""}
         if not uploads:
             return
         rows: list[Row] = []
         shown = 0.0
         try:
-            with log_request("page: many", notice) as record, open_uploads(uploads) as photos:
+            with (
+                log_request("page: many", notice) as record,
+                open_uploads(as_list(uploads)) as photos,
+            ):
                 record.photos = len(photos)
-                for row in classify_uploads(model, photos, thumbnails=True):
+                for row in classify_uploads(identify, photos, thumbnails=True):
                     rows.append(row)
                     if time.monotonic() - shown > PROGRESS_SECONDS:
                         shown = time.monotonic()

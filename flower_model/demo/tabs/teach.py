@@ -14,7 +14,7 @@ from flower_model.classifier import FlowerClassifier
 from flower_model.demo.answers.card import named, percent
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.demo.server.request_log import log_request
-from flower_model.demo.uploads import notice, read_upload
+from flower_model.demo.uploads import as_list, notice, read_upload
 from flower_model.errors import FlowerModelError
 from flower_model.prediction import Prediction
 from flower_model.serialization.references import REFERENCES_FILE
@@ -75,8 +75,8 @@ def teach_tab(model: FlowerClassifier) -> None:
                     "Download the model", visible=False, elem_id="teach-download"
                 )
 
-    def teach(label: str, uploads: list[Any] | None, before: Teachable | None) -> Any:
-        uploads = uploads or []
+    def teach(label: str, files_sent: Any, before: Teachable | None) -> Any:
+        uploads = as_list(files_sent or [])
         with log_request("page: teach", notice, len(uploads)):
             now = before or start()
             _check(label, uploads, now)

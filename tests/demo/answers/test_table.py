@@ -2,13 +2,16 @@
 
 import csv
 import io
+import threading
+import time
 import tracemalloc
 
 import pytest
 from PIL import Image
 
 from flower_model.demo.answers.table import Row, classify_uploads, csv_text
-from flower_model.demo.uploads import open_uploads
+from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.uploads import Upload, open_uploads
 from flower_model.errors import ImageError
 from flower_model.prediction import Prediction
 from flower_model.results.results_file import ResultsFile
@@ -21,7 +24,7 @@ def test_every_photo_gets_its_own_answer_or_error(tmp_path, tiny_model, flower_p
     broken = tmp_path / "broken.zip"
     broken.write_text("no zip")
     with open_uploads([sent(p) for p in (bad, flower_photo, broken, bad, flower_photo)]) as photos:
-        rows = list(classify_uploads(tiny_model, photos, thumbnails=True))
+        rows = list(classify_uploads(PhotoIdentifier(tiny_model), photos, thumbnails=True))
     assert [row.name for row in rows] == [
         *("bad.jpg", "dahlia.jpg", "broken.zip", "bad.jpg", "dahlia.jpg")
     ]
@@ -37,11 +40,31 @@ def test_only_the_members_being_decoded_are_in_memory(tmp_path, tiny_model):
     archive = zipped(tmp_path / "a.zip", {f"{number}.jpg": photo for number in range(60)})
     tracemalloc.start()
     with open_uploads([sent(archive)]) as photos:
-        rows = list(classify_uploads(tiny_model, photos))
+        rows = list(classify_uploads(PhotoIdentifier(tiny_model), photos))
     _, highest = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert not any(isinstance(row.answer, ImageError) for row in rows)
     assert highest < 32 * len(photo)  # eight threads, each with up to four copies
+
+
+def test_closing_does_not_wait_for_a_photo_that_is_being_read(tiny_model, flower_photo):
+    reading, resume = threading.Event(), threading.Event()
+
+    def read_slowly():
+        reading.set()
+        resume.wait(60)
+        return b""
+
+    photo = Upload("a.jpg", flower_photo.read_bytes)
+    identify = PhotoIdentifier(tiny_model)
+    rows = classify_uploads(identify, [photo] * 32 + [Upload("slow.jpg", read_slowly)] * 40)
+    next(rows)
+    assert reading.wait(60)
+    start = time.monotonic()
+    rows.close()
+    assert time.monotonic() - start < 5
+    resume.set()
+    assert identify.batch_slots.acquire(blocking=False)
 
 
 def csv_of(*rows):

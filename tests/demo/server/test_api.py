@@ -13,7 +13,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from flower_model import FlowerClassifier
-from tests.support.api_clients import call_tool
+from tests.support.api_clients import call, call_tool, result
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,18 @@ def test_a_file_that_was_not_uploaded_is_not_read(served, mark):
     )
     assert called.status_code == 400
     assert called.json() == {"detail": "The photo did not arrive. Send it again."}
+
+
+@pytest.mark.parametrize(("sent", "kind"), [(None, "null"), (5, "a number"), ({}, "a JSON object")])
+def test_something_else_in_place_of_a_list_of_photos_is_named(served, sent, kind):
+    def ask(endpoint):
+        event = call(served.url, sent, endpoint=endpoint).json()["event_id"]
+        return result(served.url, event, endpoint)
+
+    state, answer = ask("identify_plant")
+    assert state == "error" and f"A photo is needed, not {kind}." in answer["error"]
+    state, [[row]] = ask("identify_many")
+    assert state == "complete" and f"A photo is needed, not {kind}." in row["error"]
 
 
 # curl, in Gradio's three steps

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from limits import parse
 
 from flower_model import FlowerClassifier
 from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.server import request_filter
 from tests.support.api_clients import call, file, identify, join, result, upload
 
 
@@ -139,6 +142,59 @@ def test_the_page_and_the_api_together_process_two_batches_at_once(launch, tiny_
         call(url, [file(path)], endpoint="identify_many")
     assert _settled(inside, 2) == 2
     resume.set()
+    assert _settled(inside, 8) == 8
+
+
+def test_waiting_mcp_calls_are_bounded_and_leave_the_page_its_threads(
+    serve_page, identifier, photo
+):
+    url = serve_page(identifier, "tiny", mcp=True, queue=50)
+    params = {"name": "identify_many", "arguments": {"photos": ["AAAA"]}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = {"Accept": "application/json, text/event-stream"}
+
+    def call_tool():
+        return httpx.post(f"{url}gradio_api/mcp/", json=request, headers=headers, timeout=60)
+
+    for _ in range(2):
+        identifier.batch_slots.acquire()
+    with ThreadPoolExecutor(60) as clients:
+        calls = [
+            clients.submit(call_tool) for _ in range(60)
+        ]  # anyio has 40 threads for everything
+        deadline = time.monotonic() + 30
+        while sum(call.done() for call in calls) < 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert upload(url, photo, timeout=10).status_code == 200
+        identifier.batch_slots.release(2)
+        answers = [call.result() for call in calls]
+    assert Counter(answer.status_code for answer in answers) == {200: 50, 503: 10}
+    refused = {answer.json()["detail"] for answer in answers if answer.status_code == 503}
+    assert refused == {"Too many requests are waiting. Try again in a few seconds."}
+
+
+def test_an_upload_that_trickles_is_refused(serve_with_limits, monkeypatch):
+    monkeypatch.setattr(request_filter, "STALL_SECONDS", 0.5)
+    url, _ = serve_with_limits()
+
+    def trickle():
+        for _ in range(100):
+            yield b"x"
+            time.sleep(0.1)
+
+    refused = httpx.post(f"{url}api/identify", content=trickle())
+    assert refused.status_code == 408 and "too slow" in refused.json()["detail"]
+
+
+def test_an_upload_that_meets_a_full_disk_is_refused(serve_with_limits, monkeypatch):
+    url, _ = serve_with_limits()
+    room = iter([10**12, *[0] * 100])  # others fill the disk meanwhile
+    monkeypatch.setattr(
+        request_filter.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(room))
+    )
+    content = (bytes(1_000_000) for _ in range(25))  # of a length that the client has not said
+    refused = httpx.post(f"{url}api/identify", content=content)
+    assert refused.status_code == 503 and "no disk space" in refused.json()["detail"]
 
 
 def test_an_oversized_upload_is_refused_and_not_stored(serve_with_limits, photo):
