@@ -15,7 +15,8 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     Returns:
         (photos, classes) float64 in [0, 1]; every row sums to 1.
     """
-    return np.exp(log_probabilities(logits, temperature))
+    probs: np.ndarray = np.exp(log_probabilities(logits, temperature))
+    return probs
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
@@ -74,13 +75,15 @@ def confidence_bins(probs: np.ndarray) -> np.ndarray:
     Args:
         probs: (photos, classes) probabilities.
     """
-    return np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
+    bins: np.ndarray = np.minimum((probs.max(axis=1) * BINS).astype(int), BINS - 1)
+    return bins
 
 
 def log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     scaled = np.asarray(logits, dtype=np.float64) / temperature  # (photos, classes)
-    scaled = scaled - scaled.max(axis=1, keepdims=True)  # prevents overflow in exp
-    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    scaled -= scaled.max(axis=1, keepdims=True)  # prevents overflow in exp
+    scaled -= np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return scaled
 
 
 def logistic(log_odds: np.ndarray) -> np.ndarray:

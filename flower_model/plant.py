@@ -109,7 +109,8 @@ def combine_logits(
         (classes,) float64.
     """
     mean = log_probabilities(logits, temperature).mean(axis=0)
-    return temperature * len(logits) ** independence * mean
+    combined: np.ndarray = temperature * len(logits) ** independence * mean
+    return combined
 
 
 def photo_outputs(

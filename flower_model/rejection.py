@@ -36,7 +36,7 @@ class SupportVectors:
     @property
     def channels(self) -> int:
         """Number of features per photo."""
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     @property
     def is_consistent(self) -> bool:
@@ -51,7 +51,8 @@ class SupportVectors:
 
     @cached_property
     def _squares(self) -> np.ndarray:  # (vectors,)
-        return (self.vectors**2).sum(axis=1)
+        squares: np.ndarray = (self.vectors**2).sum(axis=1)
+        return squares
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Return scores (photos,) of features (photos, channels); higher means flower."""
@@ -61,7 +62,8 @@ class SupportVectors:
         # A BLAS matrix product would wait milliseconds for cores that the network's threads occupy.
         products = np.vecdot(inputs[:, None], self.vectors)  # (photos, vectors)
         distances = squares - 2 * products
-        return np.exp(-self.gamma * distances) @ self.weights
+        scores: np.ndarray = np.exp(-self.gamma * distances) @ self.weights
+        return scores
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Residual:
         offset = l2_normalise(features) - self.mean  # (photos, channels)
         inside = offset @ self.basis  # (photos, dimensions)
         outside = (offset**2).sum(axis=1) - (inside**2).sum(axis=1)
-        return -np.sqrt(np.maximum(outside, 0))
+        scores: np.ndarray = -np.sqrt(np.maximum(outside, 0))
+        return scores
 
 
 METHODS = {"support vectors": SupportVectors, "residual": Residual}
@@ -156,13 +159,18 @@ def power_normalise(features: np.ndarray) -> np.ndarray:
     """
     features = np.asarray(features, dtype=np.float32)
     total = np.abs(features).sum(axis=1, keepdims=True)
-    return np.sign(features) * np.sqrt(np.abs(features) / np.maximum(total, 1e-12))
+    normalised: np.ndarray = np.sign(features) * np.sqrt(
+        np.abs(features) / np.maximum(total, 1e-12)
+    )
+    return normalised
 
 
 def l2_normalise(features: np.ndarray) -> np.ndarray:
     """Return features (photos, channels) scaled to rows of Euclidean length 1; rows of 0 stay 0."""
     features = np.asarray(features, dtype=np.float32)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    normalised: np.ndarray = features / np.maximum(length, 1e-12)
+    return normalised
 
 
 def save_rejection(rule: Rejection, folder: Path) -> None:

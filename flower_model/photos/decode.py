@@ -160,7 +160,8 @@ def _exif_orientation(picture: Image.Image) -> int:
     exif = Image.Exif()
     with suppress(SyntaxError, struct.error, LookupError, TypeError, ValueError):  # damaged
         exif.load(tags)
-        return exif.get(ExifTags.Base.Orientation, 1)
+        orientation: int = exif.get(ExifTags.Base.Orientation, 1)
+        return orientation
     return 1
 
 
