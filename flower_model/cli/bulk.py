@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from flower_model.bulk.shard import Shard
 from flower_model.classifier import FlowerClassifier
-from flower_model.cli.common import print_error, stop_signals
+from flower_model.cli.common import print_error, print_failures, stop_signals
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from flower_model.photos.discovery import describe_skipped, find_photos
 from flower_model.quantization import QUANTIZATION_FILE
@@ -66,13 +66,7 @@ def write_results(
         return 128 + received[0]
     if skipped:
         print_error(describe_skipped(skipped))
-    for error in results.errors:
-        print_error(error)
-    if results.failures > len(results.errors):
-        print_error(
-            f"{results.failures} photos could not be opened: see column 'error' of '{output}'."
-        )
-    return 2 if results.failures else 0
+    return print_failures(results.errors, results.failures, output)
 
 
 def _photos_of(

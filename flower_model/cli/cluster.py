@@ -18,7 +18,7 @@ from flower_model.bulk.ray_engine import answer_units, connect, find_slots
 from flower_model.bulk.units import Unit
 from flower_model.bulk.worker import MAX_ERRORS, Job
 from flower_model.cli.bulk import folder_version
-from flower_model.cli.common import default_model, print_error
+from flower_model.cli.common import default_model, print_error, print_failures
 from flower_model.config import CONFIG_FILE, read_config
 from flower_model.errors import FlowerModelError, shorten
 from flower_model.loading import find_folder
@@ -106,13 +106,7 @@ def _answer(
             raise FlowerModelError(
                 f"Ray stopped after {rows} photos ({reason}). Run the same command again to resume."
             ) from None
-    for message in errors[:MAX_ERRORS]:
-        print_error(message)
-    if failures > len(errors[:MAX_ERRORS]):
-        print_error(
-            f"{failures} photos could not be opened: see column 'error' of '{output.name}'."
-        )
-    return 2 if failures else 0
+    return print_failures(errors[:MAX_ERRORS], failures, output.name)
 
 
 def _check_shared(output: OutputFolder, part: str) -> None:

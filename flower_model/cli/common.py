@@ -1,12 +1,14 @@
 """Helpers that all commands share: the default model, error messages and signals."""
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +61,8 @@ def run_command(command: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whose encoding may lack characters
             stream.reconfigure(errors="backslashreplace")
+    # Python's last search for unused objects, among all of PyTorch's, takes up to two seconds.
+    atexit.register(gc.freeze)
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # or it logs every retry
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata
     try:
@@ -95,6 +99,19 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def print_failures(errors: Sequence[object], failures: int, output: object) -> int:
+    """Print why photos of a bulk run could not be opened, or their number if some reasons are missing.
+
+    Returns:
+        The exit code of the run: 2 if any photo could not be opened.
+    """
+    for error in errors:
+        print_error(str(error))
+    if failures > len(errors):
+        print_error(f"{failures} photos could not be opened: see column 'error' of '{output}'.")
+    return 2 if failures else 0
 
 
 def print_error(error: FlowerModelError | str) -> None:
