@@ -177,7 +177,9 @@ def train(
         **names_of(photos.labels),
         details=provenance(recipe, photos, clock.phases),
     )
-    runtime = fastest_runtime(network, compute_of(accelerator))
+    runtime = fastest_runtime(
+        network, compute_of(accelerator), photos=len(photos.train) + len(photos.val)
+    )
     model = FlowerClassifier(network, config, runtime=runtime)
     outputs = calibrate(model, recipe, photos.train, photos.val, data_root, outliers)
     with report_failure("The training curve"):

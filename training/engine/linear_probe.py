@@ -28,7 +28,9 @@ def probe_head(network: nn.Module, photos: Photos, recipe: Recipe, compute: Comp
         The features (photos, channels) float32.
     """
     assert recipe.probe
-    make_runtime = partial(fastest_runtime, network, compute, recipe.probe.image_size)
+    make_runtime = partial(
+        fastest_runtime, network, compute, recipe.probe.image_size, photos=len(photos.train)
+    )
     _, features = predict_distributed(network, make_runtime, photos.train, title="probing")
     weight, bias = fit_head(
         features, photos.train_targets, l2=recipe.probe.l2, balance=recipe.data.balance
