@@ -3,11 +3,13 @@
 import asyncio
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -19,6 +21,8 @@ from benchmarks.machine import ROOT
 MULTIPART = "Content-Type: multipart/form-data; boundary=photo"
 PART = b'--photo\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
 END = b"\r\n--photo--\r\n"
+# A name and its percentage on the tab Teach.
+SHOWN = re.compile(r"<(?:h2|li)>(.*?)(?:</h2><p><b>| )(?:&[gl]t;)?(\d+)%<")
 TOLERANCE = 0.02  # of a probability: in 16 bits, the rounding depends on the rest of the batch
 
 Scores = dict[str, float]  # label -> probability, of the most probable labels
@@ -39,7 +43,8 @@ class RequestRefused(Exception):
 class ApiClient:
     """All kinds of questions to the page's API over a pool of connections.
 
-    Gradio's take three requests (upload, call, result), those of the REST API one.
+    Gradio's take three requests (upload, call, result), those of the REST API one. Teaching has no API:
+    it is asked for as the browser does.
 
     Each method raises `RequestRefused` for an error status and httpx.HTTPError if the server can't
     be reached. With `pause`, an upload is sent in 20 pieces, each after so many seconds.
@@ -73,6 +78,18 @@ class ApiClient:
         files = [("photos", ("photo.jpg", photo)) for photo in photos]
         return _scores(_check(await self.http.post(path, files=files)).json())
 
+    async def teach(self, label: str, photos: list[bytes], photo: bytes) -> Scores | str:
+        """Teach a flower in a session of its own; return the scores of another photo after that."""
+        session = uuid4().hex
+        files = [_file(await self.upload(photo)) for photo in photos]
+        lesson = await self._run("teach", session, label, files, None)
+        if isinstance(lesson, str):
+            return lesson
+        answer = await self._run("try_photo", session, _file(await self.upload(photo)), None)
+        if isinstance(answer, str):
+            return answer
+        return {name: int(percent) / 100 for name, percent in SHOWN.findall(answer[0])}
+
     async def call(self, path: str) -> str:
         """Start the prediction for an uploaded photo; return the id of its event."""
         return await self._start("identify", _file(path))
@@ -81,6 +98,18 @@ class ApiClient:
         """Wait for the result of an event; see `predict`."""
         answer = await self._wait("identify", event)
         return answer if isinstance(answer, str) else _scores(answer)
+
+    async def _run(self, function: str, session: str, *data: Any) -> list[Any] | str:
+        """Call a function of the page as the browser does; return its outputs or the error message."""
+        config = _check(await self.http.get("config")).json()
+        [number] = [f["id"] for f in config["dependencies"] if f["api_name"] == function]
+        request = {"data": data, "fn_index": number, "session_hash": session}
+        _check(await self.http.post("gradio_api/queue/join", json=request))
+        url = f"gradio_api/queue/data?session_hash={session}"
+        response = _check(await self.http.get(url))
+        messages = [json.loads(line[6:]) for line in response.text.splitlines() if line]
+        [done] = [each for each in messages if each["msg"] == "process_completed"]
+        return done["output"]["data"] if done["success"] else str(done["output"])
 
     async def _start(self, endpoint: str, argument: Any) -> str:
         response = await self.http.post(f"gradio_api/call/{endpoint}", json={"data": [argument]})

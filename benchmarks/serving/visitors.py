@@ -3,9 +3,9 @@
     python -m benchmarks.serving.visitors --visitors 50 --seconds 60
 
 Starts the app on this computer. Each visitor asks all kinds of questions about pieces of a photo in turn:
-a photo, a plant on two photos, four photos at once, by REST and by Gradio's API. Every answer is
-compared with that to the same question when no other request was running, so that a mix-up between
-visitors is counted as an error.
+a photo, a plant on two photos, four photos at once, by REST and by Gradio's API. One visitor in ten
+also teaches a flower each time and tries it. Every answer is with that to the same question when no other request was running, so that a mix-up between visitors
+is counted as an error.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -30,6 +30,7 @@ from benchmarks.serving.client import (
 )
 
 Questions = dict[str, Callable[[], Awaitable[Scores | str]]]  # kind -> function that asks
+TEACHERS = 10  # one visitor in so many teaches
 
 
 def main() -> int:
@@ -55,7 +56,7 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
         questions: list[Questions] = []
         expected: list[list[Scores | str]] = []
         for seed in itertools.count():
-            own = _questions(ApiClient(http), draw_photo(seed), draw_photo(10_000 + seed))
+            own = _questions(ApiClient(http), seed, teaches=len(questions) % TEACHERS == 0)
             answers = [await ask() for ask in own.values()]
             # A mix-up between photos with the same prediction would not show.
             if not any(same_scores(answers[0], other[0]) for other in expected):
@@ -64,7 +65,7 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
             if len(questions) == visitors:
                 break
         memory = [server.memory_info().rss]
-        times: dict[str, list[float]] = {name: [] for name in questions[0]}
+        times = defaultdict[str, list[float]](list)
         wrong, failures = 0, Counter[str]()
         end = time.perf_counter() + seconds
 
@@ -109,14 +110,19 @@ async def measure(url: str, server: psutil.Process, visitors: int, seconds: floa
     return 1 if failures or wrong else 0
 
 
-def _questions(client: ApiClient, photo: bytes, other: bytes) -> Questions:
+def _questions(client: ApiClient, seed: int, teaches: bool) -> Questions:
     """Return the kinds of questions that a visitor asks in turn."""
-    return {
+    photo, other, third, fourth = (draw_photo(10_000 * number + seed) for number in range(4))
+    questions: Questions = {
         "a photo, REST": lambda: client.predict_rest(photo),
         "a photo, Gradio": lambda: client.predict(photo),
         "a plant on two photos, REST": lambda: client.predict_rest(photo, other),
         "four photos, Gradio": lambda: client.predict_many([other, photo, other, photo]),
     }
+    if teaches:
+        lesson = [photo, other, third]
+        questions["teach and try"] = lambda: client.teach(f"flower {seed}", lesson, fourth)
+    return questions
 
 
 if __name__ == "__main__":
