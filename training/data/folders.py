@@ -131,9 +131,7 @@ class _Folder:
                 self.hidden.append(path / entry.name)
             elif not entry.is_dir():
                 self.files.append(path / entry.name)
-            elif (
-                os.path.realpath(entry) not in parents
-            ):  # a link to a parent folder would never end
+            elif os.path.realpath(entry) not in parents:  # a link to a parent would never end
                 self.folders.append(_Folder(path / entry.name, parents))
 
     @property
