@@ -118,6 +118,7 @@ def test_pickled_and_copied_models_give_the_same_answers(model, photo):
     assert copy.copy(model).predict(photo).top == expected
 
 
+@pytest.mark.slow
 def test_model_pickled_to_a_new_process_gives_the_same_answer(model, photo, tmp_path):
     np.save(tmp_path / "photo.npy", photo)
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
@@ -173,6 +174,7 @@ class Answers(Dataset):
         return self.model.predict(self.photo).label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loader_workers_can_predict(model, photo, method):
     loader = DataLoader(
@@ -196,6 +198,7 @@ def networks(tiny_model):
     yield "training mode", copy.deepcopy(original).train()
 
 
+@pytest.mark.slow
 def test_wrapped_and_half_precision_networks_are_accepted(tiny_model, photo, tmp_path):
     expected = dict(tiny_model.predict(photo).top)
     for name, network in networks(tiny_model):

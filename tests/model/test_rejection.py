@@ -128,6 +128,7 @@ def folder(rejecting_model, tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_timm_still_loads_a_weights_folder_with_a_rule(folder, rejecting_model, flower_photo):
     assert (folder / REJECTION_FILE).is_file()
     assert FlowerClassifier.from_pretrained(folder).predict(flower_photo).is_flower is False

@@ -64,6 +64,7 @@ def test_damaged_png_is_rejected(flower_photo):
         open_image(bytes(png))
 
 
+@pytest.mark.slow
 def test_decompression_bomb_is_rejected_before_decoding():
     bomb = encoded(Image.new("1", (30_000, 30_000)))  # 900 megapixels in some 100 kB
     with pytest.raises(ImageError, match="megapixels"):

@@ -123,6 +123,7 @@ def test_next_results_are_computed_while_one_is_in_use():
     results.close()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_photos(tiny_model, photos):
     def peak(count):
         gc.collect()

@@ -106,6 +106,7 @@ def test_network_without_global_average_pooling_has_no_maps(tmp_path, pixels):
 
 
 # A convolutional head; two heads; auxiliary logits for each position.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["resnetv2_18", "deit_tiny_distilled_patch16_224", "volo_d1_224"]
 )

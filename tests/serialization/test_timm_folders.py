@@ -105,6 +105,7 @@ def index_buffers(architecture: str) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"]
 )
@@ -117,6 +118,7 @@ def test_index_buffers_of_earlier_versions(make_folder, flower_photo, architectu
     assert_same_as_timm(make_folder(architecture, config, extra=extra), flower_photo)
 
 
+@pytest.mark.slow
 def test_layer_names_of_the_original_swin(make_folder, flower_photo):
     def original(name: str) -> str:
         for stage in (1, 2, 3):

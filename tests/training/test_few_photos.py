@@ -190,6 +190,7 @@ def draw_negatives(folder: Path, count: int = 30) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_negatives", [True, False])
 def test_nine_held_out_photos_get_a_rejection_rule_but_no_temperature(
     model, tmp_path, with_negatives
@@ -210,6 +211,7 @@ def test_nine_held_out_photos_get_a_rejection_rule_but_no_temperature(
     assert "no temperature fitted" in summary and "set on training photos too" in summary
 
 
+@pytest.mark.slow
 def test_the_card_of_nine_held_out_photos_claims_no_calibration(model, tmp_path):
     train, held_out = split(draw_dataset(tmp_path / "discs", 15), 3)
     calibrated(model, train, held_out, None)

@@ -71,6 +71,7 @@ def test_missing_model_is_reported_before_a_photo_is_read(capsys, tmp_path, comm
     assert "modle" in message
 
 
+@pytest.mark.slow
 def test_test_folder_is_evaluated_at_the_end_and_selects_nothing(run):
     details = FlowerClassifier.from_pretrained(run / "model").config.details
     assert details["tests"]["discs:test"]["photos"] == 9
@@ -95,6 +96,7 @@ def test_evaluating_unseen_photos_prints_no_warning(capsys, run, data, split):
     assert "top-1 accuracy" in printed.out and "trained on" not in printed.err
 
 
+@pytest.mark.slow
 def test_calibrate_takes_the_data_of_the_run(capsys, run, data, tmp_path):
     folder = shutil.copytree(run / "model", tmp_path / "model")
     assert calibrate.main([str(folder), "--data", str(data)]) == 0
@@ -131,6 +133,7 @@ def test_failed_review_ends_neither_the_run_nor_its_publication(
     assert (out / RECIPE_FILE).read_text(encoding="utf-8") == recipe
 
 
+@pytest.mark.slow
 def test_names_in_any_script_end_no_run_on_an_ascii_terminal(tmp_path):
     data = draw_dataset(tmp_path / "Blüten 花", 8)
     for folder, name in zip(sorted(data.iterdir()), NAMES, strict=True):

@@ -2,6 +2,7 @@
 
 import tarfile
 
+import pytest
 from PIL import Image
 
 from tests.support.drawn import draw_dataset
@@ -32,6 +33,7 @@ def test_tar_files_unpack_to_a_data_root_with_smaller_photos(tmp_path, capsys):
     assert (tmp_path / "copy" / "discs" / "labels.txt").read_text() == "1 red disc"
 
 
+@pytest.mark.slow
 def test_no_tar_file_exceeds_the_limit_and_packing_is_reproducible(tmp_path):
     folder = tmp_path / "root" / "discs" / "noise"
     folder.mkdir(parents=True)

@@ -86,6 +86,7 @@ def test_incomplete_options_are_explained(place, words, capsys):
     assert "--references alone" in capsys.readouterr().err or words == ["--out", "x"]
 
 
+@pytest.mark.slow
 def test_training_and_calibration_write_references_and_so_does_the_command(tmp_path, capsys):
     data, out = draw_dataset(tmp_path / "discs"), tmp_path / "run"
     assert train.main(small_run(data, out, "--set", "finetune.epochs=1")) == 0

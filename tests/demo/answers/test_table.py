@@ -33,6 +33,7 @@ def test_every_photo_gets_its_own_answer_or_error(tmp_path, tiny_model, flower_p
     assert [row.thumbnail is not None for row in rows] == [False, True, False, False, True]
 
 
+@pytest.mark.slow
 def test_only_the_members_being_decoded_are_in_memory(tmp_path, tiny_model):
     slow = io.BytesIO()  # to open, but not to unpack
     Image.new("RGB", (5000, 4000)).save(slow, "JPEG", progressive=True)
