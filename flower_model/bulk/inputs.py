@@ -10,7 +10,14 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from flower_model.bulk.storage import is_uri, list_files, locate, split_options, storage_errors
+from flower_model.bulk.storage import (
+    StoredFile,
+    is_hidden,
+    is_uri,
+    list_files,
+    split_options,
+    storage_errors,
+)
 from flower_model.bulk.units import MAX_PHOTOS, Unit, divide
 from flower_model.errors import DataError, shorten
 from flower_model.photos.discovery import NOT_A_PHOTO, SUFFIXES, find_photos
@@ -34,15 +41,21 @@ def find_units(
         column: The column of Parquet files that has the photos; by default it is guessed.
 
     Raises:
-        DataError: If a name can't be listed, or a Parquet file has no column of photos.
+        DataError: If a name can't be listed or has no photos, unlike others, or a Parquet file has
+            no column of photos.
     """
     photos: dict[str, None] = {}  # ordered, each once
     shards: dict[str, None] = {}
+    empty = []
     for name in names:
-        for file in _expand(name):
-            found = _photos_in(file, skipped)
-            photos |= dict.fromkeys(f for f in found if not _is_shard(f))
-            shards |= dict.fromkeys(f for f in found if _is_shard(f))
+        found = [photo for file in _expand(name) for photo in _photos_in(file, skipped)]
+        photos |= dict.fromkeys(f for f in found if not _is_shard(f))
+        shards |= dict.fromkeys(f for f in found if _is_shard(f))
+        if not found:
+            empty.append(name)
+    if empty and (photos or shards):  # the caller reports when there are no photos at all
+        listed = shorten(", ".join(map(repr, empty)), 150)
+        raise DataError(f"No photos found in {listed}: check the spelling, or leave it out.")
     with ThreadPoolExecutor(THREADS) as pool:
         parts = pool.map(partial(_divide_shard, column=column), shards)
         return [*divide(list(photos)), *(unit for part in parts for unit in part)]
@@ -73,12 +86,32 @@ def _photos_in(name: str, skipped: Counter[str]) -> list[str]:
         others = Counter({NOT_A_PHOTO: len(files) - len(photos)})
     elif os.path.isdir(name):
         photos = list(find_photos([name], others := Counter()))
-        files = [] if photos else list_files(name)
+        files = [] if photos else _files_in(name)
     else:
         return [name]
     found = photos or [file for file in files if _is_shard(file)]
     skipped.update(others if photos else {NOT_A_PHOTO: len(files) - len(found)})
     return found
+
+
+def _files_in(folder: str) -> list[str]:
+    """Return the files in a local folder at any depth, sorted; hidden ones are left out.
+
+    Not by pyarrow, which rejects a folder for a single name that isn't UTF-8.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    with storage_errors(folder):
+        files = [
+            os.path.join(parent, name)
+            for parent, _, names in os.walk(folder, onerror=stop, followlinks=True)
+            for name in names
+        ]
+    return sorted(
+        f for f in files if os.path.isfile(f) and not is_hidden(os.path.relpath(f, folder))
+    )
 
 
 def _is_shard(name: str) -> bool:
@@ -89,10 +122,10 @@ def _divide_shard(file: str, column: str | None) -> list[Unit]:
     """Return a tar file as one unit, and a Parquet file in units of whole row groups or parts of one."""
     if split_options(file)[0].lower().endswith(TAR):
         return [Unit(file=file)]
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    filesystem, path = locate(file)
-    with storage_errors(file), filesystem.open_input_file(path) as opened:
+    with storage_errors(file), pa.PythonFile(StoredFile(file), mode="r") as opened:
         metadata = pq.read_metadata(opened)
         schema = metadata.schema.to_arrow_schema()
     column = _photo_column(file, schema, column)

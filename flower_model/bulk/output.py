@@ -3,11 +3,11 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flower_model.bulk.storage import is_uri, join, locate, storage_errors, upload
 from flower_model.bulk.units import Unit
@@ -18,6 +18,8 @@ from flower_model.system.files import atomic_path, remove_leftovers
 
 RUN_FILE = "_flower_model.json"  # the underscore hides it from readers of Parquet folders
 THREADS = 32  # for reading the footers of Parquet files
+
+Result = TypeVar("Result")
 
 
 class OutputFolder:
@@ -74,19 +76,12 @@ class OutputFolder:
 
     def count(self, parts: Iterable[str]) -> tuple[int, int]:
         """Return the number of rows, and of rows with an error."""
-        import pyarrow.parquet as pq
 
-        def count(part: str) -> tuple[int, int]:
-            filesystem, path = locate(self.path(part))
-            with filesystem.open_input_file(path) as file:
-                metadata = pq.read_metadata(file)
-            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-            column = metadata.schema.names.index("error")
-            nulls = sum(group.column(column).statistics.null_count for group in groups)
+        def count(metadata: Any) -> tuple[int, int]:
+            nulls = sum(column.null_count for column in _statistics(metadata, "error"))
             return metadata.num_rows, metadata.num_rows - nulls
 
-        with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
-            counts = list(pool.map(count, parts))
+        counts = self._map_footers(count, parts)
         return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
 
     def without_answered(self, units: list[Unit]) -> list[Unit]:
@@ -94,11 +89,23 @@ class OutputFolder:
 
         Units are found by the names of their files. Only if photos were added or removed since, so
         that files of photos belong to no unit any more, their names are read and compared.
+
+        Raises:
+            FlowerModelError: If a Parquet file has answers under other units, as it has changed
+                since: its rows would have two answers.
         """
         finished = self.parts()
         todo = [unit for unit in units if unit.part not in finished]
         strange = finished - {unit.part for unit in units}
-        if not strange or not any(unit.photos for unit in todo):
+        if not strange or not todo:
+            return todo
+        changed = {unit.file for unit in todo if unit.column}
+        if changed := {utf8(file) for file in changed} & self._parquet_files(strange):
+            raise FlowerModelError(
+                f"'{shorten(min(changed), 100)}' has other rows, or is read with another --column, "
+                f"than when it was answered in '{shorten(self.name, 60)}': choose another --output."
+            )
+        if not any(unit.photos for unit in todo):
             return todo
         answered = self._photos(strange)
         rest = []
@@ -127,6 +134,28 @@ class OutputFolder:
     def path(self, part: str) -> str:
         """Return the path or URI of a part's file."""
         return join(self.name, f"part-{part}.parquet")
+
+    def _parquet_files(self, parts: Iterable[str]) -> set[str]:
+        """Return the Parquet files whose rows are in the parts; rows with a path don't name theirs."""
+
+        def file(metadata: Any) -> str:
+            names = [column.min for column in _statistics(metadata, "photo") if column.has_min_max]
+            match = re.fullmatch(r"(.+)#\d+", min(names, default=""), re.DOTALL)
+            return match[1] if match else ""
+
+        return set(self._map_footers(file, parts))
+
+    def _map_footers(self, function: Callable[[Any], Result], parts: Iterable[str]) -> list[Result]:
+        """Return the function's values for the Parquet metadata of parts."""
+        import pyarrow.parquet as pq
+
+        def call(part: str) -> Result:
+            filesystem, path = locate(self.path(part))
+            with filesystem.open_input_file(path) as file:
+                return function(pq.read_metadata(file))
+
+        with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(call, parts))
 
     def _photos(self, parts: Iterable[str]) -> set[str]:
         import pyarrow.parquet as pq
@@ -192,3 +221,10 @@ class OutputFolder:
         else:
             with atomic_path(name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
+
+
+def _statistics(metadata: Any, column: str) -> list[Any]:
+    """Return the statistics of a column in each row group."""
+    index = metadata.schema.names.index(column)
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    return [group.column(index).statistics for group in groups]

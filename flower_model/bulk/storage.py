@@ -2,20 +2,20 @@
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flower_model.errors import DataError, ImageError, shorten
-from flower_model.photos.sources import MAX_BYTES
+from flower_model.errors import DataError, FlowerModelError, shorten
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
-ATTEMPTS = 4  # to read a photo, after the file system's own ones
+
+class UnusableURI(DataError):
+    """A URI is malformed, or of a kind that can't be opened here: no storage has failed."""
 
 
 def is_uri(name: str) -> bool:
@@ -30,24 +30,43 @@ def locate(name: str) -> "tuple[pyarrow.fs.FileSystem, str]":
     fsspec. Keys in buckets may have any characters; they are not percent-encoded.
 
     Raises:
-        DataError: If there is no such file system.
+        UnusableURI: If there is no such file system.
+        DataError: If it can't be reached.
     """
-    from pyarrow.fs import FileSystem, FSSpecHandler, LocalFileSystem, PyFileSystem
+    from pyarrow.fs import LocalFileSystem
 
     if not is_uri(name):
         return LocalFileSystem(), os.path.abspath(name)
     with storage_errors(name):
-        base, options = split_options(name)
-        if bucket := re.match(r"(?:s3|gs|gcs)://([^/]+)", base):
-            return _open_bucket(bucket[0] + options), bucket[1] + base[bucket.end() :]
         try:
-            filesystem, path = FileSystem.from_uri(name)
-        except ValueError:  # unknown to pyarrow
-            from fsspec.core import url_to_fs
+            return _open_uri(name)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # fsspec's file systems raise all kinds of errors
+            raise UnusableURI(
+                f"'{shorten(name, 100)}' can't be read: {reason_of(error)}."
+            ) from None
 
+
+def _open_uri(name: str) -> "tuple[pyarrow.fs.FileSystem, str]":
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    base, options = split_options(name)
+    if bucket := re.match(r"(?:s3|gs|gcs)://([^/]*)", base):
+        if not bucket[1]:
+            raise ValueError("it has no bucket")
+        return _open_bucket(bucket[0] + options), bucket[1] + base[bucket.end() :]
+    try:
+        filesystem, path = FileSystem.from_uri(name)
+    except ValueError:  # unknown to pyarrow
+        from fsspec.core import url_to_fs
+
+        try:
             found, path = url_to_fs(name)
-            filesystem = PyFileSystem(FSSpecHandler(found))
-        return filesystem, path
+        except (FileNotFoundError, IsADirectoryError):  # zip:// and the like
+            raise ValueError("the URI has no archive") from None
+        filesystem = PyFileSystem(FSSpecHandler(found))
+    return filesystem, path
 
 
 @lru_cache(maxsize=64)
@@ -68,15 +87,68 @@ def storage_errors(name: str, action: str = "read") -> Iterator[None]:
     """Convert a file system's errors into a DataError of one sentence."""
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError) as error:  # of pyarrow and fsspec
-        raise DataError(f"'{shorten(name, 100)}' can't be {action}: {_reason(error)}.") from None
+    except FlowerModelError:
+        raise
+    except Exception as error:  # noqa: BLE001  # those of fsspec include the HTTP client's
+        raise DataError(f"'{shorten(name, 100)}' can't be {action}: {reason_of(error)}.") from None
+
+
+def reason_of(error: Any) -> str:
+    """Return the first line of a file system's error, for a sentence."""
+    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    found = re.search(r"AWS Error .*", text.splitlines()[0])
+    return shorten(found[0] if found else text, 150).rstrip(".")
+
+
+class StoredFile:
+    """An open file, whose storage fails with a DataError.
+
+    pyarrow's readers raise the same kinds of errors for damaged content as for storage that fails.
+    """
+
+    def __init__(self, name: str, *, stream: bool = False) -> None:
+        """Open a file at a path or URI.
+
+        Args:
+            name: The path or URI.
+            stream: Whether it will be read from start to end.
+        """
+        self._name = name
+        self._file: Any
+        with storage_errors(name):
+            if is_uri(name):
+                filesystem, path = locate(name)
+                opener = filesystem.open_input_stream if stream else filesystem.open_input_file
+                self._file = opener(path)
+            else:  # pyarrow would reject a name that isn't UTF-8
+                self._file = open(name, "rb")  # noqa: SIM115
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        with storage_errors(self._name):
+            return bytes(self._file.read(size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Change the position, and return it."""
+        with storage_errors(self._name):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the position."""
+        return int(self._file.tell())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
 
 
 def list_files(name: str) -> list[str]:
-    """Return the files in a folder at any depth, sorted, or the file itself; hidden ones are left out.
-
-    Returns:
-        Names as the one given: paths, or URIs.
+    """Return the files below a URI at any depth, sorted, or the file itself; hidden ones are left out.
 
     Raises:
         DataError: If it doesn't exist or can't be listed.
@@ -87,13 +159,16 @@ def list_files(name: str) -> list[str]:
     with storage_errors(name):
         if filesystem.get_file_info(path).type == FileType.File:
             return [name]
-        files = filesystem.get_file_info(
-            FileSelector(path, recursive=True, allow_not_found=is_uri(name))
-        )
+        files = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
     below = [f.path.removeprefix(path).lstrip("/") for f in files if f.type == FileType.File]
-    if not below and is_uri(name):
+    if not below:
         raise DataError(f"'{shorten(name, 100)}' does not exist or is empty: check the name.")
-    return [join(name, file) for file in sorted(below) if not re.search(r"(^|/)[._]", file)]
+    return [join(name, file) for file in sorted(below) if not is_hidden(file)]
+
+
+def is_hidden(path: str) -> bool:
+    """Return True for a relative path with a part that starts with . or _, as readers of folders do."""
+    return re.search(r"(^|/)[._]", path) is not None
 
 
 def join(folder: str, name: str) -> str:
@@ -102,31 +177,6 @@ def join(folder: str, name: str) -> str:
         return os.path.join(folder, name)
     base, options = split_options(folder)
     return f"{base.rstrip('/')}/{name}{options}"
-
-
-def read_photo(name: str) -> bytes | ImageError:
-    """Read a photo from a URI; a photo that can't be read is an ImageError, returned.
-
-    Raises:
-        DataError: If the whole storage can't be reached, so that the photo isn't to blame.
-    """
-    filesystem, path = locate(name)
-    for attempt in range(ATTEMPTS):
-        try:
-            with filesystem.open_input_stream(path) as file:
-                return bytes(file.read(MAX_BYTES + 1))
-        except FileNotFoundError:
-            return ImageError(f"'{shorten(name, 150)}' does not exist: check the path.")
-        except PermissionError as error:
-            return ImageError(f"'{shorten(name, 150)}' can't be read ({_reason(error)}).")
-        except OSError as error:
-            reason = _reason(error)
-            if "ACCESS_DENIED" in str(error):
-                break
-            time.sleep(2**attempt - 1)
-    with storage_errors(name):
-        filesystem.get_file_info(path)
-    return ImageError(f"'{shorten(name, 150)}' can't be read ({reason}).")
 
 
 def upload(source: Path, name: str) -> None:
@@ -138,9 +188,3 @@ def upload(source: Path, name: str) -> None:
     filesystem, path = locate(name)
     with storage_errors(name, "written"), filesystem.open_output_stream(path) as target:
         target.write(source.read_bytes())
-
-
-def _reason(error: Any) -> str:
-    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    found = re.search(r"AWS Error .*", text.splitlines()[0])
-    return shorten(found[0] if found else text, 150).rstrip(".")

@@ -1,15 +1,17 @@
 """Photos on the command line of --engine ray."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import pyarrow.fs
 import pytest
 
+from flower_model.bulk.downloads import read_photo
 from flower_model.bulk.inputs import find_units
-from flower_model.bulk.storage import read_photo
 from flower_model.bulk.units import MAX_PHOTOS, divide
 from flower_model.errors import FlowerModelError
-from tests.bulk.conftest import write_parquet, write_tar
+from tests.bulk.conftest import read, write_parquet, write_tar
 from tests.support.commands import run
 
 
@@ -38,6 +40,17 @@ def test_folder_is_searched_at_any_depth(folder):
 def test_glob_matches_files(folder):
     assert photos_of(folder / "*.jpg") == [str(folder / "a.jpg"), str(folder / "b.jpg")]
     assert photos_of(folder / "**/*.png") == [str(folder / "inner/c.png")]
+
+
+@pytest.mark.parametrize("wrong", ["*.webp", "letters", "letters/*.txt"])
+def test_input_without_photos_beside_others_is_named(folder, wrong, monkeypatch):
+    (folder / "letters").mkdir()
+    (folder / "letters/letter.csv").touch()
+    monkeypatch.chdir(folder)
+    for names in (("a.jpg", wrong), (wrong, ".")):
+        with pytest.raises(FlowerModelError) as error:
+            photos_of(*names)
+        assert str(error.value).startswith(f"No photos found in '{wrong}': ")
 
 
 def test_photo_named_twice_is_found_once(folder):
@@ -97,6 +110,14 @@ def test_file_that_is_no_parquet_is_rejected(tmp_path):
         find_units([str(tmp_path / "a.parquet")], Counter())
 
 
+def test_names_that_are_not_utf8_cost_no_other_file(tmp_path):
+    for name in ("a.parquet", os.fsdecode(b"b\xff.parquet"), os.fsdecode(b"c\xff.txt")):
+        write_parquet(tmp_path / "x", {"image": [b"x"]}).rename(tmp_path / name)
+    units = find_units([str(tmp_path)], Counter())
+    assert [Path(unit.file).name for unit in units] == ["a.parquet", "b\udcff.parquet"]
+    assert [source for unit in units for _, source in read(unit)] == [b"x", b"x"]
+
+
 def test_tar_file_is_one_unit(tmp_path):
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
     (unit,) = find_units([str(path)], Counter())
@@ -148,7 +169,7 @@ def test_dataset_on_the_hub_is_searched(hub, tmp_path):
     hub.add_repo("flora/photos", files, repo_type="dataset")
     program = (
         "from collections import Counter; from flower_model.bulk.inputs import find_units; "
-        "from flower_model.bulk.storage import read_photo; "
+        "from flower_model.bulk.downloads import read_photo; "
         "[unit] = find_units(['hf://datasets/flora/photos'], Counter()); "
         "print(*unit.photos, read_photo(unit.photos[0]))"
     )

@@ -58,6 +58,21 @@ def test_unit_that_is_answered_twice_has_its_answers_once(output):
         assert output.count(output.parts()) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    "changed", [{"column": "image", "stop": 4}, {"column": "thumbnail", "stop": 3}]
+)
+def test_rows_of_a_changed_parquet_file_get_no_second_answers(output, changed):
+    answered = Unit(file="a\udcff.parquet", column="image", stop=3)
+    rows = [make_row(f"{answered.file}#{row}", ROSE) | {"model": "m"} for row in range(3)]
+    with prepared(output):
+        output.write(answered.part, rows, 2)
+        others = [Unit(file="b.parquet", column="image", stop=3), *UNITS]
+        assert output.without_answered([answered, *others]) == others
+        assert output.without_answered(others) == others
+        with pytest.raises(FlowerModelError, match="choose another --output"):
+            output.without_answered([Unit(file=answered.file, **changed), *others])
+
+
 def test_rows_and_errors_are_counted(output):
     with prepared(output):
         assert output.count(output.parts()) == (0, 0)

@@ -3,17 +3,10 @@
 import pyarrow.fs
 import pytest
 
-from flower_model.bulk.reading import read_unit
 from flower_model.bulk.units import Unit
-from flower_model.errors import DataError, ImageError
-from tests.bulk.conftest import write_parquet, write_tar
-
-
-def read(unit, folder="/"):
-    return [
-        (name, str(source) if isinstance(source, ImageError) else source)
-        for name, source in read_unit(unit, str(folder))
-    ]
+from flower_model.errors import DataError
+from tests.bulk.conftest import read, write_parquet, write_tar
+from tests.support.commands import run
 
 
 def test_photos_keep_their_names_and_are_found_from_the_commands_folder(tmp_path):
@@ -23,48 +16,6 @@ def test_photos_keep_their_names_and_are_found_from_the_commands_folder(tmp_path
 def test_folder_that_a_machine_does_not_see_is_no_photos_fault(tmp_path):
     with pytest.raises(DataError, match="does not exist on machine"):
         read(Unit(photos=("album/a.jpg",)), tmp_path)
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 250), (90, 130), (100, 200), (249, 250)])
-def test_range_of_parquet_rows_is_named_by_file_and_row(tmp_path, start, stop):
-    path = write_parquet(
-        tmp_path / "a.parquet", {"image": [b"%d" % row for row in range(250)]}, 100
-    )
-    unit = Unit(file=str(path), column="image", start=start, stop=stop)
-    assert read(unit) == [(f"{path}#{row}", b"%d" % row) for row in range(start, stop)]
-
-
-def test_images_of_datasets_have_bytes_or_a_path_from_the_files_folder(tmp_path):
-    images = [{"bytes": b"x", "path": "a.jpg"}, {"bytes": None, "path": "b.jpg"}, None]
-    path = write_parquet(tmp_path / "a.parquet", {"image": images})
-    unit = Unit(file="a.parquet", column="image", stop=3)
-    assert read(unit, tmp_path) == [
-        ("a.parquet#0", b"x"),
-        ("b.jpg", str(tmp_path / "b.jpg")),
-        ("a.parquet#2", "Row 2 of 'a.parquet' has no photo."),
-    ]
-    assert path.exists()
-
-
-def test_members_of_a_tar_file_are_photos_by_their_suffix(tmp_path):
-    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.json": b"{}", "2.PNG": b"y"})
-    assert read(Unit(file=str(path))) == [(f"{path}#1.jpg", b"x"), (f"{path}#2.PNG", b"y")]
-
-
-@pytest.mark.parametrize("column", ["", "image"])
-def test_damaged_file_is_a_row_with_an_error(tmp_path, column):
-    path = tmp_path / "damaged"
-    path.write_bytes(b"something else" * 100)
-    ((name, error),) = read(Unit(file=str(path), column=column, stop=9 if column else 0))
-    assert name == str(path) and "is damaged" in error
-
-
-def test_truncated_tar_file_yields_the_photos_before_the_damage(tmp_path):
-    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x" * 600, "2.jpg": b"y" * 6000})
-    path.write_bytes(path.read_bytes()[:4000])
-    first, (name, error) = read(Unit(file=str(path)))
-    assert first == (f"{path}#1.jpg", b"x" * 600)
-    assert name == str(path) and "is damaged" in error
 
 
 def test_photos_in_a_bucket_are_downloaded(tmp_path, s3):
@@ -80,6 +31,15 @@ def test_photos_in_a_bucket_are_downloaded(tmp_path, s3):
     ]
 
 
+def test_key_may_end_like_options(tmp_path, s3):
+    names = ("a.jpg", "b.jpg?width=300")
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    pyarrow.fs.copy_files(str(tmp_path), f"{s3}/album")
+    photos = tuple(f"{s3}/album/{name}" for name in names)
+    assert [source for _, source in read(Unit(photos=photos))] == [b"a.jpg", b"b.jpg?width=300"]
+
+
 def test_rows_and_members_in_a_bucket_are_read(tmp_path, s3):
     write_parquet(tmp_path / "a.parquet", {"path": ["b.jpg"]})
     write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
@@ -91,7 +51,18 @@ def test_rows_and_members_in_a_bucket_are_read(tmp_path, s3):
 
 
 def test_storage_that_goes_down_is_no_photos_fault(tmp_path, s3, monkeypatch):
-    monkeypatch.setattr("flower_model.bulk.storage.ATTEMPTS", 1)
+    monkeypatch.setattr("flower_model.bulk.downloads.ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(DataError, match="can't be read"):
         read(Unit(photos=("s3://unreachable/a.jpg",)))
+
+
+def test_hub_that_goes_down_is_no_photos_fault(hub, tmp_path):
+    hub.add_repo("flora/photos", {"a.jpg": b"photo"}, repo_type="dataset")
+    hub.refuse("GET", "flora/photos", status=500, times=1000)
+    program = (
+        "from flower_model.bulk import downloads; downloads.ATTEMPTS = 1; "
+        "print(downloads.read_photo('hf://datasets/flora/photos/a.jpg'))"
+    )
+    result = run("-c", program, env=hub.environment(tmp_path))
+    assert result.stdout == "" and "DataError" in result.stderr, result.stdout
