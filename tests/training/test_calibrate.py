@@ -132,6 +132,27 @@ def test_too_few_flower_photos_fit_no_rejection_rule(tmp_path, capsys):
     assert not (tmp_path / "run" / "model" / REJECTION_FILE).exists()
 
 
+def test_sources_in_folders_of_the_same_name_are_all_reported(data, model_folder, tmp_path):
+    config = json.loads((model_folder / "config.json").read_text())
+    sources = [
+        str(draw_dataset(tmp_path / place / "new", n, 500)) for n, place in ((1, "a"), (2, "b"))
+    ]
+    config["flower_model"]["recipe"]["data"]["test"] = sources
+    (model_folder / "config.json").write_text(json.dumps(config))
+    assert run(model_folder, data) == 0
+    tests = details_of(model_folder)["tests"]
+    assert {name: found["photos"] for name, found in tests.items()} == {"new": 3, "new (2)": 6}
+
+
+def test_copy_of_a_held_out_photo_in_another_source_is_evaluated_once(data, model_folder, tmp_path):
+    more = shutil.copytree(data / "discs", tmp_path / "discs")
+    config = json.loads((model_folder / "config.json").read_text())
+    config["flower_model"]["recipe"]["data"]["calibrate"] = [f"{more}:val"]
+    (model_folder / "config.json").write_text(json.dumps(config))
+    assert run(model_folder, data) == 0
+    assert details_of(model_folder)["rejection"]["flowers"] == 30
+
+
 def test_edited_model_card_is_kept(data, model_folder):
     (model_folder / "README.md").write_text("Mine.")
     assert run(model_folder, data) == 0

@@ -12,6 +12,7 @@ from flower_model.confidence import calibration_error, fit_temperature, probabil
 from flower_model.rejection import Rejection
 from training.calibration.held_out import (
     HeldOut,
+    align_folds,
     digests_of,
     join,
     predict_held_out,
@@ -39,7 +40,11 @@ from training.reporting.metrics import (
     per_class,
     reliability,
 )
-from training.reporting.provenance import public_source_name, round_metrics
+from training.reporting.provenance import (
+    distinct_source_names,
+    public_source_name,
+    round_metrics,
+)
 
 MIN_PHOTOS = 20  # different photos for a temperature, or flowers for a rule
 MAX_TRAIN_PHOTOS = 2000  # for the rejection rule; twice as many don't improve it
@@ -76,10 +81,10 @@ def calibrate(
         DataError: If a source is missing.
     """
     photos = [held_out, *(decode_source(model, s, data_root) for s in recipe.data.calibrate)]
-    fitting = [predict_held_out(model, decoded) for decoded in photos]
+    fitting = align_folds([predict_held_out(model, decoded) for decoded in photos])
     evaluated = dict(zip(recipe.data.calibrate, fitting[1:], strict=True))
     if recipe.finetune.has_style:
-        snapshots = [predict_snapshots(model, decoded) for decoded in photos]
+        snapshots = align_folds([predict_snapshots(model, decoded) for decoded in photos])
         fitting += snapshots
         evaluated["snapshots"] = join(snapshots)
     test_only = [s for s in recipe.data.test if s not in evaluated]
@@ -92,10 +97,11 @@ def calibrate(
     # Without those of an earlier calibration, so that they come in the same order and none stays.
     details = {key: value for key, value in model.config.details.items() if key not in METRICS}
     details["metrics"] = _evaluate(fitting[0], by_fold)
+    names = distinct_source_names(list(evaluated))
     details["tests"] = {
-        public_source_name(source): {"photos": len(outputs.targets)}
+        name: {"photos": len(outputs.targets)}
         | _evaluate(outputs, everywhere if source in test_only else by_fold)
-        for source, outputs in evaluated.items()
+        for name, (source, outputs) in zip(names, evaluated.items(), strict=True)
     }
     all_outputs = [fitting[0], *evaluated.values()]
     predicted = np.concatenate([outputs.logits.argmax(1) for outputs in all_outputs])

@@ -61,13 +61,22 @@ def join(parts: Sequence[HeldOut]) -> HeldOut:
     return HeldOut(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
+def align_folds(parts: Sequence[HeldOut]) -> list[HeldOut]:
+    """Give a photo that occurs in several sources the fold that it has in the first of them."""
+    fold_of: dict[str, int] = {}
+    for part in reversed(parts):
+        fold_of |= dict(zip(part.digests.tolist(), part.fold.tolist(), strict=True))
+    folds_of = ([fold_of[copy] for copy in part.digests.tolist()] for part in parts)
+    pairs = zip(parts, folds_of, strict=True)
+    return [replace(part, fold=np.array(fold, np.int64)) for part, fold in pairs]
+
+
 def split_features(parts: Sequence[HeldOut]) -> list[np.ndarray]:
     """Return the features (photos, channels) of each fold, over all sources, without copies."""
-    first = [np.sort(np.unique(part.digests, return_index=True)[1]) for part in parts]
-    pairs = list(zip(parts, first, strict=True))
-    features = np.concatenate([part.features[rows] for part, rows in pairs])
-    fold = np.concatenate([part.fold[rows] for part, rows in pairs])
-    return [features[fold == f] for f in range(FOLDS)]
+    whole = join(parts)
+    first = np.sort(np.unique(whole.digests, return_index=True)[1])
+    features, fold = whole.features[first], whole.fold[first]
+    return [features[fold == number] for number in range(FOLDS)]
 
 
 def digests_of(photos: DecodedPhotos) -> np.ndarray:

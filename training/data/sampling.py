@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from flower_model.errors import DataError, shorten
 from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.outliers import Outliers, training_outliers
-from training.data.sources import check_classes, gather
+from training.data.sources import check_classes, digest, gather
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
 
@@ -62,7 +62,8 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
     """Gather and decode the photos of a recipe; print their numbers and the unreadable photos.
 
     Raises:
-        DataError: As `gather` does; also if a class has no readable photo.
+        DataError: As `gather` does; also if a class has no readable photo, or none in the sample of a
+            stream.
     """
     train, val = gather(data, root)
     decoded_train = decode_photos(train, short_side)
@@ -76,11 +77,18 @@ def load_photos(data: Data, root: Path, short_side: int) -> Photos:
     decoded_train.print_skipped()
     decoded_val.print_skipped()
     labels = sorted({photo.label for photo in decoded_train.photos})
+    stream = open_stream(data, root, frozenset(digest(photo.path) for photo in val))
+    # Both number the classes in the order of their labels.
+    if stream is not None and (unequal := set(labels) ^ set(stream.counts)):
+        raise DataError(
+            f"Class '{shorten(min(unequal))}' of the stream has no usable photo in its sample: replace "
+            "photos that can't be opened or are copies of held-out photos."
+        )
     photos = Photos(
         labels,
         decoded_train,
         decoded_val,
-        open_stream(data, root),
+        stream,
         training_outliers(data, root, short_side),
     )
     print(

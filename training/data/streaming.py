@@ -1,5 +1,6 @@
 """Streaming: training photos that are read from their shards in every epoch, for data larger than the disk."""
 
+import hashlib
 import itertools
 import json
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flower_model.errors import DataError
+from flower_model.errors import DataError, shorten
 from training.data.folders import HUB_PREFIX, model_label
 from training.data.shards import (
     COUNTS_FILE,
@@ -33,13 +34,15 @@ class StreamedPhotos:
 
     Attributes:
         dataset: The dataset.
-        counts: Label -> number of photos.
+        counts: Label -> number of photos, copies of held-out photos included.
         rename: Class name in the dataset -> label.
+        held_out: SHA-256 digests of the held-out photos, whose copies are skipped.
     """
 
     dataset: ShardedDataset
     counts: Counter[str]
     rename: dict[str, str]
+    held_out: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -53,10 +56,11 @@ class StreamedPhotos:
             balance: The recipe's `data.balance`, applied by rejection sampling.
             seed: Seed of the order.
             process, processes: Read only this process's part of the shards, or of the rows if the
-                number of shards isn't a multiple of `processes`.
+                number of shards isn't a multiple of `processes`; all, if that part has no usable photo.
 
         Raises:
             HubError: If the shards can't be read.
+            DataError: If all photos are copies of held-out photos.
         """
         from datasets.distributed import split_dataset_by_node
 
@@ -68,17 +72,32 @@ class StreamedPhotos:
         with hub_errors(source):
             rows = open_splits(self.dataset)["train"]
             rows = without_decoding(rows, source).shuffle(seed, buffer_size=SHUFFLE_BUFFER)
-            rows = split_dataset_by_node(rows, process, processes)
+            part, is_all = split_dataset_by_node(rows, process, processes), processes == 1
             for number in itertools.count():
-                rows.set_epoch(number)
-                for name, content in iter_photos(rows, source):
+                part.set_epoch(number)
+                usable = False
+                for name, content in iter_photos(part, source):
+                    if hashlib.sha256(content).hexdigest() in self.held_out:
+                        continue
+                    usable = True
                     label = model_label(name, self.rename)
                     if rng.random() < weights[label] / most:
                         yield content, targets[label]
+                if not usable and is_all:
+                    raise DataError(
+                        f"All training photos of '{shorten(source)}' are copies of held-out photos: add "
+                        "others to its training split."
+                    )
+                if not usable:
+                    part, is_all = rows, True
 
 
-def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
+def open_stream(
+    data: Data, root: Path, held_out: frozenset[str] = frozenset()
+) -> StreamedPhotos | None:
     """Return the stream of a recipe with `data.stream`, otherwise None.
+
+    `held_out` has the SHA-256 digests of the held-out photos.
 
     Raises:
         HubError, DataError: As `fetch_sample` and `stream_source` do.
@@ -92,7 +111,7 @@ def open_stream(data: Data, root: Path) -> StreamedPhotos | None:
     counts: Counter[str] = Counter()
     for name, count in class_counts.items():
         counts[model_label(name, data.rename)] += count
-    return StreamedPhotos(dataset, counts, data.rename)
+    return StreamedPhotos(dataset, counts, data.rename, held_out)
 
 
 def stream_source(sources: Sequence[str], root: Path) -> str:

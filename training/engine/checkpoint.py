@@ -73,9 +73,8 @@ def save_checkpoint(
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
     if evaluated is not network:
         tensors |= {f"average.{name}": t for name, t in evaluated.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    metadata = {"progress": json.dumps(asdict(progress))}
+    packed = _pack_optimizer(optimizer, tensors)
+    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(packed)}
     with atomic_path(run / "last.safetensors") as temporary:
         save_file(contiguous(tensors), temporary, metadata)
     write_results(run, progress, evaluated)
@@ -106,29 +105,19 @@ def load_checkpoint(
         ModelError: If the file is damaged or belongs to another run.
     """
     path = run / "last.safetensors"
-    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
     try:
         with safe_open(path, "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            for name in file.keys():  # noqa: SIM118  # safe_open is not a dict
-                part, _, rest = name.partition(".")
-                parts[part][rest] = file.get_tensor(name)
-        network.load_state_dict(parts["network"])
+            metadata = file.metadata()
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+        progress = Progress(**json.loads(metadata["progress"]))
+        network.load_state_dict(_part(tensors, "network."))
         if evaluated is not network:
-            evaluated.load_state_dict(parts["average"])
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError):
+            evaluated.load_state_dict(_part(tensors, "average."))
+        state = _unpack_optimizer(metadata, tensors, optimizer)
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError):
         raise _mismatch(path) from None
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            if value.shape == parameter.shape:
-                # A fused optimizer walks parameter and state in memory order, and the order of a
-                # channels_last parameter differs from that of the contiguous tensor in the file.
-                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    optimizer.load_state_dict(state)
     return replace(progress, metrics=tuple(progress.metrics))
 
 
@@ -148,6 +137,85 @@ def load_best(run: Path, network: nn.Module) -> None:
 def contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return contiguous copies on the CPU: safetensors can't write channels_last tensors."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _pack_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return an optimizer's state as JSON values, and add its tensors to `tensors`."""
+    state = optimizer.state_dict()
+    # Some optimizers count their steps in the parameter groups, whose other numbers are settings.
+    groups = [
+        {key: n for key, n in group.items() if isinstance(n, int | float | torch.Tensor)}
+        for group in state["param_groups"]
+    ]
+    return _pack(state | {"param_groups": groups}, "optimizer", tensors)
+
+
+def _unpack_optimizer(
+    metadata: dict[str, str], tensors: dict[str, torch.Tensor], optimizer: Any
+) -> dict[str, Any]:
+    """Return the argument for the `load_state_dict` of a new optimizer with the same settings."""
+    new = optimizer.state_dict()
+    if "optimizer" not in metadata:
+        return new | {"state": _unpack_tensors(_part(tensors, "optimizer."), optimizer)}
+    packed = _unpack(json.loads(metadata["optimizer"]), tensors)
+    groups = zip(new["param_groups"], packed["param_groups"], strict=True)
+    return packed | {
+        "state": {int(index): values for index, values in packed["state"].items()},
+        "param_groups": [group | numbers for group, numbers in groups],
+    }
+
+
+def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Replace tensors in a nested value by their names and strides, and mark tuples."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value
+        return {"tensor": name, "stride": value.stride()}
+    if isinstance(value, dict):
+        return {key: _pack(item, f"{name}.{key}", tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return the value that `_pack` was given, with strings as keys."""
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"tuple"}:
+        return tuple(_unpack(value["tuple"], tensors))
+    if value.keys() == {"tensor", "stride"}:
+        # A fused optimizer walks parameter and state in memory order, sums are rounded in it, and
+        # the order of a channels_last tensor differs from that of the contiguous one in the file.
+        tensor = tensors[value["tensor"]]
+        return torch.empty_strided(tensor.shape, value["stride"], dtype=tensor.dtype).copy_(tensor)
+    return {key: _unpack(item, tensors) for key, item in value.items()}
+
+
+def _unpack_tensors(
+    tensors: dict[str, torch.Tensor], optimizer: Any
+) -> dict[int, dict[str, torch.Tensor]]:
+    """Return the state in a checkpoint of earlier versions, from "INDEX.KEY" -> tensor."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        like = parameters[int(index)]
+        if tensor.shape != like.shape:
+            like = tensor
+        restored = torch.empty_like(like, dtype=tensor.dtype, device="cpu").copy_(tensor)
+        state.setdefault(int(index), {})[key] = restored
+    return state
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _mismatch(path: Path) -> ModelError:

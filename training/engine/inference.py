@@ -20,6 +20,7 @@ from flower_model.system.cores import usable_cores
 from training.data.decoded import DecodedPhotos
 
 THREADS = min(8, usable_cores())  # for preprocessing
+FEW_PHOTOS = 100  # below, PyTorch has answered before OpenVINO has compiled the network
 
 
 def predict_photos(
@@ -64,8 +65,10 @@ def predict_distributed(
         return predict_photos(make_runtime(), photos, title=title)
     for buffer in network.buffers():  # each process has the batch norm statistics of its photos
         broadcast(buffer)
-    mine = range(state.process_index, len(photos), state.num_processes)
-    outputs = gather_object([predict_photos(make_runtime(), photos.subset(mine), title=title)])
+    mine = photos.subset(range(state.process_index, len(photos), state.num_processes))
+    # With few photos, the last processes have none.
+    part = [predict_photos(make_runtime(), mine, title=title)] if len(mine) else []
+    outputs = gather_object(part)
 
     def in_order(parts: Sequence[np.ndarray]) -> np.ndarray:
         whole = np.empty((len(photos), parts[0].shape[1]), np.float32)
@@ -101,12 +104,14 @@ def torch_runtime(network: nn.Module, compute: Compute, size: int | None = None)
     return TorchRuntime(network, compute, _data(network, size))
 
 
-def fastest_runtime(network: nn.Module, compute: Compute, size: int | None = None) -> Runtime:
-    """Return a runtime with a copy of the current weights, compiled where that is faster.
+def fastest_runtime(
+    network: nn.Module, compute: Compute, size: int | None = None, *, photos: int = FEW_PHOTOS
+) -> Runtime:
+    """Return a runtime for a number of photos with the current weights, compiled if that is faster.
 
-    The arguments are those of `torch_runtime`.
+    The other arguments are those of `torch_runtime`. Train the network only after the last call.
     """
-    if resolve_runtime("auto", compute.device) == "openvino":
+    if photos >= FEW_PHOTOS and resolve_runtime("auto", compute.device) == "openvino":
         from flower_model.runtimes.openvino import OpenVINORuntime, compile_model
         from flower_model.runtimes.openvino_conversion import convert
 

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.optim import get_optimizer_info
+from timm.optim import get_optimizer_class, get_optimizer_info
 from torch import nn
 
 from flower_model.errors import RecipeError, shorten
@@ -30,11 +30,22 @@ def check_settings(recipe: Recipe, accelerator: Accelerator) -> None:
     if settings.sync_batch_norm and processes > 1 and accelerator.device.type == "cpu":
         raise RecipeError("finetune.sync_batch_norm requires GPUs. Remove it.")
     try:
-        get_optimizer_info(settings.optimizer)
+        optimizer = get_optimizer_info(settings.optimizer)
+        get_optimizer_class(settings.optimizer)  # imports Apex or bitsandbytes for some
     except ValueError:
         raise RecipeError(
             f"timm has no optimizer '{shorten(settings.optimizer)}'. Choose one such as adamw or sgd."
         ) from None
+    except (AssertionError, ImportError) as error:
+        raise RecipeError(
+            f"finetune.optimizer can't be {settings.optimizer} here ({shorten(error)}). "
+            "Choose one such as adamw or sgd."
+        ) from None
+    if optimizer.second_order:
+        raise RecipeError(
+            f"finetune.optimizer can't be {settings.optimizer}, which needs second derivatives. "
+            "Choose one such as adamw or sgd."
+        )
     data_config = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
     try:
         train_transform(settings, 64, {**data_config, "interpolation": "bicubic", "crop_pct": 1.0})

@@ -1,5 +1,6 @@
 """Provenance: the record of a run in config.json, from which the model card is written."""
 
+import itertools
 import json
 import os
 import platform
@@ -98,6 +99,17 @@ def public_source_name(source: str) -> str:
     return source if source.startswith(HUB_PREFIX) else source.rstrip("/").rsplit("/", 1)[-1]
 
 
+def distinct_source_names(sources: Sequence[str]) -> list[str]:
+    """Return the public names of sources; those of several are numbered, as in "photos (2):test"."""
+    names: list[str] = []
+    for source in sources:
+        public = public_source_name(source)
+        name, colon, split = public.partition(":")
+        numbered = (f"{name} ({number}){colon}{split}" for number in itertools.count(2))
+        names.append(next(n for n in itertools.chain([public], numbered) if n not in names))
+    return names
+
+
 def round_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the numeric values, rounded to five decimals."""
     numbers = (int, float)
@@ -107,7 +119,7 @@ def round_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 def _published(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe without local paths."""
     content = recipe.model_dump(mode="json")
-    for key in ("train", "val", "test", "calibrate"):
+    for key in ("train", "val", "test", "calibrate", "negatives", "other_flowers"):
         content["data"][key] = _names(content["data"][key])
     if Path(recipe.model.pretrained).is_dir():
         content["model"]["pretrained"] = Path(recipe.model.pretrained).name

@@ -1,9 +1,11 @@
 """Datasets in Parquet and WebDataset shards, on the Hub and in folders, copied and streamed."""
 
+import hashlib
 import io
 import json
 import tarfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import constants
+from pyarrow.parquet import read_table
 
 from flower_model import FlowerClassifier
 from flower_model.errors import DataError, HubError
@@ -19,6 +22,7 @@ from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from tests.training.test_training import small_run
 from training.data import shards
 from training.data.loader import EncodedPhotos
+from training.data.sampling import load_photos
 from training.data.streaming import StreamedPhotos, open_stream
 from training.recipe import Data
 
@@ -95,16 +99,20 @@ def data_of(folder: Path) -> Data:
     return Data(train=(f"{folder}:train",), val=(f"{folder}:val",), stream=True)
 
 
+def draws_of(stream: StreamedPhotos, **changes) -> Iterator[tuple[bytes, int]]:
+    """(encoded photo, class index) of the photos that this process reads."""
+    return stream.draws(**{"balance": 0.0, "seed": 3, "process": 0, "processes": 1} | changes)
+
+
 def pass_over(stream: StreamedPhotos, **changes) -> list[tuple[bytes, int]]:
-    """(encoded photo, class index) of the photos that this process reads in an epoch."""
-    options = {"balance": 0.0, "seed": 3, "process": 0, "processes": 1} | changes
-    return list(islice(stream.draws(**options), len(stream) // options["processes"]))
+    """Those of an epoch."""
+    return list(islice(draws_of(stream, **changes), len(stream) // changes.get("processes", 1)))
 
 
 def test_training_on_streamed_shards(folder, tmp_path, run_module):
     out = tmp_path / "run"
     words = small_run(folder, out, "--stream", *BRIEF)
-    printed = run_module("training.train", *words, HF_ASSETS_CACHE=str(tmp_path / "assets"))
+    printed = run_module("training.train", *words)
     assert printed.returncode == 0, printed.stderr
     assert f"3 classes, {6 * PER_CLASS} photos to train on, 9 held out" in printed.stdout
     model = FlowerClassifier.from_pretrained(out / "model")
@@ -126,6 +134,47 @@ def test_processes_divide_a_stream(stream):
 def test_stream_order_is_determined_by_its_seed(stream):
     assert pass_over(stream) == pass_over(stream)
     assert pass_over(stream) != pass_over(stream, seed=4)
+
+
+def test_copies_of_held_out_photos_are_not_drawn(folder, cache):
+    held_out = parquet_images(parquet(range(100, 103)))
+    (folder / "train-00002-of-00002.parquet").write_bytes(parquet(range(100, 103)))
+    photos = load_photos(data_of(folder), Path(), 64)
+    assert photos.stream is not None and len(photos.train) == 6 * PER_CLASS
+    seen = [content for content, _ in islice(draws_of(photos.stream), 2 * len(photos.stream))]
+    assert not set(seen) & held_out
+    assert len(set(seen)) == 6 * PER_CLASS
+
+
+def test_process_whose_shards_hold_only_copies_of_held_out_photos_gets_others(folder, cache):
+    copies = digests(parquet_images(parquet(range(PER_CLASS))))
+    stream = open_stream(data_of(folder), Path(), copies)
+    for process in range(2):  # one for each of the two shards
+        shares = islice(draws_of(stream, process=process, processes=2), 3 * PER_CLASS)
+        drawn = digests(content for content, _ in shares)
+        assert len(drawn) == 3 * PER_CLASS and not drawn & copies
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_stream_of_copies_of_held_out_photos_is_rejected(folder, cache, processes):
+    files = [parquet(range(n, n + PER_CLASS)) for n in (0, PER_CLASS)]
+    copies = digests(image for file in files for image in parquet_images(file))
+    stream = open_stream(data_of(folder), Path(), copies)
+    with pytest.raises(DataError, match="are copies of held-out photos: add others"):
+        next(draws_of(stream, processes=processes))
+
+
+def test_class_whose_sampled_photos_cannot_be_opened_is_rejected(tmp_path, cache):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    first, *others = sorted(COLOURS)
+    labels = [label for label in (first, *others) for _ in range(4)]
+    broken = [b"\xff\xd8 cut short %d" % number for number in range(4)]
+    images = broken + [png(label, number) for number, label in enumerate(labels[4:])]
+    (folder / "train-0.parquet").write_bytes(parquet_of(labels, images=images))
+    (folder / "validation-0.parquet").write_bytes(parquet_of(others, 100))
+    with pytest.raises(DataError, match=f"Class '{first}' of the stream has no usable photo"):
+        load_photos(data_of(folder), Path(), 64)
 
 
 def test_balanced_stream_oversamples_a_small_class(tmp_path, cache):
@@ -188,13 +237,11 @@ def parquet(numbers: range = range(PER_CLASS)) -> bytes:
     return parquet_of([label for label in COLOURS for _ in numbers], numbers[0])
 
 
-def parquet_of(labels: list[str], offset: int = 0) -> bytes:
+def parquet_of(labels: list[str], offset: int = 0, images: list[bytes] | None = None) -> bytes:
+    images = images or [png(label, offset + number) for number, label in enumerate(labels)]
     table = Dataset.from_dict(
         {
-            "image": [
-                {"bytes": png(label, offset + number), "path": None}
-                for number, label in enumerate(labels)
-            ],
+            "image": [{"bytes": image, "path": None} for image in images],
             "label": [list(COLOURS).index(label) for label in labels],
         },
         Features(image=Image(), label=ClassLabel(names=list(COLOURS))),
@@ -202,6 +249,15 @@ def parquet_of(labels: list[str], offset: int = 0) -> bytes:
     file = io.BytesIO()
     table.to_parquet(file)
     return file.getvalue()
+
+
+def parquet_images(content: bytes) -> set[bytes]:
+    """The encoded photos in a Parquet file."""
+    return {image["bytes"] for image in read_table(io.BytesIO(content))["image"].to_pylist()}
+
+
+def digests(images: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(hashlib.sha256(image).hexdigest() for image in images)
 
 
 def shard(which: int) -> bytes:

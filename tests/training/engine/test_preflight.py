@@ -31,6 +31,8 @@ def accelerator():
     ("finetune", "sentence"),
     [
         ({"optimizer": "adamm"}, "no optimizer 'adamm'"),
+        ({"optimizer": "fusedlamb"}, "can't be fusedlamb here"),
+        ({"optimizer": "adahessian"}, "can't be adahessian, which needs second derivatives"),
         ({"rand_augment": "random"}, "rand-m7-n2-mstd0.5"),
         ({"batch_size": 32, "accumulate": 3}, "a multiple of 3"),
         ({"batch_size": 15, "cutmix": 1.0}, "a multiple of 2, which mixup requires"),
