@@ -111,7 +111,7 @@ class StoredFile:
 
         Args:
             name: The path or URI.
-            stream: Whether it will be read from start to end.
+            stream: It will be read from start to end.
         """
         self._name = name
         self._file: Any
@@ -139,7 +139,7 @@ class StoredFile:
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """True after `close`."""
         return bool(self._file.closed)
 
     def close(self) -> None:
