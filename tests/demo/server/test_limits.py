@@ -178,7 +178,7 @@ def test_an_upload_that_trickles_is_refused(serve_with_limits, monkeypatch):
     url, _ = serve_with_limits()
 
     def trickle():
-        for _ in range(100):
+        for _ in range(20):
             yield b"x"
             time.sleep(0.1)
 
