@@ -72,6 +72,7 @@ SLOW_MODULES = [
     "training/test_average",
     "training/test_calibrate",
     "training/reporting/test_evaluation",
+    "training/engine/test_checkpoint",
     "training/engine/test_freeze",
     "training/test_processes",
     "training/test_quantize",

@@ -79,6 +79,7 @@ def test_test_folder_is_evaluated_at_the_end_and_selects_nothing(run):
     assert details["calibration"]["sources"] == ["discs:val"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "photos"), [("{}", 45), ("{}:train", None), ("{}/Training", 36)]
 )
