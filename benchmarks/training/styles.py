@@ -16,18 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from training.recipe import merge
 
 LEFT_OUT = {"a": ("daisy", "rose"), "b": ("dandelion", "sunflower")}
 SNAPSHOTS = {"degrade": 0.5, "zoom_out": 0.25, "tile": 0.15}
 STRONG = {"zoom_out": 0.4, "tile": 0.2, "min_crop": 0.1, "random_erasing": 0.2}
 POLICY = {"rand_augment": "rand-m7-n2-mstd0.5"}
 NEGATIVES = {"negatives": ["not-flowers"], "negative_fraction": 0.12}
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # data, finetune
-    "flowers103": ({}, {}),
-    "+ degraded": ({}, {"degrade": 0.5}),
-    "+ zoomed out, tiled": ({}, SNAPSHOTS),
-    "+ negatives": (NEGATIVES, SNAPSHOTS),
-    "+ stronger (flowers103-snapshots)": (NEGATIVES, {**SNAPSHOTS, **STRONG, **POLICY}),
+FULL = {"data": NEGATIVES, "finetune": {**SNAPSHOTS, **STRONG, **POLICY}}
+LAYER_DECAY = {"finetune": {"layer_decay": 0.7}}  # instead of 0.85
+VARIANTS: dict[str, dict[str, Any]] = {
+    "flowers103": {},
+    "+ degraded": {"finetune": {"degrade": 0.5}},
+    "+ zoomed out, tiled": {"finetune": SNAPSHOTS},
+    "+ negatives": {"data": NEGATIVES, "finetune": SNAPSHOTS},
+    "+ stronger (flowers103-snapshots)": FULL,
+    "+ linear probe": merge(FULL, {"probe": {"image_size": 144}}),
+    "+ layer decay": merge(FULL, LAYER_DECAY),
+    "+ linear probe, layer decay": merge(FULL, {**LAYER_DECAY, "probe": {"image_size": 144}}),
 }
 
 
@@ -36,11 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training.styles")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--parallel", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_data_root(root, Path(os.environ["FLOWER_DATA"]))
-        jobs = [(name, split) for name in VARIANTS for split in LEFT_OUT]
+        jobs = [(name, split) for name in options.variants for split in LEFT_OUT]
         with ThreadPoolExecutor(options.parallel) as pool:
             rows = list(pool.map(lambda job: run(*job, root, options.epochs), jobs))
     table = [f"| {' | '.join(row)} |" for row in rows]
@@ -62,7 +69,6 @@ def make_data_root(root: Path, data: Path) -> None:
 
 def run(name: str, split: str, root: Path, epochs: int) -> list[str]:
     """Train a variant without the photos of a split; return a row of the results table."""
-    data, finetune = VARIANTS[name]
     settings = {
         "probe": False,
         "data": {
@@ -70,7 +76,6 @@ def run(name: str, split: str, root: Path, epochs: int) -> list[str]:
             "val": ["flowers102:val"],
             "test": [f"{split}-test"],
             "calibrate": [],
-            **data,
         },
         "model": {"test_size": 192},
         "finetune": {
@@ -78,13 +83,12 @@ def run(name: str, split: str, root: Path, epochs: int) -> list[str]:
             "batch_size": 64,
             "image_sizes": [128, 160, 192],
             "lr": 1.4e-3,
-            **finetune,
         },
     }
     out = root / f"run-{list(VARIANTS).index(name)}-{split}"
     command = [sys.executable, "-m", "training.train", "flowers103", "--data-root", str(root)]
     command += ["--out", str(out)]
-    for key, value in flatten(settings):
+    for key, value in flatten(merge(settings, VARIANTS[name])):
         command += ["--set", f"{key}={json.dumps(value)}"]
     subprocess.run(command, cwd=ROOT, check=True)
     config = json.loads((out / "model" / "config.json").read_text("utf-8"))["flower_model"]
