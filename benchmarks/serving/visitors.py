@@ -4,8 +4,8 @@
 
 Starts the app on this computer. Each visitor asks all kinds of questions about pieces of a photo in turn:
 a photo, a plant on two photos, four photos at once, by REST and by Gradio's API. One visitor in ten
-also teaches a flower each time and tries it. Every answer is with that to the same question when no other request was running, so that a mix-up between visitors
-is counted as an error.
+also teaches a flower each time and tries it. Every answer is compared with that to the same question
+when no other request was running, so that a mix-up between visitors is counted as an error.
 """
 
 import argparse
