@@ -2,10 +2,12 @@
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-# Files with these suffixes count as photos whatever they contain, so that damaged ones are reported.
+# Files with these suffixes count as photos whatever they contain, so that damaged and unreadable ones
+# are reported.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
     *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
@@ -70,9 +72,15 @@ def _photos_in(folder: str, skipped: Counter[str]) -> Iterator[str]:
 
 
 def _is_photo(entry: os.DirEntry[str]) -> bool:
-    if not os.path.isfile(entry.path):  # reading a pipe would block
+    has_suffix = entry.name.lower().endswith(SUFFIXES)
+    try:
+        if not stat.S_ISREG(os.stat(entry.path).st_mode):  # reading a pipe would block
+            return False
+    except PermissionError:  # in a folder that may be listed but not entered
+        return has_suffix
+    except OSError:  # a broken link
         return False
-    if entry.name.lower().endswith(SUFFIXES):
+    if has_suffix:
         return True
     try:
         with open(entry.path, "rb", buffering=0) as file:

@@ -1,5 +1,6 @@
 """find_photos: named files and the photos of folders, in a stable order."""
 
+import errno
 import io
 import os
 from collections import Counter
@@ -133,3 +134,16 @@ def test_folder_that_vanished_is_yielded_so_that_it_is_reported(tmp_path):
     (tmp_path / "b/1.jpg").unlink()
     (tmp_path / "b").rmdir()
     assert list(photos) == [str(tmp_path / "b")]
+
+
+def test_photos_in_a_folder_that_may_not_be_entered_are_found_to_be_reported(tmp_path, monkeypatch):
+    tree(tmp_path, "a.jpg", "notes.txt")
+    status = os.stat
+
+    def refuse(path, **options):  # as for a folder with the mode rw-r--r--, also to root
+        if os.fspath(path) in (f"{tmp_path}/a.jpg", f"{tmp_path}/notes.txt"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return status(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert found_in(tmp_path) == ["a.jpg"]
