@@ -16,7 +16,7 @@ from flower_model.errors import ImageError, ModelError
 from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import answers_or_error, predict_batches
-from flower_model.photos.sources import PhotoSource
+from flower_model.photos.sources import PhotoSource, require_several
 from flower_model.photos.transform import PhotoTransform
 from flower_model.plant import (
     PlantPrediction,
@@ -211,11 +211,15 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             A generator that yields, in order, a Prediction for each photo, or an ImageError if the
             photo can't be opened.
 
+        Raises:
+            ImageError: If `photos` is one photo.
+
         Example:
             >>> paths = Path("photos").rglob("*.jpg")
             >>> for answer in model.predict_stream(paths):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
+        require_several(photos)
         require_positive(top_k=top_k, batch_size=batch_size)
         return predict_batches(
             photos,
@@ -232,8 +236,9 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             top_k: Number of labels to return, at least 1.
 
         Raises:
-            ImageError: If a photo can't be opened; the message has its index.
+            ImageError: If a photo can't be opened (the message has its index), or `photos` is one photo.
         """
+        require_several(photos)
         require_positive(top_k=top_k)
         outputs = stack_outputs(photo_outputs(photos, self.to_pixels, self.runtime))
         return make_plant_prediction(outputs, self.config, self.rejection, top_k=top_k)

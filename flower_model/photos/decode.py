@@ -18,7 +18,13 @@ from flower_model.photos.headers import (
     check_tags,
 )
 from flower_model.photos.rgb import to_rgb
-from flower_model.photos.sources import MAX_BYTES, PhotoSource, describe_text, read_source
+from flower_model.photos.sources import (
+    MAX_BYTES,
+    PhotoSource,
+    describe_text,
+    has_photo_shape,
+    read_source,
+)
 
 MAX_PIXELS = 178_000_000  # just below the size that Pillow calls a decompression bomb
 
@@ -166,8 +172,7 @@ def _exif_orientation(picture: Image.Image) -> int:
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
-    shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shape_ok or 0 in array.shape:
+    if array.dtype != np.uint8 or not has_photo_shape(array) or 0 in array.shape:
         raise ImageError(
             "A photo given as an array must be uint8 of shape (height, width, 3), "
             f"not {array.dtype} of shape {array.shape}."

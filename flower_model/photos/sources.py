@@ -48,6 +48,25 @@ def read_source(source: object) -> tuple[bytes, str]:
     )
 
 
+def require_several(photos: object) -> None:
+    """Refuse one photo where several are expected: the rows of an array would pass as photos.
+
+    Raises:
+        ImageError: If `photos` is a photo itself.
+    """
+    if (
+        isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+        or callable(getattr(photos, "read", None))
+        or (isinstance(photos, np.ndarray) and has_photo_shape(photos))
+    ):
+        raise ImageError("Several photos are expected, not one photo by itself: pass a list.")
+
+
+def has_photo_shape(array: np.ndarray) -> bool:
+    """Return True for the shapes (height, width), (height, width, 3) and (height, width, 4)."""
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+
+
 def describe_text(data: bytes) -> str:
     """Return what a text is that was passed as a photo, and what to do; "" if it isn't one of these."""
     text = data[:1000].decode("latin-1").lstrip()

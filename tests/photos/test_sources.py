@@ -255,3 +255,26 @@ def test_messages_are_limited_to_300_characters_and_keep_their_ends(error, lengt
 
 def test_messages_are_a_single_line():
     assert str(FlowerModelError("one\ntwo\r\nthree\u2028four")) == "one two three four"
+
+
+# One photo where several are expected
+
+
+@pytest.mark.parametrize("method", ["predict_plant", "predict_stream"])
+def test_one_photo_by_itself_is_refused_where_several_are_expected(
+    tiny_model, png, tmp_path, method
+):
+    (tmp_path / "a.png").write_bytes(png)
+    picture = Image.open(tmp_path / "a.png")
+    pixels = np.asarray(picture)
+    path = tmp_path / "a.png"
+    for photo in (pixels, pixels[..., 0], picture, path, str(path), png, io.BytesIO(png)):
+        with pytest.raises(ImageError, match="not one photo by itself: pass a list"):
+            getattr(tiny_model, method)(photo)
+
+
+def test_arrays_of_photos_or_paths_are_several(tiny_model, png, tmp_path):
+    (tmp_path / "a.png").write_bytes(png)
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    for photos in (np.stack([pixels, pixels]), np.array([f"{tmp_path}/a.png"] * 2)):
+        assert len(tiny_model.predict_plant(photos).photos) == 2
