@@ -1,5 +1,6 @@
 """A model repository on the Hugging Face Hub, with the options to access it."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class HubSource:
         repo_id: "user/repo".
         revision: Branch, tag or commit; None for the main branch.
         token: Hub token, stripped; None or "" for the one saved by `hf auth login`, if any.
-        cache_dir: Folder for downloads; None for the Hub client's cache.
+        cache_dir: Folder for downloads, with ~ expanded; None for the Hub client's cache.
         offline: Use only cached files.
 
     Raises:
@@ -43,6 +44,8 @@ class HubSource:
                     f"{constants.ENDPOINT}/settings/tokens."
                 )
             object.__setattr__(self, "token", token or None)
+        if self.cache_dir is not None:  # some functions of the Hub client expand ~, others don't
+            object.__setattr__(self, "cache_dir", os.path.expanduser(self.cache_dir))
 
     @classmethod
     def parse(cls, name: str, *, revision: str | None = None, **access: Any) -> "HubSource":

@@ -117,3 +117,15 @@ def test_repository_that_is_not_a_model_is_refused(
     changed = {name: content for name, content in (there | files).items() if content is not None}
     hub.add_repo(REPO, changed)
     assert_one_sentence(name_photo(hub, tmp_path), *parts)
+
+
+def test_cache_folder_below_the_home_folder_works_offline(repo, python, tmp_path):
+    program = """
+from flower_model import FlowerClassifier
+print(FlowerClassifier.from_pretrained("flora/meadow", cache_dir="~/models").labels[0])
+"""
+    env = repo.environment(tmp_path) | {"HOME": str(tmp_path / "home")}
+    assert python(program, **env).stdout == "daisy\n"
+    repo.stop()
+    offline = python(program, **env)
+    assert offline.stdout == "daisy\n", offline.stderr

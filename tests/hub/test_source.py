@@ -99,3 +99,8 @@ def test_secrets_are_redacted(message):
 @pytest.mark.parametrize("message", ["hf_hub:flora/meadow", "[Errno 111] Connection refused"])
 def test_messages_without_secrets_are_unchanged(message):
     assert redact(message, SECRET) == message
+
+
+def test_home_folder_in_cache_dir_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/flora")
+    assert HubSource("flora/meadow", cache_dir="~/models").cache_dir == "/home/flora/models"
