@@ -25,8 +25,10 @@ def check_output(path: Path) -> None:
     """
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
         raise FlowerModelError(f"'{path}' must end in .csv, .jsonl or .parquet.")
-    if not path.parent.is_dir():
-        raise FlowerModelError(f"The folder '{path.parent}' does not exist: create it first.")
+    if not os.path.isdir(path.parent):  # unlike Path.is_dir, never raises
+        raise FlowerModelError(
+            f"The folder '{path.parent}' does not exist or can't be opened: create it first."
+        )
 
 
 class ResultsFile:

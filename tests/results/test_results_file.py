@@ -1,7 +1,9 @@
 """ResultsFile: complete rows, each photo once after any interruption, other files untouched."""
 
 import csv
+import errno
 import json
+import os
 import resource
 
 import pyarrow.parquet as pq
@@ -315,3 +317,17 @@ def test_unknown_suffix_is_rejected(tmp_path):
 def test_missing_folder_is_rejected(tmp_path):
     with pytest.raises(FlowerModelError, match="does not exist"):
         check_output(tmp_path / "nowhere" / "answers.csv")
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.ENAMETOOLONG])
+def test_folder_that_can_not_be_opened_is_rejected(tmp_path, monkeypatch, error):
+    status, folder = os.stat, tmp_path / "private"
+
+    def refuse(path, **options):  # also to root
+        if os.fspath(path) == str(folder):
+            raise OSError(error, os.strerror(error))
+        return status(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(FlowerModelError, match="can't be opened: create it first"):
+        check_output(folder / "answers.csv")
