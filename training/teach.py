@@ -60,7 +60,7 @@ def format_lesson(lesson: "Lesson") -> str:
         f"  known classes, cross-validated: {sum(lesson.lost.values())} of {lesson.references} "
         "reference photos get the new name" + (f": {lost}" if lost else "")
     )
-    return "\n".join(lines)
+    return "\n".join(map(escape_unprintable, lines))
 
 
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def _teach(options: argparse.Namespace) -> int:
     taught = Teachable.load(model)
     for name, photos in classes.items():
         taught = taught.teach(name, photos)
-        print(escape_unprintable(format_lesson(taught.lessons[-1])), flush=True)
+        print(format_lesson(taught.lessons[-1]), flush=True)
     with atomic_folder(out) as folder:
         taught.save(folder)
     print(f"Model saved in {out}.")

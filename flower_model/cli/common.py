@@ -120,5 +120,5 @@ def print_error(error: FlowerModelError | str) -> None:
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Escape control characters, which file names may hold, as \x1b and the like."""
-    return "".join(c if is_printable(c) or c == "\n" else ascii(c)[1:-1] for c in text)
+    r"""Escape control characters and line breaks, which file names may hold, as \x1b, \n and the like."""
+    return "".join(c if is_printable(c) else ascii(c)[1:-1] for c in text)

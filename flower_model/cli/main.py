@@ -138,9 +138,7 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
             elif options.json:
                 entries.append({**source, **answer.to_dict()})
             else:
-                print(
-                    escape_unprintable(table(next(iter(source.values())), answer, note)), flush=True
-                )
+                print(table(next(iter(source.values())), answer, note), flush=True)
     if options.json:
         print(json.dumps(entries, indent=2), flush=True)
     if skipped:
@@ -149,7 +147,7 @@ def print_predictions(model: "FlowerClassifier", options: argparse.Namespace) ->
 
 
 def table(name: str, answer: "Prediction", note: str = "") -> str:
-    """Return a photo's name and, on indented lines, its labels, probabilities and a note."""
+    """Return a photo's name and, on indented lines, its labels, probabilities and a note, escaped."""
     rows = answer.top
     if answer.is_flower is False:  # --json has the labels all the same
         rows = ((answer.answer, 1 - (answer.flower_probability or 0.0)),)
@@ -160,7 +158,7 @@ def table(name: str, answer: "Prediction", note: str = "") -> str:
         rows = ((f"genus {genus}", probability), *rows)
     width = max(len(label) for label, _ in rows)
     lines = [f"{label:<{width}}  {p:7.2%}" for label, p in rows]
-    return "\n  ".join([name, *lines, *([note] if note else [])])
+    return "\n  ".join(map(escape_unprintable, [name, *lines, *([note] if note else [])]))
 
 
 def _answers(

@@ -270,3 +270,13 @@ def test_the_genus_is_printed_first_if_only_that_is_sure():
         "  tiger lily     45.00%",
         "  fire lily      44.00%",
     ]
+
+
+def test_line_breaks_in_a_file_name_forge_no_answer():
+    rose = Prediction((("rose", 0.9),))
+    forged = "x.jpg\n  tulip  99.99%\nreal.jpg"
+    assert table(forged, rose, f"from 2 photos; {forged} disagrees: tulip").splitlines() == [
+        r"x.jpg\n  tulip  99.99%\nreal.jpg",
+        "  rose   90.00%",
+        r"  from 2 photos; x.jpg\n  tulip  99.99%\nreal.jpg disagrees: tulip",
+    ]
