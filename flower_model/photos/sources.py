@@ -105,16 +105,21 @@ def _path_problem(path: str, error: OSError | ValueError) -> str:
 
 def _read_file(file: Any) -> bytes:
     seekable = getattr(file, "seekable", None)
+    parts: list[bytes] = []
+    left = MAX_BYTES + 1
     try:
         if seekable and seekable():
             file.seek(0)  # callers often pass a buffer that they have just written
-        data = file.read(MAX_BYTES + 1)
+        # Unbuffered streams, for example of a process, return what is there.
+        while isinstance(part := file.read(left), bytes) and part and left > 0:
+            parts.append(part)
+            left -= len(part)
     except UnicodeDecodeError:  # text mode
-        data = None
+        part = None
     except (OSError, ValueError) as error:
         raise ImageError(
             f"The file object can't be read ({error}): open it again, with mode 'rb'."
         ) from None
-    if not isinstance(data, bytes):
+    if not isinstance(part, bytes):
         raise ImageError("The file object must be binary: open it with mode 'rb'.")
-    return data
+    return b"".join(parts)

@@ -2,8 +2,11 @@
 
 import base64
 import io
+import socket
+import subprocess
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +281,26 @@ def test_arrays_of_photos_or_paths_are_several(tiny_model, png, tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "a.png"))
     for photos in (np.stack([pixels, pixels]), np.array([f"{tmp_path}/a.png"] * 2)):
         assert len(tiny_model.predict_plant(photos).photos) == 2
+
+
+# Unbuffered streams
+
+
+@pytest.fixture(scope="module")
+def noise() -> Image.Image:
+    """A picture whose file is larger than the buffer of a pipe."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
+
+
+def test_unbuffered_pipe_is_read_to_its_end(noise, tmp_path):
+    noise.save(tmp_path / "noise.png")
+    words = ["cat", tmp_path / "noise.png"]
+    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE) as process:
+        assert open_image(process.stdout) == noise
+
+
+def test_unbuffered_socket_is_read_to_its_end(noise):
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor() as pool:
+        pool.submit(lambda: (theirs.sendall(encoded(noise)), theirs.shutdown(socket.SHUT_WR)))
+        assert open_image(ours.makefile("rb", 0)) == noise
