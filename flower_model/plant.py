@@ -1,7 +1,7 @@
 """One answer from several photos of one plant."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class PlantPrediction(Prediction):
         photos: The answers to the single photos, in order.
         left_out: Indices of the photos without a flower, which don't count; empty if none shows one.
         disagreeing: Indices of the other photos whose own answer is another label, or another genus if
-            only the genus is sure.
+            only the genus is sure of one of the two; empty if no photo shows a flower.
     """
 
     photos: tuple[Prediction, ...] = ()
@@ -71,24 +71,25 @@ def make_plant_prediction(
     if not used:
         left_out, used = used, left_out
     logits = combine_logits(outputs.logits[used], config.temperature)[None]  # (1, classes)
-    plant = make_predictions(Outputs(logits, outputs.features, None), config, None, top_k=top_k)[0]
+    names = make_predictions(Outputs(logits, outputs.features, None), config, None, top_k=top_k)[0]
     flower = [p.flower_probability for p in photos if p.flower_probability is not None]
     known = [p for index in used if (p := photos[index].known_probability) is not None]
     flower_probability = max(flower, default=None)
     known_probability = float(np.mean(known)) if known else None
-    return PlantPrediction(
-        plant.top,
+    plant = PlantPrediction(
+        names.top,
         flower_probability=flower_probability,
         is_flower=reaches(flower_probability, rejection),
-        genus=plant.genus,
-        family=plant.family,
-        botanical_name=plant.botanical_name,
+        genus=names.genus,
+        family=names.family,
+        botanical_name=names.botanical_name,
         known_probability=known_probability,
         is_known=reaches(known_probability, rejection.known if rejection else None),
         photos=tuple(photos),
         left_out=tuple(left_out),
-        disagreeing=tuple(index for index in used if _disagree(photos[index], plant)),
     )
+    disagreeing = tuple(index for index in used if _disagree(photos[index], plant))
+    return replace(plant, disagreeing=disagreeing)
 
 
 def combine_logits(
@@ -143,6 +144,8 @@ def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:
 
 
 def _disagree(photo: Prediction, plant: Prediction) -> bool:
-    if plant.sure_genus:
-        return photo.genus is None or photo.genus[0] != plant.sure_genus[0]
-    return photo.label != plant.label
+    if plant.is_flower is False or plant.label == photo.label or plant.answer == photo.answer:
+        return False
+    if (plant.sure_genus or photo.sure_genus) and plant.genus and photo.genus:
+        return plant.genus[0] != photo.genus[0]
+    return True

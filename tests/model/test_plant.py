@@ -77,6 +77,14 @@ def test_photos_of_another_species_agree_if_the_answer_is_their_genus():
     assert answer.answer == "Lilium" and answer.disagreeing == ()
 
 
+def test_a_photo_that_is_sure_of_the_genus_alone_agrees_with_a_species_of_it():
+    lilies = {"rose": ("Rosa", "x"), "tulip": ("Lilium", "y"), "lily": ("Lilium", "y")}
+    config = ModelConfig("test_resnet", LABELS, taxonomy=lilies)
+    answer = plant((0.1, 0.85, 0.05), (0.1, 0.42, 0.48), (0.9, 0.05, 0.05), config=config)
+    assert [photo.answer for photo in answer.photos] == ["tulip", "Lilium", "rose"]
+    assert answer.answer == "tulip" and answer.disagreeing == (2,)
+
+
 def test_photos_without_a_flower_are_left_out():
     photos = [(0.9, 0.05, 0.05), (0.01, 0.98, 0.01)]
     answer = plant(*photos, rejection=Judged(), features=judged(True, False))
@@ -86,10 +94,16 @@ def test_photos_without_a_flower_are_left_out():
 
 
 def test_a_plant_without_any_flower_is_no_flower():
-    photos = [(0.9, 0.05, 0.05), (0.8, 0.1, 0.1)]
+    photos = [(0.9, 0.05, 0.05), (0.2, 0.7, 0.1)]
     answer = plant(*photos, rejection=Judged(), features=judged(False, False))
     assert answer.is_flower is False and answer.answer == "no flower"
-    assert answer.left_out == () and answer.label == "rose"
+    assert answer.left_out == answer.disagreeing == () and answer.label == "rose"
+
+
+def test_photos_of_an_unknown_flower_do_not_disagree_about_its_name():
+    photos = [(0.2, 0.7, 0.1), (0.2, 0.1, 0.7)]
+    answer = plant(*photos, rejection=Doubting(), features=judged(True, True))
+    assert answer.answer == "unknown flower" and answer.disagreeing == ()
 
 
 @pytest.mark.parametrize(("first", "is_known"), [(0.9, True), (0.2, False)])
