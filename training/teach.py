@@ -51,7 +51,7 @@ def format_lesson(lesson: "Lesson") -> str:
     lines = [f"{lesson.label}: taught from {lesson.photos} photos"]
     if lesson.answers:
         wrong = list_counts(lesson.confused_with)
-        text = f"  left out in turn, {lesson.correct} of {len(lesson.answers)} are named correctly"
+        text = f"  cross-validated, {lesson.correct} of {len(lesson.answers)} are named correctly"
         lines.append(text + (f"; others are called {wrong}" if wrong else ""))
     if lesson.accepted:
         lines.append(f"  {sum(lesson.accepted)} of {len(lesson.accepted)} are accepted as flowers")

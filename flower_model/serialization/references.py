@@ -1,4 +1,4 @@
-"""References: features of some training photos, from which new classes are taught without photos.
+"""References: features of some training photos, from which new classes are taught without the photos.
 
 They are kept in references.safetensors beside the weights that computed them.
 """
@@ -12,6 +12,7 @@ from flower_model.errors import ModelError, shorten
 from flower_model.system.tensors import read_tensors, write_tensors
 
 REFERENCES_FILE = "references.safetensors"
+PER_CLASS = 10  # photos; with 20, teaching is no more accurate (`benchmarks.teach`)
 MAX_BYTES = 10_000_000  # of the features; also bounds the time that teaching takes
 
 

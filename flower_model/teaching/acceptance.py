@@ -17,7 +17,7 @@ def accept_flower(rule: Rejection, photos: np.ndarray) -> Rejection:
     """Extend a rejection rule by photos of a flower, without its training photos.
 
     A support vector machine gets the photos as further support vectors, with the least weight at
-    which each would be accepted on account of the others. A flower subspace is extended until
+    which each would be accepted because of the others. A flower subspace is extended until
     it contains the photos. Slope, intercept and threshold stay.
 
     Args:
@@ -33,22 +33,20 @@ MAX_WEIGHT = 10.0  # of a support vector; the penalty C that bounds it in traini
 
 
 def _with_vectors(rule: Rejection, machine: SupportVectors, photos: np.ndarray) -> SupportVectors:
-    vectors = power_normalise(photos)
-    distances = ((vectors[:, None] - vectors) ** 2).sum(axis=2)  # (photos, photos)
-    kernel = np.exp(-machine.gamma[0] * distances)
-    if len(photos) > 1:  # a single photo supports itself
-        np.fill_diagonal(kernel, 0.0)
+    vectors, ones = power_normalise(photos), np.ones(len(photos), np.float32)
     threshold = np.clip(rule.threshold, 1e-9, 1 - 1e-9)
     edge = (np.log(threshold / (1 - threshold)) - rule.intercept) / rule.slope  # in scores
     missing = np.maximum(edge - machine.score(photos), 0)  # (photos,)
     if not missing.any():
         return machine
-    support = kernel.sum(axis=1)
+    support = SupportVectors(vectors, ones, machine.gamma).score(photos)
+    if len(photos) > 1:  # a single photo supports itself
+        support -= 1
     needed = np.divide(missing, support, out=np.full(len(photos), np.inf), where=support > 0)
     weight = min(float(needed.max()), MAX_WEIGHT)
     return SupportVectors(
         np.concatenate([machine.vectors, vectors]),
-        np.concatenate([machine.weights, np.full(len(vectors), weight, np.float32)]),
+        np.concatenate([machine.weights, weight * ones]),
         machine.gamma,
     )
 

@@ -71,7 +71,10 @@ def write_head(source: Path, head: Head, folder: Path) -> None:
     """
     tensors, layer = load_file(source / WEIGHTS_FILE), _layer(source)
     old = tensors[f"{layer}.weight"]
-    tensors[f"{layer}.weight"] = head.weight.reshape(-1, *old.shape[1:]).astype(old.dtype)
+    weight = head.weight.reshape(-1, *old.shape[1:])
+    with np.errstate(over="ignore"):
+        rounded = weight.astype(old.dtype)
+    tensors[f"{layer}.weight"] = rounded if np.isfinite(rounded).all() else weight
     tensors[f"{layer}.bias"] = head.bias
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary, {"format": "pt"})

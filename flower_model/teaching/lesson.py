@@ -65,9 +65,9 @@ def give_lesson(
     labels: Sequence[str],
     rule: Rejection | None,
 ) -> tuple[Lesson, Head]:
-    """Extend a head by a class, and measure it.
+    """Add a class to a head, and measure it.
 
-    Few photos of a new class leave its logit too low for others of it. So its bias is raised until
+    Few photos of a new class leave its logit too low on its other photos. So its bias is raised until
     each of the photos is named correctly by a row that was fitted without it, but not so far that
     more than `MAX_LOST` of the references would be lost.
 
@@ -83,7 +83,8 @@ def give_lesson(
     new = Photos.of(photos, head)
     is_correct = known.logits.argmax(axis=1) == targets
     margins, own = _margins_of_known(known, new), _margins_of_new(known, new)
-    most = -float(np.quantile(margins[is_correct], 1 - MAX_LOST)) if is_correct.any() else 0.0
+    correct = margins[is_correct]
+    most = -float(np.quantile(correct, 1 - MAX_LOST, method="higher")) if len(correct) else 0.0
     needed = -float(own.min()) + 1e-3 if len(own) else most
     raised = max(0.0, min(needed, most))
     lost = targets[is_correct & (margins + raised > 0)]

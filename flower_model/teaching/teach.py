@@ -20,9 +20,16 @@ from flower_model.config import (
 )
 from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
+from flower_model.plant import BATCH_SIZE, stack_outputs
+from flower_model.quantization import find_quantization, save_quantization
 from flower_model.rejection import Rejection, save_rejection
 from flower_model.runtimes.base import Outputs, Runtime
-from flower_model.serialization.references import References, load_references, save_references
+from flower_model.serialization.references import (
+    PER_CLASS,
+    References,
+    load_references,
+    save_references,
+)
 from flower_model.serialization.weights_folder import write_card
 from flower_model.system.files import atomic_path, file_digest
 from flower_model.teaching.acceptance import accept_flower
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Details of a run that were measured without the new classes.
-MEASURED = ("quantization", "metrics", "tests", "per_class", "calibration", "known_species")
+MEASURED = ("metrics", "tests", "per_class", "calibration", "known_species")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +121,11 @@ class Teachable:
 
     @property
     def references(self) -> References:
-        """Features of photos of all classes."""
+        """Features of photos of all classes, at most `PER_CLASS` of a taught one."""
         old, known = self.base_references, len(self.base_head.bias)
-        counts = [len(each.features) for each in self.taught]
+        features = [each.features[:PER_CLASS].astype(np.float16) for each in self.taught]
+        counts = list(map(len, features))
         targets = np.repeat(np.arange(known, known + len(counts)), counts)
-        features = [each.features.astype(np.float16) for each in self.taught]
         return References(
             np.concatenate([old.features, *features]), np.concatenate([old.targets, targets])
         )
@@ -159,7 +166,9 @@ class Teachable:
         pixels = {each.tobytes(): each for each in map(self.base.to_pixels, photos)}
         if not pixels:
             raise ModelError(f"'{shorten(label)}' has no photos: give at least one.")
-        outputs = self.base.runtime(np.stack([*pixels.values()]))
+        unique = np.stack([*pixels.values()])
+        starts = range(0, len(unique), BATCH_SIZE)
+        outputs = stack_outputs(self.base.runtime(unique[i : i + BATCH_SIZE]) for i in starts)
         self._check_head(outputs)
         features, head = outputs.features, self.head
         lesson, extended = give_lesson(
@@ -181,7 +190,11 @@ class Teachable:
         with atomic_path(folder / CONFIG_FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
         write_card(folder, model.config, ())
-        save_references(self.references, folder, file_digest(folder / WEIGHTS_FILE))
+        digest = file_digest(folder / WEIGHTS_FILE)
+        save_references(self.references, folder, digest)
+        # The head is never in 8 bits, so the quantization fits the new weights as it did the old ones.
+        if quantization := find_quantization(source, file_digest(source / WEIGHTS_FILE)):
+            save_quantization(replace(quantization, weights_sha256=digest), folder)
 
     def _check_head(self, outputs: Outputs) -> None:
         """Raise ModelError if the head doesn't turn the features into the logits."""

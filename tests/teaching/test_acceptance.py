@@ -1,9 +1,11 @@
 """The rejection rule of a taught model accepts the taught flower and hardly anything else."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from flower_model.rejection import Rejection
+from flower_model.rejection import Rejection, SupportVectors
 from flower_model.teaching.acceptance import accept_flower
 from training.calibration.rejection_fit import fit_rejection
 
@@ -55,3 +57,14 @@ def test_a_rule_that_accepts_the_flower_already_stays_as_it_is():
 def test_very_few_photos_leave_the_rule_finite(rule, count):
     extended = accept_flower(rule, features("taught", count, 8))
     assert np.isfinite(extended.flower_probability(features("negative", 5, 9))).all()
+
+
+def test_many_photos_take_little_memory():
+    generator, count, channels = np.random.default_rng(0), 1000, 512
+    vectors, photos = generator.random((2, channels)), generator.random((count, channels))
+    machine = SupportVectors(vectors.astype("f4"), np.full(2, -1, "f4"), np.ones(1, "f4"))
+    tracemalloc.start()
+    accept_flower(Rejection(machine, 1.0, 0.0, 0.5), photos.astype("f4"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6  # the differences of all pairs would take 2 GB

@@ -12,11 +12,12 @@ import timm
 from safetensors.numpy import load_file, save_file
 
 from flower_model import FlowerClassifier, ImageError, ModelError
-from flower_model.serialization.references import load_references
+from flower_model.serialization.references import References, load_references, save_references
 from flower_model.system.files import file_digest
+from flower_model.teaching.head import read_head, write_head
 from flower_model.teaching.teach import Teachable
 from tests.support.commands import ROOT
-from tests.support.teaching import KNOWN, NEW, disc_photos, make_teachable
+from tests.support.teaching import KNOWN, NEW, disc_photos, features_of, make_teachable
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,7 @@ def test_one_photo_is_enough_but_can_not_be_left_out(folder):
     model = FlowerClassifier.from_pretrained(folder)
     taught = Teachable.load(model).teach(NEW, disc_photos(NEW, 1))
     assert taught.lessons[0].answers == () and labels_of(taught.model, NEW).count(NEW) >= 7
+    assert taught.lessons[0].lost == {}  # one of the 40 references would be 2.5 %
 
 
 def test_copies_of_a_photo_count_once(folder):
@@ -178,6 +180,7 @@ def test_teaching_and_saving_do_not_import_torch(folder, tmp_path):
 import sys
 from pathlib import Path
 from flower_model import FlowerClassifier
+from flower_model.teaching.head import read_head, write_head
 from flower_model.teaching.teach import Teachable
 from tests.support.drawn import draw_photo
 taught = Teachable.load(FlowerClassifier.from_pretrained(sys.argv[1]))
@@ -193,3 +196,36 @@ print(taught.model.predict(draw_photo("royalblue", 9)).label, "torch" in sys.mod
         text=True,
     )
     assert result.stdout.split() == ["blue", "disc", "False"], result.stderr
+
+
+def test_a_taught_model_is_still_quantized(quantized_folder, tmp_path):
+    shutil.copytree(quantized_folder, tmp_path / "base")
+    photos = disc_photos(NEW, 3)
+    base = FlowerClassifier.from_pretrained(tmp_path / "base", precision="int8")
+    features = features_of(base, disc_photos("red disc", 5)).astype(np.float16)
+    digest = file_digest(tmp_path / "base" / "model.safetensors")
+    save_references(References(features, np.arange(5)), tmp_path / "base", digest)
+    (tmp_path / "mine").mkdir()
+    taught = Teachable.load(base).teach(NEW, photos)
+    taught.save(tmp_path / "mine")
+    mine = FlowerClassifier.from_pretrained(tmp_path / "mine", precision="int8")
+    assert mine.runtime.compute.precision == "int8"
+    expected = [answer.probability for answer in taught.model.predict(photos)]
+    assert [answer.probability for answer in mine.predict(photos)] == pytest.approx(
+        expected, abs=1e-2
+    )
+
+
+def test_many_photos_of_a_class_leave_room_for_others(folder, tmp_path):
+    model = FlowerClassifier.from_pretrained(folder)
+    (tmp_path / "mine").mkdir()
+    Teachable.load(model).teach(NEW, disc_photos(NEW, 30)).save(tmp_path / "mine")
+    references = Teachable.load(FlowerClassifier.from_pretrained(tmp_path / "mine")).base_references
+    assert np.bincount(references.targets).tolist() == [20, 20, 10]
+
+
+def test_weights_beyond_the_range_of_16_bits_are_stored_in_32(folder, tmp_path):
+    head = read_head(folder, len(KNOWN))
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    write_head(folder, replace(head, weight=1e6 * head.weight), tmp_path)
+    assert np.array_equal(read_head(tmp_path, len(KNOWN)).weight, 1e6 * head.weight)

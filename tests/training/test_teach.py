@@ -37,7 +37,7 @@ def test_a_class_is_taught_from_a_folder_of_photos(place, tmp_path, capsys):
     assert run(place, "--add", NEW, place / "photos", "--out", tmp_path / "mine") == 0
     printed = capsys.readouterr().out
     assert f"{NEW}: taught from 5 photos" in printed
-    assert "left out in turn, 5 of 5 are named correctly" in printed
+    assert "cross-validated, 5 of 5 are named correctly" in printed
     assert "of 40 reference photos get the new name" in printed
     model = FlowerClassifier.from_pretrained(tmp_path / "mine")
     assert model.labels == [*KNOWN, NEW]
@@ -96,6 +96,14 @@ def test_training_and_calibration_write_references_and_so_does_the_command(tmp_p
         (model / REFERENCES_FILE).unlink()
         assert command([str(model), *words, *again]) == 0, capsys.readouterr().err
         assert len((model / REFERENCES_FILE).read_bytes()) == len(written)
+
+    photos = save_photos(tmp_path / "photos", NEW, 3)
+    mine = tmp_path / "mine"
+    assert teach.main([str(model), "--add", "sky disc", str(photos), "--out", str(mine)]) == 0
+    before = {path: path.read_bytes() for path in mine.iterdir()}
+    assert calibrate.main([str(mine), *again]) == 2
+    assert "calibrate or average the models before teaching" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in mine.iterdir()} == before
 
 
 def test_references_need_the_photos_of_the_run(place, capsys):

@@ -44,10 +44,15 @@ def recalibrate_folder(
         A summary of the results.
 
     Raises:
-        ModelError: If the model was not made by training.train.
+        ModelError: If the model was not made by training.train, or was taught.
         DataError: If the photos are missing or have changed.
     """
     model = FlowerClassifier.from_pretrained(folder, precision=unquantized_precision())
+    if model.config.details.get("taught"):
+        raise ModelError(
+            f"'{shorten(folder)}' has classes that were taught, of which there are no photos here: "
+            "calibrate or average the models before teaching."
+        )
     recipe, train, held_out = load_run_photos(model, folder, data_root, sources)
     record = load_record(folder)
     for source in {*recipe.data.test, *recipe.data.calibrate}:

@@ -7,12 +7,17 @@ import numpy as np
 from flower_model import FlowerClassifier
 from flower_model.config import WEIGHTS_FILE
 from flower_model.errors import DataError
-from flower_model.serialization.references import MAX_BYTES, References, save_references
+from flower_model.serialization.references import (
+    MAX_BYTES,
+    PER_CLASS,
+    References,
+    save_references,
+)
 from flower_model.system.files import file_digest
 from training.data.decoded import DecodedPhotos
 from training.engine.inference import predict_photos
 
-PER_CLASS = 10  # photos; with 20, teaching is no more accurate (`benchmarks.teach`)
+ROOM = MAX_BYTES * 9 // 10  # for the training photos; the rest is for taught classes
 
 
 def write_references(model: FlowerClassifier, train: DecodedPhotos, folder: Path) -> int:
@@ -22,7 +27,7 @@ def write_references(model: FlowerClassifier, train: DecodedPhotos, folder: Path
         The number of photos.
 
     Raises:
-        DataError: If a class has no photos, or one photo of each class takes more than `MAX_BYTES`.
+        DataError: If a class has no photos, or one photo of each class takes more than `ROOM`.
     """
     rng, targets = np.random.default_rng(0), train.targets(model.labels)
     classes = range(len(model.labels))
@@ -30,9 +35,9 @@ def write_references(model: FlowerClassifier, train: DecodedPhotos, folder: Path
     if not all(map(len, order)):
         raise DataError("Not every class of the model has training photos.")
     _, first = predict_photos(model.runtime, train.subset([0]), title="references")
-    per_class = min(PER_CLASS, MAX_BYTES // (2 * first.shape[1] * len(order)))  # 16 bits
+    per_class = min(PER_CLASS, ROOM // (2 * first.shape[1] * len(order)))  # 16 bits
     if per_class < 1:
-        raise DataError(f"A photo of each class takes more than {MAX_BYTES // 1_000_000} MB.")
+        raise DataError(f"A photo of each class takes more than {ROOM // 1_000_000} MB.")
     chosen = np.concatenate([photos[:per_class] for photos in order])
     _, features = predict_photos(model.runtime, train.subset(chosen), title="references")
     references = References(features.astype(np.float16), targets[chosen])
