@@ -164,10 +164,14 @@ def decode(photos: list[Photo]) -> DecodedPhotos:
 
 
 def calibrated(
-    model: FlowerClassifier, train: list[Photo], held_out: list[Photo], negatives: Path | None
+    model: FlowerClassifier,
+    train: list[Photo],
+    held_out: list[Photo],
+    negatives: Path | None,
+    other_flowers: Path | None = None,
 ) -> dict:
     recipe = load_recipe("default")
-    outliers = calibration_outliers((negatives, None), 64, recipe)
+    outliers = calibration_outliers((negatives, other_flowers), 64, recipe)
     calibrate(model, recipe, decode(train), decode(held_out), Path(), outliers)
     return model.config.details
 
@@ -209,6 +213,18 @@ def test_nine_held_out_photos_get_a_rejection_rule_but_no_temperature(
         assert np.mean(noise) <= 0.1
     summary = format_summary(model)
     assert "no temperature fitted" in summary and "set on training photos too" in summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 9])
+def test_few_held_out_photos_get_no_known_species_rule(model, tmp_path, capsys, count):
+    for colour in ("purple", "white", "black", "orange", "pink"):
+        (tmp_path / "others" / colour).mkdir(parents=True)
+        draw_photo(colour, 500).save(tmp_path / "others" / colour / "0.png")
+    train, held_out = split(draw_dataset(tmp_path / "discs", 15), 3)
+    details = calibrated(model, train, held_out[:count], None, tmp_path / "others")
+    assert model.rejection and not model.rejection.known and "known_species" not in details
+    assert "No known-species rule: fewer than 20" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flower_model import FlowerClassifier
+from flower_model.cli.common import print_error
 from flower_model.confidence import calibration_error, fit_temperature, probabilities
 from flower_model.rejection import Rejection
 from training.calibration.held_out import (
@@ -123,7 +124,9 @@ def calibrate(
     model.rejection, metrics = _fit_rejection(model, train, with_photos, outliers.negatives)
     if model.rejection:
         details["rejection"] = metrics
-    if model.rejection and outliers.other_flowers:
+    if model.rejection and outliers.other_flowers and not fitted:
+        print_error(f"No known-species rule: fewer than {MIN_PHOTOS} different held-out photos.")
+    elif model.rejection and outliers.other_flowers:
         rule, details["known_species"] = fit_rule(
             model, fitted_on, outliers.other_flowers, temperature
         )
