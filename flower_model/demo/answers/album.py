@@ -9,7 +9,7 @@ from flower_model.demo.answers.cam_layers import data_url
 from flower_model.demo.answers.card import named, percent
 from flower_model.demo.answers.table import Row
 from flower_model.errors import ImageError
-from flower_model.prediction import NO_FLOWER, Prediction
+from flower_model.prediction import NO_FLOWER, UNKNOWN_FLOWER, Prediction
 
 HEADINGS = ("File", "Name", "Botanical name", "Probability", "Alternatives")
 
@@ -24,7 +24,7 @@ def summary_of(rows: Sequence[Row], csv: str) -> str:
     answers = [row.answer for row in rows if isinstance(row.answer, Prediction)]
     counts = Counter(answer.answer for answer in answers)
     failed = [row for row in rows if isinstance(row.answer, ImageError)]
-    kinds = len(counts.keys() - {NO_FLOWER})
+    kinds = len(counts.keys() - {NO_FLOWER, UNKNOWN_FLOWER})
     text = f"<p><b>{len(answers)}</b> {'photo' if len(answers) == 1 else 'photos'} identified"
     text += f", {kinds} {'name' if kinds == 1 else 'names'}.</p>" if kinds else ".</p>"
     items = "".join(

@@ -35,8 +35,8 @@ def answer_card(prediction: Prediction, descriptions: Mapping[str, str]) -> str:
     if prediction.is_known is False:
         return (
             f"<h2>A flower that the model doesn't know</h2>{_probability(prediction)}"
-            "<p class='note'>It looks like a flower, but probably none of the "
-            f"{len(descriptions) or 'known'} kinds that the model knows.</p>"
+            "<p class='note'>It looks like a flower, but probably none of those that the model "
+            "knows.</p>"
             f"{_candidates('Most similar', prediction, descriptions)}"
         )
     if prediction.sure_genus:

@@ -41,6 +41,7 @@
   };
 
   const identify = (file) => {
+    if (stream) stopCamera();
     for (const photo of photos) URL.revokeObjectURL(photo.url);
     photos = [];
     return add([file]);
@@ -51,9 +52,10 @@
     const plant = photos;
     let current = restart();
     find("#photo figure").replaceChildren();
-    for (const file of files.slice(0, MAX_PHOTOS - plant.length)) {
+    for (const file of files) {
       const shrunk = await shrink(file);
       if (photos !== plant) return; // another plant was chosen meanwhile
+      if (plant.length >= MAX_PHOTOS) break; // others may have been added meanwhile
       plant.push({ name: file.name, url: URL.createObjectURL(shrunk.blob), ...shrunk });
     }
     if (current.signal.aborted) current = restart(); // a photo was added meanwhile
@@ -164,9 +166,12 @@
     send(restart());
   });
   on("click", "#identify .sample", async (button) => {
+    const before = request;
     try {
       const response = await fetch(address(button.dataset.sample));
-      identify(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
+      const blob = await response.blob();
+      if (request !== before) return; // another photo was chosen meanwhile
+      identify(new File([blob], "sample.jpg", { type: "image/jpeg" }));
     } catch {
       showError(OFFLINE);
     }
@@ -204,10 +209,14 @@
     find("#photo .live").hidden = true;
     find("#photo .empty").hidden = photos.length > 0;
   };
-  on("click", "#photo .camera", async () => {
+  on("click", "#photo .camera", async (button) => {
     const video = find("#photo video");
     const wish = { video: { facingMode: "environment" } };
+    const before = request;
+    button.disabled = true; // until the visitor has allowed it
     stream = await navigator.mediaDevices.getUserMedia(wish).catch(() => null);
+    button.disabled = false;
+    if (request !== before) return stopCamera(); // another photo was chosen meanwhile
     if (!stream) return showError("The camera can't be used. Allow it in your browser or choose a photo.");
     find("#photo .empty").hidden = true;
     find("#photo .live").hidden = false;
@@ -215,8 +224,10 @@
     video.play();
   });
   on("click", "#photo .stop", stopCamera);
+  on("click", "[role=tab]", () => stream && stopCamera());
   on("click", "#photo .shoot", async () => {
     const video = find("#photo video");
+    if (!video.videoWidth) return; // before the first frame
     const blob = await toJpeg(video, video.videoWidth, video.videoHeight, 0.95);
     stopCamera();
     identify(new File([blob], "camera.jpg", { type: "image/jpeg" }));
@@ -264,7 +275,8 @@
   on("input", "#names input", (box) => {
     const wanted = box.value.trim().toLowerCase();
     const rows = [...document.querySelectorAll("#names li")];
-    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const name = (row) => [...row.querySelectorAll("b, i")].map((part) => part.textContent).join(" ");
+    for (const row of rows) row.hidden = !name(row).toLowerCase().includes(wanted);
     const found = rows.filter((row) => !row.hidden).length;
     find("#names details").open = wanted !== "" && found > 0;
     find("#names .note").textContent = wanted === "" ? "" : `${found} found`;

@@ -80,7 +80,8 @@ def _summary(config: ModelConfig, name: str, runtime: str) -> str:
 
 @_empty_if_malformed
 def _licence(details: Mapping[str, Any]) -> str:
-    return f" · licence {details['recipe']['model']['license']}"
+    licence = details["recipe"]["model"]["license"]
+    return f" · licence {licence}" if licence else ""
 
 
 @_empty_if_malformed

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from flower_model.classifier import FlowerClassifier
 from flower_model.demo.answers.card import named, percent
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import as_list, notice, read_upload
-from flower_model.errors import FlowerModelError
+from flower_model.errors import FlowerModelError, ImageError
+from flower_model.photos.decode import open_image
 from flower_model.prediction import Prediction
 from flower_model.serialization.references import REFERENCES_FILE
 from flower_model.teaching.lesson import Lesson, list_counts
@@ -80,7 +82,9 @@ def teach_tab(model: FlowerClassifier) -> None:
         with log_request("page: teach", notice, len(uploads)):
             now = before or start()
             _check(label, uploads, now)
-            now = now.teach(label.strip(), [read_upload(file) for file in uploads])
+            now = now.teach(label.strip(), [_open(*each, model) for each in enumerate(uploads, 1)])
+            if now.lessons[-1].photos < MIN_PHOTOS:  # copies count once
+                raise FlowerModelError(f"Choose at least {MIN_PHOTOS} different photos.")
         return {
             taught: now,
             report: "".join(map(describe_lesson, reversed(now.lessons))),
@@ -168,6 +172,13 @@ def _check(label: str, uploads: Sequence[Any], before: Teachable) -> None:
             f"A visit can teach at most {MAX_CLASSES} flowers. Download the model, and serve it with "
             "python app.py --model to teach it more."
         )
+
+
+def _open(number: int, upload: Any, model: FlowerClassifier) -> Image.Image:
+    try:
+        return open_image(read_upload(upload), short_side=model.photo_transform.short_side)
+    except ImageError as error:
+        raise ImageError(f"Photo {number}: {error}") from None
 
 
 def _require(now: Teachable | None) -> Teachable:

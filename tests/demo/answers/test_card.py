@@ -2,7 +2,9 @@
 
 import pytest
 
+from flower_model.demo.answers.album import summary_of
 from flower_model.demo.answers.card import answer_card, close_second, in_words, percent
+from flower_model.demo.answers.table import Row
 from flower_model.plant import PlantPrediction
 from flower_model.prediction import Prediction
 
@@ -87,3 +89,9 @@ def test_labels_are_text():
     card = answer_card(Prediction(((label, 0.4), ("<b>", 0.3))), {label: "<u>'", "<b>": "<u>"})
     assert "<img" not in card and "<u>" not in card and "<b><" not in card
     assert "&#x27;&lt;img src=x&gt;" in card
+
+
+def test_no_flower_and_unknown_flower_are_not_counted_as_names():
+    answers = [answer(0.9), answer(0.9, is_flower=False), answer(0.9, is_known=False)]
+    rows = [Row(f"{number}.jpg", each) for number, each in enumerate(answers)]
+    assert "<b>3</b> photos identified, 1 name." in summary_of(rows, csv="")

@@ -65,6 +65,26 @@ def test_by_the_webcam(open_page):
     expect(page.locator("#photo video")).to_be_hidden()
 
 
+def test_the_webcam_stops_with_another_tab_or_photo(open_page, flower_photo):
+    page = open_page(permissions=["camera"])
+
+    def start():
+        page.get_by_role("button", name="Use the camera").click()
+        page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")
+
+    is_live = "document.querySelector('#photo video').srcObject.active"
+    start()
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_function(f"!{is_live}")
+    page.get_by_role("tab", name="Identify").click()
+    start()
+    assert page.evaluate(is_live)
+    page.locator("#title").first.evaluate(DROP, as_argument(flower_photo))
+    page.wait_for_function(f"!{is_live}")
+    expect(page.locator("#photo video")).to_be_hidden()
+    expect(name(page)).to_have_count(1)
+
+
 def test_a_phone_has_one_button_for_camera_and_album(open_page):
     android = "Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 Chrome/140.0.0.0 Mobile"
     page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, user_agent=android)
@@ -86,6 +106,20 @@ def dahlias(open_page, launch, tiny_model):
 def test_by_a_sample_photo(dahlias):
     dahlias.get_by_role("button", name="A dahlia").click()
     expect(name(dahlias)).to_contain_text("dahlia")
+
+
+def test_a_sample_that_arrives_late_does_not_replace_a_chosen_photo(dahlias, flower_photo):
+    held, sent = [], []
+    dahlias.route("**/samples/**", lambda route: held.append(route))
+    with dahlias.expect_request("**/samples/**"):
+        dahlias.get_by_role("button", name="A dahlia").click()
+    upload(dahlias, flower_photo)
+    name(dahlias).wait_for()
+    dahlias.on("request", lambda request: sent.append(request.url))
+    with dahlias.expect_response("**/samples/**"):
+        held[0].continue_()
+    dahlias.wait_for_timeout(300)
+    assert [url for url in sent if "/api/identify" in url] == []
 
 
 def test_each_sample_names_its_author_and_licence(dahlias):

@@ -25,6 +25,7 @@ def place(tmp_path_factory):
     make_teachable(place / "model")
     for number, photo in enumerate(disc_photos(NEW, 12)):
         Image.fromarray(photo).save(place / f"{number}.png")
+    (place / "broken.png").write_bytes(b"\x89PNG")
     return place
 
 
@@ -154,6 +155,8 @@ def test_a_visit_can_teach_several_flowers(open_tab, place):
         ("two photos", range(2), "Choose 3 to 10 photos of two photos, not 2."),
         ("eleven photos", range(11), "not 11"),
         ("Red disc", range(3), "already knows 'Red disc'"),
+        ("copies", [0, 1, 1], "Choose at least 3 different photos."),
+        ("a broken file", [0, "broken", 1], "Photo 2: "),
     ],
 )
 def test_bad_input_is_explained(open_tab, place, label, photos, message):
