@@ -22,7 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--revision", help="branch to commit to (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
     parser.add_argument("--message", default="Upload a flower classifier", help="commit message")
-    return run_command(lambda: _publish(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    if options.space and (options.revision or options.create_pr):
+        parser.error(
+            "--space serves the main branch: publish the Space after --revision or --create-pr."
+        )
+    return run_command(lambda: _publish(options))
 
 
 def _publish(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from tests.support.environment import python_with
 from tests.support.hub import REPO
 from tests.support.hub.cards import card_errors, metadata_of
 from tests.training.test_training import small_run
+from training.publish import main
 
 REQUIREMENTS = [
     line
@@ -220,3 +221,10 @@ def test_republished_space_drops_obsolete_files(hub, publish, tiny_folder):
     assert "flower_model/old.py" not in files and "notes.txt" in files
     assert files["app.py"] == (ROOT / "app.py").read_bytes()
     assert len(hub.commits(SPACE, repo_type="space")) == 2 + 1
+
+
+@pytest.mark.parametrize("option", [["--revision", "dev"], ["--create-pr"]])
+def test_a_space_that_would_serve_another_revision_is_refused(tiny_folder, capsys, option):
+    with pytest.raises(SystemExit):
+        main([str(tiny_folder), REPO, "--space", SPACE, *option])
+    assert "--space serves the main branch" in capsys.readouterr().err
