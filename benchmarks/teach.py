@@ -1,4 +1,4 @@
-"""Teaching: species left out of a head are taught back from 1, 3, 5 and 10 photos.
+"""Teaching: species left out of a head are re-taught from 1, 3, 5 and 10 photos.
 
     python -m benchmarks.teach --features features
 
@@ -197,7 +197,7 @@ def report(tables: list[list[str]], species: int, draws: int) -> None:
     text = f"""# Teaching a class from a few photos
 
 Made by `python -m benchmarks.teach` on {describe_machine()}. {species} of the 103 species are left out of the head, in
-{draws} draws, and each is taught back alone, from photos of the training set. It is tested on its other photos; what the
+{draws} draws, and each is re-taught alone, from photos of the training set. It is tested on its other photos; what the
 others lose is measured on the held-out photos of the classes that stayed. ± is the standard deviation over the species.
 
 The shipped network was trained on these species, which flatters it. The ImageNet weights have never seen a labelled photo

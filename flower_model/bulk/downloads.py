@@ -1,4 +1,4 @@
-"""Downloads of single photos, which tell a photo that can't be read from storage that fails."""
+"""Downloads of single photos, which distinguish an unreadable photo from failing storage."""
 
 import errno
 import time
@@ -17,7 +17,7 @@ MAX_KEY = 1024  # bytes; S3 answers longer keys like any request after a token's
 
 
 def read_photo(name: str) -> bytes | ImageError:
-    """Read a photo from a URI; a photo that can't be read is an ImageError, returned.
+    """Read a photo from a URI, or return an ImageError for an unreadable photo.
 
     Raises:
         UnusableURI: If there is no such file system.

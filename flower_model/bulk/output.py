@@ -136,7 +136,7 @@ class OutputFolder:
         return join(self.name, f"part-{part}.parquet")
 
     def _parquet_files(self, parts: Iterable[str]) -> set[str]:
-        """Return the Parquet files whose rows are in the parts; rows with a path don't name theirs."""
+        """Return the Parquet files whose rows are in the parts; rows named by a path don't record theirs."""
 
         def file(metadata: Any) -> str:
             names = [column.min for column in _statistics(metadata, "photo") if column.has_min_max]

@@ -106,7 +106,7 @@ def answer_units(
     workers start when machines join the cluster.
 
     Raises:
-        FlowerModelError: For the first report that has the reason to stop.
+        FlowerModelError: If a report says that no unit can be answered.
     """
     import pyarrow as pa
     import ray

@@ -133,7 +133,7 @@ def _name_and_source(scalar: Any, name: str, file: str, row: int) -> tuple[str, 
 
 
 def _content_or_path(scalar: Any) -> Any:
-    """Return a row's value, and of the Image type of datasets the bytes or else the path."""
+    """Return a row's value; of the type Image of `datasets`, the bytes, or the path if there are none."""
     import pyarrow as pa
 
     if isinstance(scalar, pa.ExtensionScalar):
@@ -184,7 +184,7 @@ class _Member(tarfile.TarInfo):
 
 
 class _Archive(tarfile.TarFile):
-    """A tar file that is read on after damage, which tarfile would take for the end."""
+    """A tar file whose reading continues past damage, which tarfile would take for the end."""
 
     tarinfo = _Member
     ignore_zeros = True  # and blocks without a valid header

@@ -48,7 +48,7 @@ def download(source: HubSource, files: Sequence[str]) -> Path:
 
 
 def download_existing(source: HubSource, files: Sequence[str]) -> None:
-    """Download optional files of a commit; what the repository lacks is not asked for again.
+    """Download optional files of a commit; missing files are not requested again.
 
     A failure is no error: the model works without these files, and the next call tries again.
 

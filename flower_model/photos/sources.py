@@ -68,7 +68,7 @@ def has_photo_shape(array: np.ndarray) -> bool:
 
 
 def describe_text(data: bytes) -> str:
-    """Return what a text is that was passed as a photo, and what to do; "" if it isn't one of these."""
+    """Describe text that was passed in place of a photo, and what to do; "" if it is none of these."""
     text = data[:1000].decode("latin-1").lstrip()
     if _is_base64(text):
         return "is base64 text: decode it and pass the bytes."

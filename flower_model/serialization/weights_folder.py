@@ -52,7 +52,7 @@ def local_folder(model: str | Path) -> Path | None:
 
 
 def check_files(folder: Path) -> None:
-    """Check that the files of a weights folder are there and are no Git LFS pointers.
+    """Check that the files of a weights folder exist and aren't Git LFS pointers.
 
     Raises:
         ModelError: If they are not; the message says how to get them.

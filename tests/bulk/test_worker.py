@@ -38,7 +38,7 @@ def test_photos_in_a_damaged_tar_file_are_answered_up_to_the_damage(
     assert "is damaged" in rows[-1]["error"]
 
 
-def test_model_is_the_same_after_the_way_to_the_workers(tiny_folder, tiny_model, flower_photo):
+def test_model_is_the_same_after_its_transfer_to_workers(tiny_folder, tiny_model, flower_photo):
     files = read_model(tiny_folder)
     assert set(files) == {"config.json", "model.safetensors"}
     answer = load_model(files).predict(flower_photo)

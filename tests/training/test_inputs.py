@@ -135,7 +135,7 @@ def test_failed_review_ends_neither_the_run_nor_its_publication(
 
 
 @pytest.mark.slow
-def test_names_in_any_script_end_no_run_on_an_ascii_terminal(tmp_path):
+def test_names_in_any_script_do_not_end_a_run_on_an_ascii_terminal(tmp_path):
     data = draw_dataset(tmp_path / "Blüten 花", 8)
     for folder, name in zip(sorted(data.iterdir()), NAMES, strict=True):
         folder.rename(data / name)

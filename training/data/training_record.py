@@ -1,4 +1,4 @@
-"""The record of the photos that a run was trained on, by which evaluations recognise them."""
+"""The record of the photos that a run was trained on, so that evaluation can recognise them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -87,7 +87,7 @@ def compute_of(accelerator: Accelerator) -> Compute:
 
 
 def unquantized_precision() -> Precision:
-    """Return the fastest precision here besides int8, so that a fit is the same as at a run's end."""
+    """Return the fastest precision other than int8, so that fitting again gives the result of the run."""
     if resolve_runtime() == "torch":
         return "auto"
     from flower_model.runtimes.openvino import resolve_precision
