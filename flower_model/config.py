@@ -10,7 +10,7 @@ from typing import Any
 
 from flower_model.errors import ImageError, ModelError, is_printable, shorten
 from flower_model.photos.decode import open_image
-from flower_model.system.files import read_at_most
+from flower_model.system.files import atomic_path, read_at_most
 
 CONFIG_FILE = "config.json"
 MAX_BYTES = 10_000_000  # of config.json; with the 21,841 labels of ImageNet-21k it takes 2 MB
@@ -114,6 +114,12 @@ def read_architecture(path: Path | str) -> str:
         ModelError: If the file is missing, not JSON or names no architecture.
     """
     return _architecture(read_content(Path(path)), shorten(path, 120))
+
+
+def write_content(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the config.json of a weights folder atomically."""
+    with atomic_path(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_content(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A model that is taught new classes from a few photos of each."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ from flower_model.config import (
     ModelConfig,
     is_valid_label,
     read_content,
+    write_content,
 )
 from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
@@ -31,7 +31,7 @@ from flower_model.serialization.references import (
     save_references,
 )
 from flower_model.serialization.weights_folder import write_card
-from flower_model.system.files import atomic_path, file_digest
+from flower_model.system.files import file_digest
 from flower_model.teaching.acceptance import accept_flower
 from flower_model.teaching.head import Head, read_head, write_head
 from flower_model.teaching.lesson import Lesson, give_lesson
@@ -187,8 +187,7 @@ class Teachable:
         content = read_content(source / CONFIG_FILE) | model.config.to_timm()
         classes = len(model.labels)
         content["num_classes"] = content["pretrained_cfg"]["num_classes"] = classes
-        with atomic_path(folder / CONFIG_FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_content(folder, content)
         write_card(folder, model.config, ())
         digest = file_digest(folder / WEIGHTS_FILE)
         save_references(self.references, folder, digest)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
+from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config, write_content
 from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
 from flower_model.quantization import Quantization, save_quantization
 from flower_model.serialization.network import load_network
-from flower_model.system.files import atomic_path, file_digest
+from flower_model.system.files import file_digest
 from training.data.decoded import DecodedPhotos
 from training.reporting.failure import report_failure
 
@@ -63,8 +63,7 @@ def quantize_folder(folder: Path, train: DecodedPhotos) -> Quantization:
     save_quantization(quantization, folder)  # first, since config.json refers to it
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     content["flower_model"] |= {"quantization": {"photos": len(photos)}}
-    with atomic_path(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_content(folder, content)
     return quantization
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from flower_model import FlowerClassifier
 from flower_model.cli.common import print_error
-from flower_model.config import CONFIG_FILE
+from flower_model.config import CONFIG_FILE, write_content
 from flower_model.errors import DataError, ModelError, shorten
 from flower_model.rejection import save_rejection
 from flower_model.serialization.weights_folder import write_card
@@ -110,8 +110,7 @@ def _write(model: FlowerClassifier, folder: Path) -> None:
         save_rejection(model.rejection, folder)
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     content["flower_model"] = model.config.to_timm()["flower_model"]
-    with atomic_path(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_content(folder, content)
     for name in model.pictures.keys() & {"reliability.png", "confusion-matrix.png"}:
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(model.pictures[name])
