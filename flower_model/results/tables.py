@@ -1,6 +1,7 @@
 """Results as CSV or Parquet tables; both are written atomically and can be read back."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,9 @@ from flower_model.system.files import atomic_path
 
 BOOLEANS = ("is_flower", "is_known")  # columns
 BATCH = 10_000  # rows per Parquet row group, and in memory
+# Spreadsheets would run such a cell, for example a file name, as a formula. It is written after a quote,
+# and after one more if it begins with quotes itself, so that it can be read back.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
@@ -30,10 +34,14 @@ def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
 
 
 def write_csv(file: TextIO, flat: Iterable[Row], top_k: int) -> None:
-    """Write rows in the form of `flatten` as CSV with a header."""
+    """Write rows in the form of `flatten` as CSV with a header, safe to open in a spreadsheet."""
     writer = csv.DictWriter(file, flat_columns(top_k))
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows({name: _neutralize(cell) for name, cell in row.items()} for row in flat)
+
+
+def _neutralize(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def read_table(path: Path) -> Iterator[Row]:
@@ -66,6 +74,8 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _parse(column: str, cell: str) -> str | float | bool | None:
+    if cell.startswith("'") and FORMULA.match(cell):
+        cell = cell[1:]
     if column == "photo":
         return cell
     if not cell:

@@ -34,9 +34,13 @@ PHOTOS = {
     "a\rb.jpg": ROSE,
     "blume\udcff.jpg": ROSE,
     "Blüte.jpg": TULIP,
+    "=cmd()|A0.jpg": ROSE,
+    "'=cmd()|A0.jpg": TULIP,
+    "'rose'.jpg": ROSE,
 }
 SUFFIXES = [".csv", ".jsonl", ".parquet"]
 ESCAPED = {"blume\udcff.jpg": r"blume\udcff.jpg"}  # in CSV and Parquet, which are valid UTF-8
+FORMULAS = {name: f"'{name}" for name in PHOTOS if name.lstrip("'").startswith("=")}  # in CSV
 
 
 def opened(path, model="resnet50-0123", top_k=3):
@@ -65,7 +69,8 @@ def photos_in(path):
 
 
 def expected_photos(path, photos=PHOTOS):
-    return [p if path.suffix == ".jsonl" else ESCAPED.get(p, p) for p in photos]
+    escaped = {".csv": ESCAPED | FORMULAS, ".parquet": ESCAPED, ".jsonl": {}}[path.suffix]
+    return [escaped.get(photo, photo) for photo in photos]
 
 
 def journal_of(path):
@@ -331,3 +336,17 @@ def test_folder_that_can_not_be_opened_is_rejected(tmp_path, monkeypatch, error)
     monkeypatch.setattr(os, "stat", refuse)
     with pytest.raises(FlowerModelError, match="can't be opened: create it first"):
         check_output(folder / "answers.csv")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_the_csv_is_a_formula_and_each_is_read_back(tmp_path, start):
+    path, text = tmp_path / "answers.csv", f"{start}HYPERLINK(A1)"
+    answer = Prediction(((text, 0.75), (text, 0.2), (text, 0.05)), botanical_name=text)
+    write_missing(path, {text: answer, f"{text}.jpg": ImageError(text)}, model=text)
+    with path.open(newline="", encoding="utf-8") as file:
+        cells = list(csv.reader(file))
+    assert not any(cell.startswith(start) for row in cells for cell in row)
+    with opened(path, model=text):
+        rows = [json.loads(line) for line in journal_of(path).read_text("utf-8").splitlines()]
+    assert rows[0] == make_row(text, answer) | {"model": text}
+    assert rows[1]["photo"] == f"{text}.jpg" and rows[1]["error"] == str(ImageError(text))

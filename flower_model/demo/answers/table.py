@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -90,7 +89,7 @@ def identify_uploads(identify: PhotoIdentifier, uploads: Sequence[Upload]) -> li
 
 
 def csv_text(rows: Iterable[Row], model: str, top_k: int) -> str:
-    """Return a results file like the command's, as CSV that is safe to open in a spreadsheet.
+    """Return a results file like the command's, as CSV.
 
     Args:
         rows: Results.
@@ -99,15 +98,8 @@ def csv_text(rows: Iterable[Row], model: str, top_k: int) -> str:
     """
     flat = (flatten(make_row(row.name, row.answer) | {"model": model}, top_k) for row in rows)
     buffer = io.StringIO()
-    safe = ({column: _neutralize(cell) for column, cell in row.items()} for row in flat)
-    write_csv(buffer, safe, top_k)
+    write_csv(buffer, flat, top_k)
     return buffer.getvalue()
-
-
-def _neutralize(cell: Any) -> Any:
-    # Spreadsheets would run such a cell, for example a file name, as a formula.
-    is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{cell}" if is_formula else cell
 
 
 def _thumbnail(data: bytes) -> Image.Image:
