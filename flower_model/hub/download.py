@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 import huggingface_hub
 from filelock import FileLock, Timeout
 from huggingface_hub import constants
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from flower_model.errors import HubError, shorten
+from flower_model.errors import HubError, WriteError, shorten
 from flower_model.hub.errors import translate_hub_errors
 from flower_model.hub.source import HubSource
-from flower_model.system.files import file_digest
+from flower_model.system.files import atomic_path, file_digest
 
 
 def download(source: HubSource, files: Sequence[str]) -> Path:
@@ -31,12 +31,15 @@ def download(source: HubSource, files: Sequence[str]) -> Path:
         files: Names of the files, at least one; all are taken from the same commit.
 
     Returns:
-        The cache folder with the files, named after their commit.
+        The cache folder with the files, named after their commit. `remember` makes it the one that is
+        found offline.
 
     Raises:
         HubError: If the repository, the revision or a file does not exist, can't be downloaded or
             arrives corrupted.
     """
+    with translate_hub_errors(source, files[0]):
+        source = _pin(source, files[0])
     for name in files:
         with translate_hub_errors(source, name):
             path = Path(_download_file(source, name))
@@ -45,6 +48,21 @@ def download(source: HubSource, files: Sequence[str]) -> Path:
             raise _corrupted(source, name)
         source = replace(source, revision=path.parent.name)
     return path.parent
+
+
+def remember(source: HubSource, folder: Path) -> None:
+    """Make a folder that `download` returned the one that is found offline, once it is complete.
+
+    Args:
+        source: The repository, as it was given to `download`.
+        folder: The folder.
+    """
+    revision = source.revision or constants.DEFAULT_REVISION
+    ref = _cache_folder(source) / "refs" / revision
+    with suppress(OSError, WriteError):  # a cache that is read-only
+        if revision != folder.name and not (ref.is_file() and ref.read_text() == folder.name):
+            with atomic_path(ref) as temporary:
+                temporary.write_text(folder.name)
 
 
 def download_existing(source: HubSource, files: Sequence[str]) -> None:
@@ -65,28 +83,44 @@ def download_existing(source: HubSource, files: Sequence[str]) -> None:
                 download(source, (name,))
 
 
+def _pin(source: HubSource, name: str) -> HubSource:
+    """Return the source with its newest commit as the revision; the cached one if the Hub fails.
+
+    Of a branch, the Hub client would remember the newest commit with the first file, and after an
+    interruption find neither that commit's other files offline nor the complete former commit.
+    """
+    is_pinned = source.revision and re.fullmatch("[0-9a-f]{40}", source.revision)
+    if is_pinned or source.offline or constants.HF_HUB_OFFLINE:
+        return source
+    url = huggingface_hub.hf_hub_url(source.repo_id, name, revision=source.revision)
+    try:
+        commit = huggingface_hub.get_hf_file_metadata(url, token=source.token).commit_hash
+    except (RevisionNotFoundError, EntryNotFoundError):
+        raise
+    except Exception:  # no network, proxy errors, an overloaded Hub, a lost permission
+        cached = huggingface_hub.try_to_load_from_cache(
+            source.repo_id, name, source.cache_dir, source.revision
+        )
+        if not isinstance(cached, str):
+            raise
+        commit = Path(cached).parent.name
+    return replace(source, revision=commit) if commit else source
+
+
 def _download_file(source: HubSource, name: str) -> str:
     cached = huggingface_hub.try_to_load_from_cache(
         source.repo_id, name, source.cache_dir, source.revision
     )
     if not isinstance(cached, str) and not (source.offline or constants.HF_HUB_OFFLINE):
         _download_large_file(source, name)
-    try:
-        # For a cached file: one request without retries, and the cached file if that fails.
-        return huggingface_hub.hf_hub_download(
-            source.repo_id,
-            name,
-            revision=source.revision,
-            token=source.token,
-            cache_dir=source.cache_dir,
-            local_files_only=source.offline,
-        )
-    except HfHubHTTPError:
-        raise
-    except Exception:  # proxy errors and broken connections
-        if not isinstance(cached, str):
-            raise
-        return cached
+    return huggingface_hub.hf_hub_download(
+        source.repo_id,
+        name,
+        revision=source.revision,
+        token=source.token,
+        cache_dir=source.cache_dir,
+        local_files_only=source.offline,
+    )
 
 
 def _download_large_file(source: HubSource, name: str) -> None:
@@ -100,9 +134,7 @@ def _download_large_file(source: HubSource, name: str) -> None:
         metadata = huggingface_hub.get_hf_file_metadata(url, token=source.token)
     except EntryNotFoundError:
         return  # the Hub client raises it again, and remembers that the file is missing
-    cache = Path(source.cache_dir or constants.HF_HUB_CACHE)
-    folder = cache / repo_folder_name(repo_id=source.repo_id, repo_type="model")
-    blob = folder / "blobs" / str(metadata.etag)
+    blob = _cache_folder(source) / "blobs" / str(metadata.etag)
     is_small = (metadata.size or 0) < constants.DOWNLOAD_CHUNK_SIZE
     uses_xet = metadata.xet_file_data and find_spec("hf_xet")  # resumes by itself
     if is_small or uses_xet or not metadata.etag or blob.exists():
@@ -128,6 +160,11 @@ def _download_large_file(source: HubSource, name: str) -> None:
         partial.unlink()
         raise _corrupted(source, name)
     os.replace(partial, blob)
+
+
+def _cache_folder(source: HubSource) -> Path:
+    cache = Path(source.cache_dir or constants.HF_HUB_CACHE)
+    return cache / repo_folder_name(repo_id=source.repo_id, repo_type="model")
 
 
 def _corrupted(source: HubSource, name: str) -> HubError:

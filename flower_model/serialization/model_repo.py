@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
-from flower_model.hub.download import download, download_existing
+from flower_model.hub.download import download, download_existing, remember
 from flower_model.hub.source import HubSource
 from flower_model.hub.upload import upload
 from flower_model.quantization import QUANTIZATION_FILE
@@ -30,6 +30,7 @@ def download_model(source: HubSource) -> Path:
     commit = replace(source, revision=folder.name)
     if files := [file for key, file in fitted.items() if key in details]:
         download(commit, files)
+    remember(source, folder)
     download_existing(commit, (REFERENCES_FILE,))
     return folder
 

@@ -129,3 +129,27 @@ print(FlowerClassifier.from_pretrained("flora/meadow", cache_dir="~/models").lab
     repo.stop()
     offline = python(program, **env)
     assert offline.stdout == "daisy\n", offline.stderr
+
+
+def test_interrupted_update_leaves_the_former_commit_to_offline_starts(repo, name_photo, tmp_path):
+    first = name_photo(repo, tmp_path)
+    content = repo.files(REPO)["model.safetensors"]
+    config = repo.files(REPO)["config.json"] + b" "
+    newest = repo.add_commit(REPO, {"config.json": config, "model.safetensors": content + b" "})
+    repo.cut("GET", "model.safetensors", after=1000, times=50)
+    assert_one_sentence(name_photo(repo, tmp_path), "connection")
+    repo.stop()
+    offline = name_photo(repo, tmp_path)
+    assert offline.returncode == 0, offline.stderr
+    assert offline.stdout == first.stdout
+    assert newest not in [ref.read_text() for ref in tmp_path.rglob("refs/main")]
+
+
+def test_complete_update_is_what_offline_starts_find(repo, name_photo, tmp_path):
+    name_photo(repo, tmp_path)
+    repo.add_commit(
+        REPO, {"config.json": repo.files(REPO)["config.json"].replace(b"daisy", b"aster")}
+    )
+    assert "aster" in name_photo(repo, tmp_path).stdout
+    repo.stop()
+    assert "aster" in name_photo(repo, tmp_path).stdout

@@ -10,7 +10,7 @@ from torch import nn
 
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_architecture, read_content
 from flower_model.errors import FlowerModelError, HubError, ModelError, RecipeError, shorten
-from flower_model.hub.download import download
+from flower_model.hub.download import download, remember
 from flower_model.hub.source import HubSource
 from flower_model.serialization.timm_config import model_args, pretrained_cfg
 from training.recipe import Model
@@ -102,7 +102,10 @@ def _download(model: Model) -> Path:
         known = timm.get_pretrained_cfg(source)
         source = known.hf_hub_id if known and known.hf_hub_id else f"timm/{source}"
     try:
-        return download(HubSource.parse(source), (CONFIG_FILE, WEIGHTS_FILE))
+        repo = HubSource.parse(source)
+        folder = download(repo, (CONFIG_FILE, WEIGHTS_FILE))
+        remember(repo, folder)
+        return folder
     except FlowerModelError as error:
         raise HubError(
             f"The pretrained weights '{shorten(model.pretrained)}' are not a folder and can't be "
