@@ -10,13 +10,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flower_model.demo.server.environment import GRADIO_SETTINGS
 from tests.support.commands import ROOT, Served, free_port, run
 from tests.support.forked import Fork
+
+# Imported by the fixtures that need them: pytest-xdist starts its workers only after this module.
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from flower_model import FlowerClassifier
+    from tests.support.hub import HubServer
 
 # With pytest-xdist each worker has cores of its own: threads of PyTorch and OpenVINO that share cores
 # wait for each other.
@@ -27,25 +36,14 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, cores[number % len(cores) :: workers])
 # Read by huggingface_hub on import: no test uses the network by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The cache of compiled models is below this folder.
-CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
-os.environ["HF_ASSETS_CACHE"] = CACHE.name
-os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{CACHE.name}/gradio")
+# The cache of compiled models is below this folder. Workers share that of the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CACHE = tempfile.TemporaryDirectory(prefix="flower-tests-", ignore_cleanup_errors=True)
+    os.environ["HF_ASSETS_CACHE"] = CACHE.name
+uploads = f"gradio-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=f"{os.environ['HF_ASSETS_CACHE']}/{uploads}")
 
-import timm
-import torch
-import uvicorn
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from sklearn.datasets import load_sample_image
-
-from flower_model import FlowerClassifier
-from flower_model.config import ModelConfig
-from tests.support.hub import HubServer
-
-expect.set_options(timeout=20_000)  # for slow machines
-
-# Fixtures that start a server or a process, and modules that train, compile networks or decode for long.
+# Fixtures that start a server or a process.
 SLOW_FIXTURES = {
     "s3",
     "flower_data",
@@ -60,42 +58,76 @@ SLOW_FIXTURES = {
     "guarded",
     "teachable",
 }
+# Modules and folders of tests that train, compile networks, decode for long or start servers. The tests that
+# take minutes come first, so that no process ends long after the others.
 SLOW_MODULES = [
+    "training/test_processes",
+    "training/engine/test_survival",
+    "training/test_training",
+    "training/test_calibrate",
+    "training/data/test_shards",
+    "training/test_average",
+    "training/test_quantize",
+    "training/engine/test_checkpoint",
+    "training/engine/test_freeze",
+    "training/reporting/test_evaluation",
+    "training/reporting/test_review",
+    "training/reporting/test_track",
+    "hub/test_push",
+    "hub/test_publish",
+    "hub/test_load",
+    "hub/test_download_errors",
+    "hub/test_hub_server",
+    "hub/test_transfers",
+    "demo/tabs",
+    "demo/server",
+    "demo/test_accessibility",
+    "demo/test_app",
+    "demo/test_login",
+    "demo/test_page_screens",
+    "demo/test_untrusted_names",
+    "demo/test_uploads",
+    "demo/answers/test_table",
     "bulk/test_ray",
     "cli/test_bulk",
-    "results/test_results_file",
     "model/test_shipped_weights",
+    "photos/test_decode_for_resize",
     "photos/test_untrusted_photos",
+    "results/test_results_file",
     "runtimes/test_compiled_cache",
     "runtimes/test_quantization",
     "test_packaging",
-    "training/test_average",
-    "training/test_calibrate",
-    "training/reporting/test_evaluation",
-    "training/engine/test_checkpoint",
-    "training/engine/test_freeze",
-    "training/test_processes",
-    "training/test_quantize",
-    "training/reporting/test_review",
-    "training/engine/test_survival",
-    "training/test_training",
 ]
+
+
+@cache
+def slow_module(path: Path) -> int:
+    """Return the place of a test module in `SLOW_MODULES`, the end if none names it."""
+    name = path.with_suffix("")
+    places = (name.is_relative_to(ROOT / "tests" / slow) for slow in SLOW_MODULES)
+    return next((place for place, here in enumerate(places) if here), len(SLOW_MODULES))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules without a quick test for quick tests, nor what they import."""
+    quick = "not slow" in config.option.markexpr
+    return True if quick and slow_module(collection_path) < len(SLOW_MODULES) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests as slow, browser or photos by their module and fixtures."""
-    slow = {ROOT / "tests" / f"{name}.py" for name in SLOW_MODULES}
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "browser" in fixtures:
             item.add_marker("browser")
         if "flower_data" in fixtures:
             item.add_marker("photos")
-        if fixtures & SLOW_FIXTURES or item.path in slow:
+        if fixtures & SLOW_FIXTURES or slow_module(item.path) < len(SLOW_MODULES):
             item.add_marker("slow")
-    items.sort(key=lambda item: item.path not in slow)  # first, so that no process ends long after
+    items.sort(key=lambda item: slow_module(item.path))
 
 
+LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}
 BOTANICAL = {
     "daisy": "Bellis perennis",
     "dandelion": "Taraxacum officinale",
@@ -106,8 +138,14 @@ BOTANICAL = {
 
 
 @pytest.fixture(scope="session")
-def tiny_model() -> FlowerClassifier:
+def tiny_model() -> "FlowerClassifier":
     """Five labels and fixed random weights."""
+    import timm
+    import torch
+
+    from flower_model import FlowerClassifier
+    from flower_model.config import ModelConfig
+
     torch.manual_seed(0)
     network = timm.create_model("test_resnet", num_classes=5)
     config = ModelConfig("test_resnet", tuple(BOTANICAL), BOTANICAL, temperature=0.02)
@@ -133,6 +171,9 @@ def quantized_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def flower_photo(tmp_path_factory) -> Path:
     """A JPEG of a dahlia, 640 x 427."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
     path = tmp_path_factory.mktemp("photo") / "dahlia.jpg"
     Image.fromarray(load_sample_image("flower.jpg")).save(path, quality=92)
     return path
@@ -141,6 +182,8 @@ def flower_photo(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def label(tiny_folder, flower_photo) -> str:
     """The label that the served model gives the photo."""
+    from flower_model import FlowerClassifier
+
     return FlowerClassifier.from_pretrained(tiny_folder).predict(flower_photo).label
 
 
@@ -153,8 +196,10 @@ def flower_data() -> Path:
 
 
 @pytest.fixture
-def hub() -> Iterator[HubServer]:
+def hub() -> "Iterator[HubServer]":
     """A Hub on loopback: `run_module("flower_model", …, **hub.environment(tmp_path, token))`."""
+    from tests.support.hub import HubServer
+
     with HubServer() as server:
         yield server
 
@@ -195,28 +240,51 @@ def served(tiny_folder) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """Headless Chromium with a fake webcam."""
+    from playwright.sync_api import expect, sync_playwright
+
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("there is no chromium to open the page with")
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync"]
     flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    expect.set_options(timeout=20_000)  # for slow machines
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser, served) -> Iterator[Callable[..., Page]]:
-    """`open_page(color_scheme="dark")` opens the page for a new visitor with a laptop's screen."""
-    contexts = []
+@pytest.fixture(scope="session")
+def profile(browser) -> "BrowserContext":
+    """The profile of a laptop's browser, which keeps the page's scripts between tests."""
+    return browser.new_context(viewport=LAPTOP)
 
-    def open_page(url: str = served.url, **options: object) -> Page:
-        contexts.append(browser.new_context(**{"viewport": LAPTOP, **options}))
-        page = contexts[-1].new_page()
+
+@pytest.fixture
+def open_page(browser, profile, served) -> "Iterator[Callable[..., Page]]":
+    """`open_page(color_scheme="dark")` opens the page for a visitor with a laptop's screen.
+
+    The first visitor of a test uses `profile`. Others have a profile of their own, and so have those with
+    options that a profile can't change, such as `is_mobile`.
+    """
+    opened = []
+
+    def open_page(
+        url: str = served.url,
+        *,
+        viewport: dict[str, int] = LAPTOP,
+        color_scheme: str = "light",
+        **options: object,
+    ) -> "Page":
+        alone = bool(options or opened)
+        context = browser.new_context(viewport=viewport, **options) if alone else profile
+        page = context.new_page()
+        opened.append(context if alone else page)
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme)
         page.set_default_timeout(20_000)
         page.goto(url)
         page.locator("#photo input[type=file]").wait_for(state="attached")
@@ -224,13 +292,15 @@ def open_page(browser, served) -> Iterator[Callable[..., Page]]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in opened:
+        page.close()
 
 
 @pytest.fixture
 def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
     """`serve_page(identify, "name", queue=1)` serves a page in this process; returns its URL."""
+    import uvicorn
+
     from flower_model.demo.page import build_demo  # imports Gradio, which few tests need
     from flower_model.demo.server.application import create_app
     from flower_model.demo.server.rate_limits import Limits
@@ -260,7 +330,7 @@ def serve_page(tmp_path, monkeypatch) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def launch(serve_page) -> Callable[[FlowerClassifier, str], str]:
+def launch(serve_page) -> "Callable[[FlowerClassifier, str], str]":
     """`launch(model, "name")` serves the page of a model; returns its URL."""
     from flower_model.demo.identifier import PhotoIdentifier
 
@@ -297,16 +367,13 @@ def serve_with_limits(serve_page, identifier, tmp_path) -> Callable[..., tuple[s
 
 
 @pytest.fixture
-def page(open_page) -> Page:
+def page(open_page) -> "Page":
     """The page as a new visitor sees it on a laptop."""
     return open_page()
 
 
 @pytest.fixture(scope="session")
-def shoot() -> Callable[[Page, str], None]:
+def shoot() -> "Callable[[Page, str], None]":
     """`shoot(page, "name")` saves a screenshot in tests/screenshots/."""
     folder = ROOT / "tests" / "screenshots"
     return lambda page, name: page.screenshot(path=folder / f"{name}.png", full_page=True) and None
-
-
-LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}

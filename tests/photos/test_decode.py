@@ -199,6 +199,7 @@ def test_photo_can_be_read_from_a_pipe(flower_photo, tmp_path):
         assert open_image(pipe) == open_image(flower_photo)
 
 
+@pytest.mark.slow
 def test_heic_decoder_is_imported_for_heic_only(flower_photo):
     program = (
         "import sys; from flower_model.photos.decode import open_image; open_image(sys.argv[1]); "

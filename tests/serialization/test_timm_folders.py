@@ -243,6 +243,7 @@ def test_config_of_a_transformers_model_is_refused(make_folder, kind):
     assert_refused(folder, "transformers model", kind)
 
 
+@pytest.mark.slow
 def test_timm_model_saved_by_transformers(make_folder, flower_photo, tmp_path):
     transformers = pytest.importorskip("transformers")
     with warnings.catch_warnings():

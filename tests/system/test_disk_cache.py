@@ -91,6 +91,7 @@ def test_has_room_evicts_for_the_expected_size(monkeypatch):
     assert has_room(60_000) and not entry.exists()
 
 
+@pytest.mark.slow
 def test_entry_pinned_by_another_process_is_not_evicted(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_cache, "MAX_BYTES", 100_000)
     pinned = add_folder("one", "pinned", 60_000, age=10)

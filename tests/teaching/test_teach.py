@@ -174,6 +174,7 @@ def test_a_network_with_layers_between_features_and_head_is_refused(folder, tmp_
         replace(teachable, base_head=doubled).teach(NEW, disc_photos(NEW, 3))
 
 
+@pytest.mark.slow
 def test_teaching_and_saving_do_not_import_torch(folder, tmp_path):
     FlowerClassifier.from_pretrained(folder)  # compiles it into the cache
     program = """

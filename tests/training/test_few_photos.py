@@ -81,6 +81,7 @@ def test_every_batch_is_full_and_an_epoch_repeats_the_photos(tmp_path, accelerat
     assert np.bincount(torch.cat(targets)).tolist() == [16, 16, 16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 4, "accumulate": 4}])
 def test_a_batch_of_one_photo_trains_without_batch_statistics(tmp_path, accelerator, settings):
     folder = draw_dataset(tmp_path / "discs", 5)

@@ -100,6 +100,7 @@ def test_damaged_file_is_rewritten(cache, folder):
     assert same(decode(folder), decode(folder, use_cache=False))
 
 
+@pytest.mark.slow
 def test_mapped_images_are_pickled_as_a_path(cache, folder):
     decoded = decode(folder)
     sent = pickle.dumps(decoded.images)
