@@ -40,4 +40,3 @@ def test_missing_bucket_of_the_output_is_reported(run, s3):
     code, error = run("--engine", "ray", "--output", "s3://nowhere/answers")
     assert code == 2 and "'s3://nowhere/answers' can't be written" in error
     assert len(error.splitlines()) == 1
-    print(error)

@@ -71,8 +71,7 @@ def test_uri_that_can_not_be_opened_costs_no_other_row(tmp_path, monkeypatch, ur
     path = write_parquet(tmp_path / "a.parquet", {"path": ["a.jpg", uri, "c.jpg"]})
     first, (name, error), last = read(Unit(file=str(path), column="path", stop=3))
     assert (first, last) == (("a.jpg", str(tmp_path / "a.jpg")), ("c.jpg", str(tmp_path / "c.jpg")))
-    assert name == uri and len(error) <= 300
-    assert "can't be read" in error or "does not exist" in error
+    assert name == uri and "can't be read" in error and len(error) <= 300
 
 
 @pytest.mark.parametrize("key", ["b//c.jpg", "../../b.jpg", "b?width=3", "b" * 2000, "b\0.jpg"])

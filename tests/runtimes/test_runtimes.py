@@ -1,5 +1,6 @@
 """Runtimes agree with the reference, PyTorch in fp32 on the CPU."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -248,10 +249,14 @@ def test_cpu_quota_reads_cgroup_v1(tmp_path):
     assert cpu_quota(tmp_path) == 2
 
 
-def test_at_least_one_core_is_usable():
-    assert usable_cores() >= 1
+@pytest.mark.parametrize(("quota", "cores"), [(20_000, 1), (150_000, 2)])
+def test_part_of_a_core_counts_as_one(monkeypatch, tmp_path, quota, cores):
+    (tmp_path / "cpu.max").write_text(f"{quota} 100000\n")
+    monkeypatch.setattr(cpu_quota, "__defaults__", (tmp_path,))
+    assert usable_cores() == min(cores, len(os.sched_getaffinity(0)))
 
 
+@pytest.mark.slow
 def test_signal_after_models_are_destroyed_does_not_crash_the_process(tiny_folder):
     code = """if True:
         import gc, os, signal, sys

@@ -67,7 +67,10 @@ def test_mistyped_option_is_reported_before_a_photo_is_read(capsys, tmp_path, wo
 
 @pytest.mark.parametrize("command", [calibrate, evaluate])
 def test_missing_model_is_reported_before_a_photo_is_read(capsys, tmp_path, command):
-    message = rejection(capsys, command, tmp_path / "modle", "--data", tmp_path)
+    data = draw_dataset(tmp_path / "discs", 2)
+    for photo in data.rglob("*.png"):
+        photo.write_bytes(b"reading this photo would end the command")
+    message = rejection(capsys, command, tmp_path / "modle", "--data", data)
     assert "modle" in message
 
 
@@ -90,6 +93,7 @@ def test_evaluating_photos_that_were_trained_on_prints_a_warning(capsys, run, da
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["val", "test", "Testing"])
 def test_evaluating_unseen_photos_prints_no_warning(capsys, run, data, split):
     assert evaluate.main([str(run / "model"), f"{data}:{split}"]) == 0

@@ -173,7 +173,7 @@ def test_one_post_with_a_photo_returns_its_answer(served, expected, flower_photo
         ({"data": {"a": "b"}, "files": {}}, "not text"),
         ({"content": base64.b64encode(b"hello" * 99)}, "not text"),
         ({"content": b""}, "empty"),
-        ({"content": b"\xff\xd8\xff\xe0 and nothing"}, ""),
+        ({"content": b"\xff\xd8\xff\xe0 and nothing"}, "supported image"),
     ],
 )
 def test_a_request_without_a_photo_is_refused_in_one_sentence(served, request_body, problem):

@@ -125,7 +125,9 @@ def test_a_sample_that_arrives_late_does_not_replace_a_chosen_photo(dahlias, flo
 def test_each_sample_names_its_author_and_licence(dahlias):
     captions = dahlias.locator(".samples figcaption")
     expect(captions).to_have_text(["vultilion, CC BY 2.0", "danielbuechele, CC BY 2.0"])
-    for link in captions.get_by_role("link").all():
+    links = captions.get_by_role("link")
+    expect(links).to_have_count(2)
+    for link in links.all():
         assert link.inner_text().split(",")[0] in link.get_attribute("href")
 
 
