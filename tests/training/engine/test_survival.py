@@ -209,7 +209,7 @@ def assert_complete(run: Path) -> None:
         return
     if (run / "recipe.json").exists():
         json.loads((run / "recipe.json").read_text())
-    epoch, best = -1, -1
+    epoch, best = 0, -1  # before the first checkpoint, metrics.csv has the row of the probe at most
     if (run / "last.safetensors").exists():
         with safe_open(run / "last.safetensors", "pt") as file:
             progress = json.loads(file.metadata()["progress"])
