@@ -132,52 +132,53 @@ def test_too_few_flower_photos_fit_no_rejection_rule(tmp_path, capsys):
     assert not (tmp_path / "run" / "model" / REJECTION_FILE).exists()
 
 
-def test_sources_in_folders_of_the_same_name_are_all_reported(data, model_folder, tmp_path):
-    config = json.loads((model_folder / "config.json").read_text())
-    sources = [
-        str(draw_dataset(tmp_path / place / "new", n, 500)) for n, place in ((1, "a"), (2, "b"))
-    ]
-    config["flower_model"]["recipe"]["data"]["test"] = sources
-    (model_folder / "config.json").write_text(json.dumps(config))
-    assert run(model_folder, data) == 0
-    tests = details_of(model_folder)["tests"]
-    assert {name: found["photos"] for name, found in tests.items()} == {"new": 3, "new (2)": 6}
+@pytest.fixture(scope="module")
+def recalibrated(data, trained, tmp_path_factory):
+    """The weights folder with an edited card, calibrated on more sources: two of one name, and a copy."""
+    place = tmp_path_factory.mktemp("recalibrated")
+    folder = shutil.copytree(trained, place / "model")
+    sources = [str(draw_dataset(place / name / "new", n, 500)) for n, name in ((1, "a"), (2, "b"))]
+    copy = shutil.copytree(data / "discs", place / "discs")
+    config = json.loads((folder / "config.json").read_text())
+    config["flower_model"]["recipe"]["data"] |= {"test": sources, "calibrate": [f"{copy}:val"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("Mine.")
+    assert run(folder, data) == 0
+    return folder
 
 
-def test_copy_of_a_held_out_photo_in_another_source_is_evaluated_once(data, model_folder, tmp_path):
-    more = shutil.copytree(data / "discs", tmp_path / "discs")
-    config = json.loads((model_folder / "config.json").read_text())
-    config["flower_model"]["recipe"]["data"]["calibrate"] = [f"{more}:val"]
-    (model_folder / "config.json").write_text(json.dumps(config))
-    assert run(model_folder, data) == 0
-    assert details_of(model_folder)["rejection"]["flowers"] == 30
+def test_sources_in_folders_of_the_same_name_are_all_reported(recalibrated):
+    tests = details_of(recalibrated)["tests"]
+    photos = {name: found["photos"] for name, found in tests.items()}
+    assert photos == {"discs:val": 30, "new": 3, "new (2)": 6}
 
 
-def test_edited_model_card_is_kept(data, model_folder):
-    (model_folder / "README.md").write_text("Mine.")
-    assert run(model_folder, data) == 0
-    assert (model_folder / "README.md").read_text() == "Mine."
+def test_copy_of_a_held_out_photo_in_another_source_is_evaluated_once(recalibrated):
+    assert details_of(recalibrated)["rejection"]["flowers"] == 30
 
 
-@pytest.mark.parametrize("written", [0, 1, 2, 3])
+def test_edited_model_card_is_kept(recalibrated):
+    assert (recalibrated / "README.md").read_text() == "Mine."
+
+
 def test_interruption_between_any_two_files_leaves_a_loadable_folder(
-    data, model_folder, trained, monkeypatch, written
+    data, model_folder, trained, monkeypatch, tmp_path
 ):
-    replace, done = os.replace, []
+    replace, copies = os.replace, []
 
     def stop(source, target):
-        if len(done) == written:
+        copies.append(shutil.copytree(model_folder, tmp_path / f"before {target.name}"))
+        if len(copies) == 4:
             raise KeyboardInterrupt
-        done.append(target)
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", stop)
     assert run(model_folder, data) == 130
     monkeypatch.undo()
-    assert len(done) == written
-    assert FlowerClassifier.from_pretrained(model_folder).predict(NEW[0]).is_flower is not None
     weights = "model.safetensors"
-    assert (model_folder / weights).read_bytes() == (trained / weights).read_bytes()
+    for folder in (*copies, model_folder):
+        assert FlowerClassifier.from_pretrained(folder).predict(NEW[0]).is_flower is not None
+        assert (folder / weights).read_bytes() == (trained / weights).read_bytes()
 
 
 # What it fits it to
