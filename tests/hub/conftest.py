@@ -23,15 +23,15 @@ def repo(hub, tiny_folder):
     return hub
 
 
-@pytest.fixture
-def python(tmp_path):
-    """`python("print(1)", **env)` runs code in a fresh process, in an empty folder."""
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """`python("print(1)", **env)` runs code in a fresh process, in an empty folder or in `cwd`."""
+    empty = tmp_path_factory.mktemp("empty")
 
-    def run(program, *words, **env):
-        (tmp_path / "empty").mkdir(exist_ok=True)
+    def run(program, *words, cwd=empty, **env):
         return subprocess.run(
             [sys.executable, "-c", program, *map(str, words)],
-            cwd=tmp_path / "empty",
+            cwd=cwd,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
             check=False,
             capture_output=True,

@@ -1,9 +1,6 @@
 """The loopback Hub behaves like the real one towards huggingface_hub, which the other tests rely on."""
 
-import importlib.util
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +15,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-
-from tests.support.hub import HubServer
 
 WEIGHTS = os.urandom(3_000_000)
 
@@ -226,23 +221,3 @@ def test_altered_downloads_and_restarts(hub, api, tmp_path):
         api.model_info("flora/roses")
     hub.start()
     assert api.model_info("flora/roses").id == "flora/roses"
-
-
-@pytest.mark.parametrize(
-    ("library", "load"),
-    [
-        ("timm", "create_model('hf-hub:flora/roses', pretrained=True)"),
-        ("transformers", "pipeline('image-classification', model='flora/roses')"),
-    ],
-)
-def test_timm_and_transformers_load_a_private_model_in_a_fresh_process(
-    library: str, load: str, hub: HubServer, tiny_folder: Path, tmp_path: Path
-):
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    files = {path.name: path.read_bytes() for path in tiny_folder.iterdir()}
-    hub.add_repo("flora/roses", files, private=True)
-    environment = hub.environment(tmp_path, hub.add_user("flora", write=False))
-    code = f"import {library}; {library}.{load}"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
-    assert {request.file for request in hub.downloads()} == {"config.json", "model.safetensors"}

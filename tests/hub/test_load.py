@@ -21,7 +21,7 @@ def test_other_spellings_of_the_repository_load_it(repo, python, tmp_path):
 import sys
 from flower_model import FlowerClassifier
 for name in sys.argv[1:]:
-    print(FlowerClassifier.from_pretrained(name, runtime="torch", device="cpu").labels[0])
+    print(FlowerClassifier.from_pretrained(name).labels[0])
 """
     printed = python(program, *names, **repo.environment(tmp_path))
     assert printed.stdout.split() == ["daisy"] * 3, printed.stderr

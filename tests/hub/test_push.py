@@ -2,18 +2,22 @@
 
 import json
 import re
+from dataclasses import dataclass
 
-from tests.support.hub import REPO
+import pytest
+
+from tests.support.hub import REPO, HubServer
 
 PICTURE = b"\x89PNG\r\n\x1a\n of a curve"
+QUANTIZED = "bee/quantized"
 
 PUSH = """
-import sys
+import json, sys
 from flower_model import FlowerClassifier, FlowerModelError
-model = FlowerClassifier.from_pretrained(sys.argv[1])
-model.pictures["training-curve.png"] = bytes.fromhex(sys.argv[2])
-for options in eval(sys.argv[3]):
-    model.pictures["training-curve.png"] += b"."  # otherwise the commit would be empty
+for number, (folder, options) in enumerate(json.loads(sys.argv[1]), start=1):
+    model = FlowerClassifier.from_pretrained(folder)
+    # A different picture each time: otherwise the commit would be empty.
+    model.pictures["training-curve.png"] = bytes.fromhex(sys.argv[2]) + bytes([number])
     try:
         commit = model.push_to_hub(**options)
         print(commit.pr_url or commit.commit_url)
@@ -25,11 +29,11 @@ PULL = """
 import json, sys, timm, torch
 from transformers import pipeline
 from flower_model import FlowerClassifier
-repo, folder = sys.argv[1:]
+repo, folder, quantized = sys.argv[1:]
 pixels = torch.linspace(-2, 2, 3 * 160 * 160).reshape(1, 3, 160, 160)
-ours = FlowerClassifier.from_pretrained(repo)
 theirs = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()
 third = pipeline("image-classification", model=repo)
+ours = FlowerClassifier.from_pretrained(repo)
 with torch.inference_mode():
     logits = ours.network(pixels)
     print(json.dumps({
@@ -37,57 +41,88 @@ with torch.inference_mode():
         "timm": (theirs(pixels) - logits).abs().max().item(),
         "transformers": (third.model(pixels).logits - logits).abs().max().item(),
         "labels": [ours.labels, [third.model.config.id2label[i] for i in range(5)]],
+        "quantized": FlowerClassifier.from_pretrained(
+            quantized, device="cpu", precision="int8"
+        ).runtime.name,
     }))
 """
 
 
-def test_pushed_model_has_the_same_logits_in_timm_and_transformers(
-    hub, token, python, tiny_folder, tiny_model, tmp_path
+@dataclass(frozen=True)
+class Pushed:
+    """A Hub after a process has pushed models to it.
+
+    Attributes:
+        token: The token of flora, which most pushes give; the process is logged in as bee.
+        lines: The line that each push printed.
+        output: All that the process printed.
+    """
+
+    hub: HubServer
+    token: str
+    login: str
+    lines: list[str]
+    output: str
+
+
+@pytest.fixture(scope="module")
+def pushed(tiny_folder, quantized_folder, python, tmp_path_factory):
+    tiny, quantized = str(tiny_folder), str(quantized_folder)
+    with HubServer() as hub:
+        token, login = hub.add_user("flora"), hub.add_user("bee")
+        hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
+        flora = {"repo_id": REPO, "token": token}
+        wrong = ["hf_wrongTOKEN0123456789", "hf_wrong TOKEN0123456789"]
+        pushes = [
+            (tiny, flora),
+            (tiny, flora | {"revision": "spring", "commit_message": "On a branch"}),
+            (tiny, flora | {"create_pr": True, "commit_message": "For review"}),
+            (tiny, flora | {"repo_id": "flora/not--a--name"}),
+            (tiny, flora | {"repo_id": "somebody/else"}),
+            *(
+                (tiny, {"repo_id": "flora/spaces", "token": f"{s}{token}{s}"})
+                for s in ("\n", " ", "\r\n")
+            ),
+            *((tiny, flora | {"token": text}) for text in wrong),
+            (tiny, {"repo_id": "bee/meadow", "private": True, "commit_message": "First bloom"}),
+            (quantized, {"repo_id": QUANTIZED}),
+        ]
+        env = hub.environment(tmp_path_factory.mktemp("home"), login)
+        done = python(PUSH, json.dumps(pushes), PICTURE.hex(), **env)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(pushes)
+        yield Pushed(hub, token, login, lines, done.stdout + done.stderr)
+
+
+def test_pushed_models_load_in_timm_and_transformers_too_and_give_the_same_logits(
+    pushed, python, tiny_folder, tiny_model, tmp_path
 ):
-    pushes = [{"repo_id": REPO, "private": True, "commit_message": "First bloom"}]
-    pushed = python(
-        PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path / "a", token)
-    )
-    assert "/commit/" in pushed.stdout, pushed.stderr
-    assert hub.commits(REPO)[0].title == "First bloom"
-    pulled = python(PULL, REPO, tiny_folder, **hub.environment(tmp_path / "b", token))
+    hub = pushed.hub
+    assert hub.commits("bee/meadow")[0].title == "First bloom"
+    assert hub.repos["model", "bee/meadow"].private
+    before = len(hub.downloads())
+    env = hub.environment(tmp_path, pushed.login)
+    pulled = python(PULL, "bee/meadow", tiny_folder, QUANTIZED, **env)
     assert pulled.returncode == 0, pulled.stderr
     result = json.loads(pulled.stdout)
     assert result["as the folder"] is True
     assert result["timm"] <= 1e-3 and result["transformers"] <= 1e-3
     assert result["labels"] == [tiny_model.labels, tiny_model.labels]
+    assert result["quantized"] == "OpenVINO on cpu, int8"
+    downloads = hub.downloads()[before:]
+    private = {request.file for request in downloads if "bee/meadow" in request.path}
+    assert private == {"config.json", "model.safetensors"}
 
 
-def test_quantization_is_pushed_and_pulled(hub, token, python, quantized_folder, tmp_path):
-    pushes = [{"repo_id": REPO}]
-    home = hub.environment(tmp_path, token)
-    pushed = python(PUSH, quantized_folder, PICTURE.hex(), pushes, **home)
-    assert "/commit/" in pushed.stdout, pushed.stderr
+def test_quantization_is_pushed(pushed, quantized_folder):
     file = "quantization.safetensors"
-    assert hub.files(REPO)[file] == (quantized_folder / file).read_bytes()
-    program = """
-import sys
-from flower_model import FlowerClassifier
-print(FlowerClassifier.from_pretrained(sys.argv[1], device="cpu", precision="int8").runtime.name)
-"""
-    pulled = python(program, REPO, **hub.environment(tmp_path / "other", token))
-    assert pulled.stdout == "OpenVINO on cpu, int8\n", pulled.stderr
+    assert pushed.hub.files(QUANTIZED)[file] == (quantized_folder / file).read_bytes()
 
 
-def test_push_includes_card_and_plots_on_branches_and_pull_requests(
-    hub, token, python, tiny_folder, tmp_path
-):
-    hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
-    pushes = [
-        {"repo_id": REPO},
-        {"repo_id": REPO, "revision": "spring", "commit_message": "On a branch"},
-        {"repo_id": REPO, "create_pr": True, "commit_message": "For review"},
-        {"repo_id": "flora/not--a--name"},
-        {"repo_id": "somebody/else"},
-    ]
-    env = hub.environment(tmp_path, token)
-    lines = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **env).stdout.splitlines()
-    assert hub.files(REPO)["training-curve.png"] == PICTURE + b"."
+def test_push_includes_card_and_plots_on_branches_and_pull_requests(pushed):
+    hub, lines = pushed.hub, pushed.lines
+    assert hub.files(REPO)["training-curve.png"] == PICTURE + b"\x01"
     assert "rejection.safetensors" not in hub.files(REPO)
     card = hub.files(REPO)["README.md"].decode()
     assert f'from_pretrained("{REPO}")' in card and f"hf-hub:{REPO}" in card
@@ -97,6 +132,16 @@ def test_push_includes_card_and_plots_on_branches_and_pull_requests(
     assert len(hub.commits(REPO)) == 3  # the initial commit, the earlier model and the first push
     assert re.match("HubError .*Write it like user/repo", lines[3])
     assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
+
+
+def test_whitespace_around_a_token_is_ignored(pushed):
+    assert all("flora/spaces/commit/" in line for line in pushed.lines[5:8]), pushed.lines
+    assert pushed.token not in pushed.output
+
+
+def test_rejected_token_is_not_printed(pushed):
+    assert all(line.startswith("HubError The Hub") for line in pushed.lines[8:10]), pushed.lines
+    assert "TOKEN" not in pushed.output
 
 
 def test_code_examples_in_the_card_run(
@@ -110,23 +155,9 @@ def test_code_examples_in_the_card_run(
     assert len(blocks) == 3
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "photo.jpg").write_bytes(flower_photo.read_bytes())
-    result = python("\n".join(blocks), **repo.environment(tmp_path))
+    env = repo.environment(tmp_path)
+    result = python("\n".join(blocks), cwd=tmp_path / "empty", **env)
     assert result.returncode == 0, result.stderr
     ours, timms, transformers = result.stdout.splitlines()
     label = tiny_model.predict(flower_photo).label
     assert label in ours and timms == label and f"'{label}'" in transformers
-
-
-def test_whitespace_around_a_token_is_ignored(hub, token, python, tiny_folder, tmp_path):
-    pushes = [{"repo_id": REPO, "token": f"{space}{token}{space}"} for space in ("\n", " ", "\r\n")]
-    pushed = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path))
-    assert [len(pushed.stdout.splitlines()), pushed.stdout.count("/commit/")] == [3, 3]
-    assert token not in pushed.stdout + pushed.stderr
-
-
-def test_rejected_token_is_not_printed(hub, python, tiny_folder, tmp_path):
-    tokens = ["hf_wrongTOKEN0123456789", "hf_wrong TOKEN0123456789"]
-    pushes = [{"repo_id": REPO, "token": token} for token in tokens]
-    pushed = python(PUSH, tiny_folder, PICTURE.hex(), pushes, **hub.environment(tmp_path))
-    assert pushed.stdout.count("HubError The Hub") == len(pushed.stdout.splitlines()) == 2
-    assert "TOKEN" not in pushed.stdout + pushed.stderr
