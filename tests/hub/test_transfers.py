@@ -40,9 +40,3 @@ def test_interrupted_download_resumes_in_the_next_process(hub, name_photo, tmp_p
     answer = name_photo(hub, tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert max(d.first_byte for d in hub.downloads()) >= 20_000_000  # the client keeps whole 10 MB
-
-
-def test_unreachable_hub_is_reported(repo, name_photo, tmp_path):
-    repo.stop()
-    refused = name_photo(repo, tmp_path)
-    assert_one_sentence(refused, REPO, "Connection refused")
