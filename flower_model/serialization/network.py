@@ -93,7 +93,7 @@ def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Mo
 
 
 def save_weights(network: nn.Module, folder: Path) -> None:
-    """Write model.safetensors in timm's Hub layout atomically.
+    """Write model.safetensors in timm's Hub layout atomically, and delete the config.json beside it.
 
     Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
     the range of 16 bits, in 32.
@@ -102,6 +102,8 @@ def save_weights(network: nn.Module, folder: Path) -> None:
     stored = {name: _halve(tensor).cpu().contiguous() for name, tensor in tensors}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
+        # Labels and temperature of other weights would give wrong answers until `save_config`.
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
 
 
 def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:

@@ -84,15 +84,18 @@ def save_weights_folder(
     pictures: Mapping[str, bytes],
     loaded_from: Path | None = None,
 ) -> None:
-    """Write a weights folder that can be loaded at any moment, even if the process is interrupted.
+    """Write a weights folder; config.json, without which it is no model, is deleted first and written last.
+
+    An interruption therefore never mixes two models. A disk that is full leaves the former model, unless
+    the weights still fit.
 
     Companions in the folder that the model was loaded from are copied if the weights are the same.
     """
     from flower_model.serialization.network import save_config, save_weights
 
-    if rejection is not None:  # before the config.json that refers to it
+    save_weights(network, folder)  # deletes config.json
+    if rejection is not None:
         save_rejection(rejection, folder)
-    save_weights(network, folder)
     copied = _copy_companions(loaded_from, folder)
     if QUANTIZATION_FILE not in copied:
         details = {k: v for k, v in config.details.items() if k != "quantization"}

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import resource
 import shutil
 import signal
 from dataclasses import replace
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from torch.utils.data import DataLoader, Dataset
 
-from flower_model import FlowerClassifier, ModelError
+from flower_model import FlowerClassifier, FlowerModelError, ModelError
 from flower_model.config import ModelConfig
 
 
@@ -210,3 +211,35 @@ def test_networks_that_are_not_from_timm_are_rejected_in_one_sentence():
         with pytest.raises(ModelError, match="image classifier of timm") as caught:
             FlowerClassifier(network, config, device="cpu")
         assert len(str(caught.value)) <= 300
+
+
+def test_interrupted_save_over_another_model_gives_no_wrong_answers(
+    tiny_model, tmp_path, monkeypatch
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    tiny_model.save_pretrained(tmp_path)
+    other = FlowerClassifier(
+        timm.create_model("test_resnet", num_classes=5), ModelConfig("test_resnet", tuple("abcde"))
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("flower_model.serialization.network.save_config_for_hf", interrupt)  # timm's
+        with pytest.raises(KeyboardInterrupt):
+            other.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="not a model folder"):
+        FlowerClassifier.from_pretrained(tmp_path)
+    other.save_pretrained(tmp_path)
+    assert FlowerClassifier.from_pretrained(tmp_path).labels == list("abcde")
+
+
+def test_full_disk_while_saving_leaves_the_former_model(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(FlowerModelError, match="The previous version is intact"):
+            tiny_model.save_pretrained(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert FlowerClassifier.from_pretrained(tmp_path).labels == tiny_model.labels
