@@ -291,7 +291,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         create_pr: bool = False,
         commit_message: str = "Upload a flower classifier",
     ) -> "huggingface_hub.CommitInfo":
-        """Upload the model to the Hugging Face Hub in a single commit.
+        """Upload the model to the Hugging Face Hub in a single commit; a README.md edited there is kept.
 
         Args:
             repo_id: "user/repo"; created if missing.

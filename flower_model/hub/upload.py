@@ -3,8 +3,26 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.utils import filter_repo_objects, validate_repo_id
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_session,
+    hf_hub_url,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import (
+    build_hf_headers,
+    filter_repo_objects,
+    hf_raise_for_status,
+    validate_repo_id,
+)
 
 from flower_model.errors import HubError, shorten
 from flower_model.hub.errors import no_write_access, translate_hub_errors
@@ -36,6 +54,26 @@ def check_login(repo_id: str, token: str | None = None, *, create_pr: bool = Fal
         )
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise no_write_access(repo_id)
+
+
+def read_published(source: HubSource, name: str) -> bytes | None:
+    """Return the content of a small file of a Hub repository, or None if there is no such file.
+
+    Raises:
+        HubError: If the Hub refuses or can't be reached.
+    """
+    with translate_hub_errors(source):
+        url = hf_hub_url(source.repo_id, name, revision=source.revision)
+        headers = build_hf_headers(token=source.token)
+        response = get_session().get(
+            url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        )
+        try:
+            hf_raise_for_status(response)
+        except (EntryNotFoundError, RevisionNotFoundError, RepositoryNotFoundError):
+            return None
+        content: bytes = response.content
+    return content
 
 
 def upload(

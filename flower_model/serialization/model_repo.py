@@ -9,10 +9,10 @@ from huggingface_hub import CommitInfo
 from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from flower_model.hub.download import download, download_existing, remember
 from flower_model.hub.source import HubSource
-from flower_model.hub.upload import upload
+from flower_model.hub.upload import read_published, upload
 from flower_model.quantization import QUANTIZATION_FILE
 from flower_model.rejection import REJECTION_FILE
-from flower_model.serialization.model_card import render_model_card
+from flower_model.serialization.model_card import is_generated, render_model_card
 from flower_model.serialization.references import REFERENCES_FILE
 from flower_model.serialization.weights_folder import CARD_FILE, FOLDER_FILES, owns_card
 
@@ -47,7 +47,7 @@ def publish_folder(
     """Upload a weights folder in one commit, which also removes files of a previous model.
 
     The code examples of a generated model card refer to the repository; an edited card is uploaded
-    unchanged.
+    unchanged. A card that was edited on the Hub is replaced only by an edited one.
 
     Args:
         folder: The weights folder.
@@ -65,12 +65,17 @@ def publish_folder(
     files: dict[str, Path | bytes] = {
         name: folder / name for name in FOLDER_FILES if (folder / name).exists()
     }
+    source, replaced = HubSource(repo_id, revision, token), set(FOLDER_FILES)
     if owns_card(folder):
         files[CARD_FILE] = render_model_card(config, repo_id, files.keys()).encode()
+        published = read_published(source, CARD_FILE)
+        if published is not None and not is_generated(published.decode(errors="replace")):
+            del files[CARD_FILE]
+            replaced.remove(CARD_FILE)
     return upload(
-        HubSource(repo_id, revision, token),
+        source,
         files,
         commit_message=commit_message,
-        replace_patterns=FOLDER_FILES,
+        replace_patterns=replaced,
         **options,
     )

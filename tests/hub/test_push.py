@@ -10,6 +10,7 @@ from tests.support.hub import REPO, HubServer
 
 PICTURE = b"\x89PNG\r\n\x1a\n of a curve"
 QUANTIZED = "bee/quantized"
+EDITED = b"My own words.\n"
 
 PUSH = """
 import json, sys
@@ -71,6 +72,8 @@ def pushed(tiny_folder, quantized_folder, python, tmp_path_factory):
     with HubServer() as hub:
         token, login = hub.add_user("flora"), hub.add_user("bee")
         hub.add_repo(REPO, {"rejection.safetensors": b"of an earlier model"})
+        hub.add_repo("bee/edited", {"README.md": EDITED, "config.json": b"{}"})
+        hub.add_repo("bee/generated", {"README.md": (tiny_folder / "README.md").read_bytes()})
         flora = {"repo_id": REPO, "token": token}
         wrong = ["hf_wrongTOKEN0123456789", "hf_wrong TOKEN0123456789"]
         pushes = [
@@ -86,6 +89,8 @@ def pushed(tiny_folder, quantized_folder, python, tmp_path_factory):
             *((tiny, flora | {"token": text}) for text in wrong),
             (tiny, {"repo_id": "bee/meadow", "private": True, "commit_message": "First bloom"}),
             (quantized, {"repo_id": QUANTIZED}),
+            (tiny, {"repo_id": "bee/edited"}),
+            (tiny, {"repo_id": "bee/generated"}),
         ]
         env = hub.environment(tmp_path_factory.mktemp("home"), login)
         done = python(PUSH, json.dumps(pushes), PICTURE.hex(), **env)
@@ -161,3 +166,10 @@ def test_code_examples_in_the_card_run(
     ours, timms, transformers = result.stdout.splitlines()
     label = tiny_model.predict(flower_photo).label
     assert label in ours and timms == label and f"'{label}'" in transformers
+
+
+def test_card_that_was_edited_on_the_hub_is_kept_and_a_generated_one_replaced(pushed, tiny_folder):
+    edited, generated = pushed.hub.files("bee/edited"), pushed.hub.files("bee/generated")
+    assert edited["README.md"] == EDITED
+    assert edited["config.json"] == (tiny_folder / "config.json").read_bytes()
+    assert b"bee/generated" in generated["README.md"]
