@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,10 @@ from typing import IO
 from safetensors import SafetensorError
 
 from flower_model.errors import WriteError
+
+# Read once: it can only be read by setting it, for all threads.
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 
 
 def read_at_most(path: Path, limit: int) -> bytes:
@@ -83,10 +87,11 @@ def atomic_path(path: Path | str, *, folder: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             # tempfile's permissions are private; set the usual ones instead.
-            temporary.chmod((0o777 if folder else 0o666) & ~_umask())
+            temporary.chmod((0o777 if folder else 0o666) & ~UMASK)
             sync(temporary)  # before the rename, or a power failure could leave an empty file
             os.replace(temporary, path)
-            sync(path.parent)
+            with suppress(OSError):  # the new version is there, whatever becomes of it
+                sync(path.parent)
         finally:
             _delete(temporary)
     except (OSError, SafetensorError) as error:
@@ -119,7 +124,8 @@ def sync(path: Path) -> None:
     """Flush a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows can't open folders
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only files that are open for writing.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -137,9 +143,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
