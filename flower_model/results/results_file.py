@@ -120,9 +120,9 @@ class ResultsFile:
             if self._journal != self.path:
                 with self._journal.open("rb") as lines:
                     write_table(self.path, map(json.loads, lines), self.top_k)
-                if os.name == "nt":  # which can't delete open files
-                    self._file.close()
+                self._let_go()
                 self._journal.unlink()
+            self._file.close()  # which keeps a .jsonl file without rows
         except OSError as error:
             self._raise(error)
 
@@ -149,6 +149,7 @@ class ResultsFile:
             for row in finished:
                 self._check(row)
                 lines.write(_encode(row))
+            self._let_go()
         self._file.close()
         self._file = self._open_journal()
 
@@ -188,13 +189,20 @@ class ResultsFile:
             self.errors += [row["error"]] if self.failures <= self.MAX_ERRORS else []
 
     def _close(self) -> None:
-        if (
+        is_left_empty = (
             not self._file.closed
             and _is_at(self._file, self._journal)
             and not self._journal.stat().st_size
-        ):
+        )
+        self._let_go()
+        if is_left_empty:
             self._journal.unlink()
         self._file.close()
+
+    def _let_go(self) -> None:
+        """Close the journal on Windows, which can't replace or delete open files, and has no lock on it."""
+        if os.name == "nt":
+            self._file.close()
 
     def _reject(self, reason: str) -> NoReturn:
         raise FlowerModelError(f"'{self.path}' {reason}: choose another --output.")

@@ -350,3 +350,9 @@ def test_no_cell_of_the_csv_is_a_formula_and_each_is_read_back(tmp_path, start):
         rows = [json.loads(line) for line in journal_of(path).read_text("utf-8").splitlines()]
     assert rows[0] == make_row(text, answer) | {"model": text}
     assert rows[1]["photo"] == f"{text}.jpg" and rows[1]["error"] == str(ImageError(text))
+
+
+def test_finished_file_without_rows_is_an_empty_table(path):
+    assert write_missing(path, {}) == []
+    assert photos_in(path) == [] and list(path.parent.iterdir()) == [path]
+    assert write_missing(path, {"a.jpg": ROSE}) == ["a.jpg"]
