@@ -16,7 +16,7 @@ from flower_model.errors import ImageError, ModelError
 from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import answers_or_error, predict_batches
-from flower_model.photos.sources import PhotoSource, require_several
+from flower_model.photos.sources import PhotoSource, several
 from flower_model.photos.transform import PhotoTransform
 from flower_model.plant import (
     PlantPrediction,
@@ -203,7 +203,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         from `photos`. Closing the generator ends its threads.
 
         Args:
-            photos: An iterable of the same kinds of photos that `predict` accepts.
+            photos: An iterable of the same kinds of photos that `predict` accepts. An iterator may
+                reuse an array for the next photo, but no other object.
             top_k: Number of labels to return, at least 1.
             batch_size: Photos per forward pass, at least 1.
 
@@ -212,17 +213,16 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             photo can't be opened.
 
         Raises:
-            ImageError: If `photos` is one photo.
+            ImageError: If `photos` is one photo, or an iterator reuses a picture for all its frames.
 
         Example:
             >>> paths = Path("photos").rglob("*.jpg")
             >>> for answer in model.predict_stream(paths):
             ...     print(answer if isinstance(answer, ImageError) else answer.label)
         """
-        require_several(photos)
         require_positive(top_k=top_k, batch_size=batch_size)
         return predict_batches(
-            photos,
+            several(photos),
             self.to_pixels,
             lambda pixels: self.to_predictions(self.runtime(pixels), top_k=top_k),
             batch_size=batch_size,
@@ -238,9 +238,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         Raises:
             ImageError: If a photo can't be opened (the message has its index), or `photos` is one photo.
         """
-        require_several(photos)
         require_positive(top_k=top_k)
-        outputs = stack_outputs(photo_outputs(photos, self.to_pixels, self.runtime))
+        outputs = stack_outputs(photo_outputs(several(photos), self.to_pixels, self.runtime))
         return make_plant_prediction(outputs, self.config, self.rejection, top_k=top_k)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,11 +49,11 @@ def read_source(source: object) -> tuple[bytes, str]:
     )
 
 
-def require_several(photos: object) -> None:
-    """Refuse one photo where several are expected: the rows of an array would pass as photos.
+def several(photos: Iterable[PhotoSource]) -> Iterable[PhotoSource]:
+    """Return photos that threads can read later, whatever their iterator does with its objects then.
 
     Raises:
-        ImageError: If `photos` is a photo itself.
+        ImageError: If `photos` is one photo, whose rows or bytes would pass as several.
     """
     if (
         isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
@@ -60,6 +61,20 @@ def require_several(photos: object) -> None:
         or (isinstance(photos, np.ndarray) and has_photo_shape(photos))
     ):
         raise ImageError("Several photos are expected, not one photo by itself: pass a list.")
+    return photos if isinstance(photos, list | tuple | np.ndarray) else _kept(photos)
+
+
+def _kept(photos: Iterable[PhotoSource]) -> Iterator[PhotoSource]:
+    previous: tuple[object, int] = (None, 0)
+    for photo in photos:
+        if isinstance(photo, np.ndarray):  # which may be the buffer of the next photo too
+            yield photo.copy()
+            continue
+        if isinstance(photo, Image.Image):
+            if photo is previous[0] and photo.tell() != previous[1]:
+                raise ImageError("An iterator yields one picture for all frames: yield its copy().")
+            previous = (photo, photo.tell())
+        yield photo
 
 
 def has_photo_shape(array: np.ndarray) -> bool:

@@ -6,8 +6,9 @@ import tracemalloc
 from itertools import islice, repeat
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from flower_model import FlowerModelError, ImageError
 from flower_model.photos.prefetch import prefetch_map
@@ -175,3 +176,30 @@ def test_error_other_than_image_error_reaches_the_caller():
     with pytest.raises(RuntimeError, match="0 failed"):
         list(prefetch_map(fail, range(50), ahead=4))
     assert not threads()
+
+
+# Iterators that reuse their object
+
+
+def test_array_that_an_iterator_reuses_gives_the_answer_to_each_photo(tiny_model, photos):
+    pictures = [np.asarray(Image.open(path)) for path in readable(photos)]
+    buffer = np.empty_like(pictures[0])
+
+    def frames():
+        for picture in pictures:
+            buffer[:] = picture
+            yield buffer
+
+    answers = list(tiny_model.predict_stream(frames(), batch_size=4))
+    assert [a.top for a in answers] == [a.top for a in tiny_model.predict(pictures, batch_size=4)]
+    assert tiny_model.predict_plant(frames()).top == tiny_model.predict_plant(pictures).top
+
+
+def test_frames_of_an_animation_are_refused_unless_copied(tiny_model, tmp_path):
+    red, *others = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+    red.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    with Image.open(tmp_path / "a.gif") as animation:
+        with pytest.raises(ImageError, match="one picture for all frames: yield its copy"):
+            list(tiny_model.predict_stream(ImageSequence.Iterator(animation)))
+        copies = (frame.copy() for frame in ImageSequence.Iterator(animation))
+        assert len(list(tiny_model.predict_stream(copies))) == 3
