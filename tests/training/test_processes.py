@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -40,14 +39,9 @@ def by_one(dataset, tmp_path_factory, run_module) -> Path:
 @pytest.fixture(scope="module")
 def by_two(dataset, tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("runs") / "two"
-    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
-    process = start(*launch, "training.train", *small_run(dataset, out, *SETTINGS))
-    wait_for_epoch(out, lambda: process.poll() is None)
-    assert len(psutil.Process(process.pid).children()) == 2
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return out, printed
+    printed = [process.result() for process in start_two(small_run(dataset, out, *SETTINGS))]
+    assert [process.returncode for process in printed] == [0, 0], printed[0].stderr
+    return out, "".join(process.stdout for process in printed)
 
 
 def test_two_processes_give_the_result_of_one(by_one, by_two):
@@ -63,11 +57,20 @@ def test_two_processes_print_each_line_once(by_two):
 
 
 def test_two_machines_give_the_result_of_one(by_one, dataset, tmp_path):
-    out = tmp_path / "run"
-    launch = ["torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
-    launch += ["--rdzv_id=flowers", f"--rdzv_endpoint=127.0.0.1:{free_port()}", "-m"]
-    words = [*launch, "training.train", *small_run(dataset, out, *SETTINGS)]
-    machines = [start(*words) for _ in range(2)]
+    """One is started by each of the two launchers, which set the same variables."""
+    out, port = tmp_path / "run", free_port()
+    torchrun = ["torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"]
+    torchrun += ["--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}", "-m"]
+    accelerate = [
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines=2",
+        "--machine_rank=1",
+    ]
+    accelerate += ["--num_processes=2", "--rdzv_backend=c10d", "--main_process_ip=127.0.0.1"]
+    accelerate += [f"--main_process_port={port}", "--mixed_precision=no", "--dynamo_backend=no"]
+    words = ["training.train", *small_run(dataset, out, *SETTINGS)]
+    machines = [start(*launch, *words) for launch in (torchrun, [*accelerate, "-m"])]
     for machine in machines:
         _, errors = machine.communicate(timeout=120)
         assert machine.returncode == 0, errors
