@@ -8,10 +8,10 @@ import pytest
 from gradio_client import Client, handle_file
 from packaging.requirements import Requirement
 
-from tests.support.commands import ROOT, assert_one_sentence, free_port
+from tests.support.commands import ROOT, assert_one_sentence, free_port, run_all
 from tests.support.drawn import draw_dataset
 from tests.support.environment import python_with
-from tests.support.hub import REPO
+from tests.support.hub import REPO, HubServer
 from tests.support.hub.cards import card_errors, metadata_of
 from tests.training.test_training import small_run
 from training.publish import main
@@ -64,32 +64,41 @@ def test_files_of_the_previous_model_are_removed(hub, publish, tiny_folder, tmp_
     assert hub.files(REPO).keys() - {".gitattributes"} == ours
 
 
-def test_training_pushes_the_model(hub, run_module, tmp_path):
-    data = draw_dataset(tmp_path / "discs")
-    env = hub.environment(tmp_path / "home", hub.add_user("flora"))
-    run = small_run(data, tmp_path / "run", "--set", "finetune.epochs=1", "--push-to-hub", REPO)
-    result = run_module("training.train", *run, **env)
+@pytest.fixture(scope="module")
+def pushed_runs(tmp_path_factory):
+    """A Hub that refuses commits to flora/refused; a folder with two runs; what they printed."""
+    root = tmp_path_factory.mktemp("runs")
+    data = draw_dataset(root / "discs")
+    with HubServer() as hub:
+        hub.refuse("POST", "flora/refused/commit/", status=500, times=50)
+        runs = [
+            small_run(data, root / name, "--epochs", "1", "--push-to-hub", f"flora/{name}")
+            for name in ("pushed", "refused")
+        ]
+        env = hub.environment(root / "home", hub.add_user("flora"))
+        results = run_all([("training.train", words) for words in runs], env)
+        yield hub, root, results
+
+
+def test_training_pushes_the_model(pushed_runs):
+    hub, root, [result, _] = pushed_runs
     assert result.returncode == 0, result.stderr
-    model = tmp_path / "run" / "model"
-    published = hub.files(REPO)
+    model = root / "pushed" / "model"
+    published = hub.files("flora/pushed")
     assert published["model.safetensors"] == (model / "model.safetensors").read_bytes()
     for picture in ("training-curve.png", "confusion-matrix.png"):
         assert published[picture].startswith(b"\x89PNG")
         assert picture in published["README.md"].decode()
 
 
-def test_failed_push_keeps_the_model_and_prints_the_command_to_retry(hub, run_module, tmp_path):
-    data = draw_dataset(tmp_path / "discs")
-    env = hub.environment(tmp_path / "home", hub.add_user("flora"))
-    hub.refuse("POST", "/commit/", status=500, times=50)
-    run = small_run(data, tmp_path / "run", "--set", "finetune.epochs=1", "--push-to-hub", REPO)
-    result = run_module("training.train", *run, **env)
+def test_failed_push_keeps_the_model_and_prints_the_command_to_retry(pushed_runs):
+    hub, root, [_, result] = pushed_runs
     assert result.returncode == 2
-    model = tmp_path / "run" / "model"
+    model = root / "refused" / "model"
     last = result.stderr.splitlines()[-1]
-    assert "safe" in last and f"python -m training.publish {model} {REPO}" in last
+    assert "safe" in last and f"python -m training.publish {model} flora/refused" in last
     assert (model / "model.safetensors").exists()
-    assert "model.safetensors" not in hub.files(REPO)
+    assert "model.safetensors" not in hub.files("flora/refused")
 
 
 def test_login_is_checked_before_training(hub, run_module, tmp_path):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import datasets
 import numpy as np
@@ -18,7 +19,9 @@ from pyarrow.parquet import read_table
 
 from flower_model import FlowerClassifier
 from flower_model.errors import DataError, HubError
+from tests.support.commands import run_all
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
+from tests.support.hub import HubServer
 from tests.training.test_training import small_run
 from training.data import shards
 from training.data.loader import EncodedPhotos
@@ -30,42 +33,46 @@ PER_CLASS = 8
 BRIEF = ["--set", "finetune.epochs=1"]
 
 
-def test_training_on_a_hub_dataset_in_parquet(hub, tmp_path, run_module):
-    hub.add_repo(
-        "flora/discs", {"data/train-00000-of-00001.parquet": parquet()}, repo_type="dataset"
-    )
-    out = tmp_path / "run"
-    words = small_run("hf://datasets/flora/discs", out, *BRIEF)
-    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
-    printed = run_module("training.train", *words, **environment)
-    assert printed.returncode == 0, printed.stderr
-    assert "3 classes" in printed.stdout
+@pytest.fixture(scope="module")
+def on_the_hub(tmp_path_factory) -> tuple[Path, dict[str, CompletedProcess[str]]]:
+    """A run on a dataset of a Hub, and what it and other commands printed."""
+    home = tmp_path_factory.mktemp("hub")
+    with HubServer() as hub:
+        hub.add_repo("flora/discs", {"data/train-0.parquet": parquet()}, repo_type="dataset")
+        tars = {f"train-{number:04}.tar": shard(number) for number in range(2)}
+        hub.add_repo("flora/shards", tars, repo_type="dataset")
+        hub.add_repo("flora/table", {"table.csv": b"a,b\n1,2\n"}, repo_type="dataset")
+        commands = {
+            name: ("training.train", small_run(f"hf://datasets/flora/{name}", home / name, *BRIEF))
+            for name in ("discs", "shards", "table", "missing")
+        }
+        commands["again"] = ("training.calibrate", [str(home / "discs" / "model")])
+        env = hub.environment(home / "home") | {"HF_ASSETS_CACHE": str(home / "assets")}
+        results = run_all([*commands.values()], env)
+    return home / "discs", dict(zip(commands, results, strict=True))
+
+
+def test_training_on_a_hub_dataset_in_parquet(on_the_hub):
+    out, results = on_the_hub
+    assert results["discs"].returncode == 0, results["discs"].stderr
+    assert "3 classes" in results["discs"].stdout
     config = json.loads((out / "model" / "config.json").read_text())
     assert sorted(config["label_names"]) == sorted(COLOURS)
     assert config["flower_model"]["train"]["sources"] == ["hf://datasets/flora/discs:train"]
-    again = run_module("training.calibrate", str(out / "model"), **environment)
-    assert again.returncode == 0, again.stderr
+    assert results["again"].returncode == 0, results["again"].stderr
 
 
-def test_training_on_a_hub_dataset_in_webdataset_shards(hub, tmp_path, run_module):
-    shards = {f"train-{number:04}.tar": shard(number) for number in range(2)}
-    hub.add_repo("flora/shards", shards, repo_type="dataset")
-    words = small_run("hf://datasets/flora/shards", tmp_path / "run", *BRIEF)
-    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
-    printed = run_module("training.train", *words, **environment)
+def test_training_on_a_hub_dataset_in_webdataset_shards(on_the_hub):
+    printed = on_the_hub[1]["shards"]
     assert printed.returncode == 0, printed.stderr
     assert "3 classes" in printed.stdout
 
 
-@pytest.mark.parametrize("files", [None, {"table.csv": b"a,b\n1,2\n"}])
-def test_missing_or_unlabelled_dataset_is_rejected(hub, tmp_path, run_module, files):
-    if files:
-        hub.add_repo("flora/none", files, repo_type="dataset")
-    words = small_run("hf://datasets/flora/none", tmp_path / "run", *BRIEF)
-    environment = hub.environment(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
-    printed = run_module("training.train", *words, **environment)
+@pytest.mark.parametrize("name", ["missing", "table"])
+def test_missing_or_unlabelled_dataset_is_rejected(on_the_hub, name):
+    printed = on_the_hub[1][name]
     assert printed.returncode == 2
-    assert "hf://datasets/flora/none" in printed.stderr and "Traceback" not in printed.stderr
+    assert f"hf://datasets/flora/{name}" in printed.stderr and "Traceback" not in printed.stderr
 
 
 @pytest.fixture
