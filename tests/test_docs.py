@@ -139,11 +139,11 @@ def test_command_in_the_readme_prints_what_it_shows(workplace):
 @pytest.mark.parametrize(
     "name", [path for path in modules() if ">>> " in (ROOT / path).read_text()]
 )
-def test_docstring_examples_run(name, workplace, monkeypatch):
+def test_docstring_examples_run(name, workplace, shipped_model, monkeypatch):
     monkeypatch.chdir(workplace)
     module = import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
     names = {
-        "model": FlowerClassifier.from_pretrained("weights"),
+        "model": shipped_model,
         "photo": "photo.jpg",
         "photos": ["photo.jpg"],
         "notice": RuntimeError,
@@ -191,13 +191,26 @@ def test_curl_example_of_the_api_runs(served, flower_photo, tmp_path):
     assert json.loads(result.stdout)["label"], result
 
 
+@pytest.fixture(scope="module")
+def phone_photo(flower_photo, tmp_path_factory) -> Path:
+    """A photo of 12 megapixels."""
+    path = tmp_path_factory.mktemp("phone") / "phone.jpg"
+    Image.open(flower_photo).resize((4000, 3000)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shipped_model() -> FlowerClassifier:
+    return FlowerClassifier.from_pretrained(ROOT / "weights")
+
+
 @pytest.fixture
-def workplace(flower_photo, tmp_path) -> Path:
+def workplace(flower_photo, phone_photo, tmp_path) -> Path:
     """A folder with photos, the shipped weights and the package."""
     for name in ("photo.jpg", "one.jpg", "photos/a.jpg", "album/a.png", "album/b/c.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(flower_photo, tmp_path / name)
-    Image.open(flower_photo).resize((4000, 3000)).save(tmp_path / "phone.jpg")
+    shutil.copy(phone_photo, tmp_path)
     for name in ("weights", "flower_model"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path

@@ -164,11 +164,12 @@ def test_shards_together_have_each_photo_once(album, names, tiny_folder, tmp_pat
 
 
 def test_shard_without_photos_is_an_empty_table(small_album, tiny_folder, tmp_path):
-    for number in range(1, 9):
-        result = run(small_album, tmp_path / "answers.csv", tiny_folder, "--shard", f"{number}/8")
+    for path in [*small_album.iterdir()][1:]:
+        path.unlink()
+    for shard in ("1/2", "2/2"):
+        result = run(small_album, tmp_path / "answers.csv", tiny_folder, "--shard", shard)
         assert (result.returncode, result.stderr) == (0, "")
-    counts = [len(rows_of(file)) for file in tmp_path.glob("answers*")]
-    assert len(counts) == 8 and sum(counts) == 3
+    assert sorted(len(rows_of(file)) for file in tmp_path.glob("answers*")) == [0, 1]
 
 
 def test_shard_without_results_file_is_rejected(small_album, tmp_path):
@@ -216,4 +217,4 @@ def test_memory_does_not_grow_with_the_number_of_photos(tiny_folder, flower_phot
         )  # kB
 
     few = peak(100)
-    assert peak(2000) <= few + 60_000
+    assert peak(600) <= few + 60_000  # decoded, 500 photos take 400 MB
