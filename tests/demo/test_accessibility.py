@@ -1,6 +1,5 @@
 """Accessibility of the whole page, as axe judges it."""
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.support.browsing import name, open_many, send_many, upload
@@ -11,16 +10,13 @@ GRADIOS_OWN = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_our_markup(open_page, flower_photo, scheme, shoot):
-    page, found = open_page(color_scheme=scheme), []
+def test_axe_finds_nothing_serious_in_our_markup(page, flower_photo, shoot):
+    found = []
 
     def look(what):
-        shoot(page, f"{scheme} {what}")
-        page.wait_for_timeout(400)  # until fading elements have their full contrast
-        for violation in Axe().run(page).response["violations"]:
-            if violation["impact"] in ("serious", "critical"):
-                found.append((violation["id"], [node["html"][:200] for node in violation["nodes"]]))
+        for scheme in ("light", "dark"):
+            found.extend(serious_findings(page, scheme))
+            shoot(page, f"{scheme} {what}")
 
     look("empty")
     upload(page, flower_photo)
@@ -41,4 +37,18 @@ def test_axe_finds_nothing_serious_in_our_markup(open_page, flower_photo, scheme
     page.locator("#names summary").click()
     page.get_by_label("Search").wait_for()
     look("about")
-    assert [finding for finding in found if finding[0] not in GRADIOS_OWN] == []
+    assert found == []
+
+
+def serious_findings(page, scheme):
+    """Return the serious or critical findings of axe in our markup, in a "light" or "dark" scheme."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(
+        "(dark) => document.body.classList.contains('dark') === dark", arg=scheme == "dark"
+    )
+    page.wait_for_timeout(400)  # until fading elements have their full contrast
+    return [
+        (scheme, violation["id"], [node["html"][:200] for node in violation["nodes"]])
+        for violation in Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical") and violation["id"] not in GRADIOS_OWN
+    ]
