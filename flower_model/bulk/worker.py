@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from flower_model.bulk.output import OutputFolder
 from flower_model.bulk.reading import Source, read_unit
 from flower_model.bulk.units import Unit
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE
 from flower_model.errors import FlowerModelError, ImageError
-from flower_model.quantization import QUANTIZATION_FILE
-from flower_model.rejection import REJECTION_FILE
 from flower_model.results.rows import Row, make_row
 from flower_model.runtimes.base import Precision
+from flower_model.serialization.weights_folder import answer_files
 from flower_model.system.cores import reserve_cores
 
 if TYPE_CHECKING:
@@ -137,9 +135,8 @@ def answer_rows(
 
 
 def read_model(folder: Path) -> dict[str, bytes]:
-    """Return the files of a weights folder that answers depend on: name -> content."""
-    names = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, QUANTIZATION_FILE)
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    """Return the `answer_files` of a weights folder: name -> content."""
+    return {file.name: file.read_bytes() for file in answer_files(folder)}
 
 
 def load_model(files: dict[str, bytes], precision: Precision = "auto") -> "FlowerClassifier":

@@ -12,11 +12,10 @@ from tqdm import tqdm
 from flower_model.bulk.shard import Shard
 from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, print_failures, stop_signals
-from flower_model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
+from flower_model.config import ModelConfig
 from flower_model.photos.discovery import describe_skipped, find_photos
-from flower_model.quantization import QUANTIZATION_FILE
-from flower_model.rejection import REJECTION_FILE
 from flower_model.results.results_file import ResultsFile
+from flower_model.serialization.weights_folder import answer_files
 from flower_model.system.files import file_digest
 
 
@@ -86,8 +85,6 @@ def folder_version(folder: Path | None, config: ModelConfig) -> str:
     """Return the `model_version` of a weights folder, or of a model that was built in memory."""
     digest = hashlib.sha256()
     if folder:
-        fitted = [REJECTION_FILE] if "rejection" in config.details else []
-        fitted += [QUANTIZATION_FILE] if (folder / QUANTIZATION_FILE).exists() else []
-        for name in (CONFIG_FILE, WEIGHTS_FILE, *fitted):
-            digest.update(bytes.fromhex(file_digest(folder / name)))
+        for file in answer_files(folder):
+            digest.update(bytes.fromhex(file_digest(file)))
     return f"{config.architecture}-{digest.hexdigest()[:12]}"

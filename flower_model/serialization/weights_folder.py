@@ -75,6 +75,12 @@ def check_files(folder: Path) -> None:
         raise ModelError(f"'{shorten(folder, 120)}' {explain_missing_weights(WEIGHTS_FILE, names)}")
 
 
+def answer_files(folder: Path) -> list[Path]:
+    """Return the files of a weights folder that answers depend on."""
+    names = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, QUANTIZATION_FILE)
+    return [folder / name for name in names if (folder / name).exists()]
+
+
 def save_weights_folder(
     folder: Path,
     network: "nn.Module",
