@@ -293,6 +293,7 @@ def noise() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_unbuffered_pipe_is_read_to_its_end(noise, tmp_path):
     noise.save(tmp_path / "noise.png")
     words = ["cat", tmp_path / "noise.png"]

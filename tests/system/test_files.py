@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 
+import pytest
+
 from flower_model.system.files import atomic_path
 from tests.support.commands import ROOT
 
@@ -30,6 +32,7 @@ def test_a_write_never_changes_the_umask_of_other_threads(tmp_path, monkeypatch)
         temporary.write_text("new")
 
 
+@pytest.mark.slow
 def test_files_have_the_usual_permissions(tmp_path):
     program = """
 import sys
