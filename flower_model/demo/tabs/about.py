@@ -20,7 +20,7 @@ COLUMNS = {
     "top5": "Among the first five",
     "calibration_error": "Error of the probability",
 }
-LIMIT = "A flower of another kind gets one of these names. Photos of small or many flowers are often misidentified."
+LIMIT = "A flower of another kind may get one of these names. Photos of small or many flowers are often misidentified."
 
 
 def about_tab(model: FlowerClassifier, name: str) -> None:
