@@ -1,5 +1,6 @@
 """The timm network of a weights folder, loaded after checks and saved."""
 
+import filecmp
 import json
 import logging
 from pathlib import Path
@@ -93,7 +94,7 @@ def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Mo
 
 
 def save_weights(network: nn.Module, folder: Path) -> None:
-    """Write model.safetensors in timm's Hub layout atomically, and delete the config.json beside it.
+    """Write model.safetensors in timm's Hub layout atomically; delete the config.json of other weights.
 
     Matrices are stored in 16 bits; vectors (batch norm, biases), and matrices with values beyond
     the range of 16 bits, in 32.
@@ -103,7 +104,8 @@ def save_weights(network: nn.Module, folder: Path) -> None:
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
         # Labels and temperature of other weights would give wrong answers until `save_config`.
-        (folder / CONFIG_FILE).unlink(missing_ok=True)
+        if not _is_same(temporary, folder / WEIGHTS_FILE):
+            (folder / CONFIG_FILE).unlink(missing_ok=True)
 
 
 def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
@@ -115,6 +117,10 @@ def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
         for key in ("num_classes", "in_chans"):
             content.get("model_args", {}).pop(key, None)
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    return other.exists() and filecmp.cmp(file, other, shallow=False)
 
 
 def _halve(tensor: torch.Tensor) -> torch.Tensor:

@@ -90,16 +90,16 @@ def save_weights_folder(
     pictures: Mapping[str, bytes],
     loaded_from: Path | None = None,
 ) -> None:
-    """Write a weights folder; config.json, without which it is no model, is deleted first and written last.
+    """Write a weights folder so that an interruption never mixes two models.
 
-    An interruption therefore never mixes two models. A disk that is full leaves the former model, unless
-    the weights still fit.
+    config.json, without which it is no model, is written last; that of other weights is deleted just before
+    they are replaced. A model that is saved again can be loaded at any moment.
 
     Companions in the folder that the model was loaded from are copied if the weights are the same.
     """
     from flower_model.serialization.network import save_config, save_weights
 
-    save_weights(network, folder)  # deletes config.json
+    save_weights(network, folder)
     if rejection is not None:
         save_rejection(rejection, folder)
     copied = _copy_companions(loaded_from, folder)

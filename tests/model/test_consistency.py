@@ -230,6 +230,10 @@ def test_interrupted_save_over_another_model_gives_no_wrong_answers(
     with pytest.raises(ModelError, match="not a model folder"):
         FlowerClassifier.from_pretrained(tmp_path)
     other.save_pretrained(tmp_path)
+    with monkeypatch.context() as patch:  # the same weights again
+        patch.setattr("flower_model.serialization.network.save_config_for_hf", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            other.save_pretrained(tmp_path)
     assert FlowerClassifier.from_pretrained(tmp_path).labels == list("abcde")
 
 
