@@ -14,8 +14,8 @@ lint:
 types:
 	mypy flower_model training app.py
 
-quick:
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
+quick:  # without the plugin of Hypothesis, which takes a second to import; its tests are slow
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" -p no:hypothesispytest
 
 test:
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
