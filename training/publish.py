@@ -22,15 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--revision", help="branch to commit to (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
     parser.add_argument("--message", default="Upload a flower classifier", help="commit message")
-    options = parser.parse_args(arguments)
+    return run_command(lambda: _publish(parser, parser.parse_args(arguments)))
+
+
+def _publish(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.space and (options.revision or options.create_pr):
         parser.error(
-            "--space serves the main branch: publish the Space after --revision or --create-pr."
+            "--space serves the main branch: publish it without --revision and --create-pr"
         )
-    return run_command(lambda: _publish(options))
-
-
-def _publish(options: argparse.Namespace) -> int:
     from flower_model import FlowerClassifier
     from flower_model.hub.source import HubSource
     from flower_model.hub.upload import check_login, upload
