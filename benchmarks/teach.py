@@ -20,11 +20,11 @@ from benchmarks.teach_trials import PHOTOS, Features, Trial, make_trials
 from flower_model import FlowerClassifier
 from flower_model.rejection import l2_normalise
 from flower_model.runtimes.base import Compute, Runtime
+from flower_model.serialization.references import PER_CLASS
 from flower_model.teaching.acceptance import accept_flower
 from flower_model.teaching.head import Head, fit_row, read_head
 from flower_model.teaching.lesson import give_lesson
 from training.calibration.recalibrate import load_run_photos
-from training.calibration.references import PER_CLASS
 from training.calibration.rejection_fit import fit_rejection
 from training.calibration.synthetic import as_photos, drawn_pictures, foliage
 from training.data.decoded import DecodedPhotos

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flower_model.serialization.references import References
+from flower_model.serialization.references import PER_CLASS, References
 from flower_model.teaching.head import Head
-from training.calibration.references import PER_CLASS
 from training.engine.linear_probe import fit_head
 
 PHOTOS = (1, 3, 5, 10)  # that a species is taught from
