@@ -16,7 +16,7 @@ from flower_model.errors import ImageError, ModelError
 from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
 from flower_model.photos.prefetch import answers_or_error, predict_batches
-from flower_model.photos.sources import PhotoSource, several
+from flower_model.photos.sources import PhotoSource, several_photos
 from flower_model.photos.transform import PhotoTransform
 from flower_model.plant import (
     PlantPrediction,
@@ -222,7 +222,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         require_positive(top_k=top_k, batch_size=batch_size)
         return predict_batches(
-            several(photos),
+            several_photos(photos),
             self.to_pixels,
             lambda pixels: self.to_predictions(self.runtime(pixels), top_k=top_k),
             batch_size=batch_size,
@@ -239,7 +239,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             ImageError: If a photo can't be opened (the message has its index), or `photos` is one photo.
         """
         require_positive(top_k=top_k)
-        outputs = stack_outputs(photo_outputs(several(photos), self.to_pixels, self.runtime))
+        outputs = stack_outputs(photo_outputs(several_photos(photos), self.to_pixels, self.runtime))
         return make_plant_prediction(outputs, self.config, self.rejection, top_k=top_k)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:

@@ -29,8 +29,8 @@ def write_results(
 ) -> int:
     """Predict every photo that has no row in `output` yet; unreadable photos get an error row.
 
-    With a shard, only its photos are predicted, into a file of its own. Another precision is no
-    other option: machines of different kinds may share or resume a job, as `--precision auto` does.
+    With a shard, only its photos are predicted, into a file of its own. The precision
+    may differ: machines of different kinds may share or resume a job, as with `--precision auto`.
 
     Returns:
         The exit code: 2 if any photo could not be opened, 128 plus the signal's number after a

@@ -49,7 +49,7 @@ def read_source(source: object) -> tuple[bytes, str]:
     )
 
 
-def several(photos: Iterable[PhotoSource]) -> Iterable[PhotoSource]:
+def several_photos(photos: Iterable[PhotoSource]) -> Iterable[PhotoSource]:
     """Return photos that threads can read later, whatever their iterator does with its objects then.
 
     Raises:
@@ -61,10 +61,10 @@ def several(photos: Iterable[PhotoSource]) -> Iterable[PhotoSource]:
         or (isinstance(photos, np.ndarray) and has_photo_shape(photos))
     ):
         raise ImageError("Several photos are expected, not one photo by itself: pass a list.")
-    return photos if isinstance(photos, list | tuple | np.ndarray) else _kept(photos)
+    return photos if isinstance(photos, list | tuple | np.ndarray) else _copy_reused(photos)
 
 
-def _kept(photos: Iterable[PhotoSource]) -> Iterator[PhotoSource]:
+def _copy_reused(photos: Iterable[PhotoSource]) -> Iterator[PhotoSource]:
     previous: tuple[object, int] = (None, 0)
     for photo in photos:
         if isinstance(photo, np.ndarray):  # which may be the buffer of the next photo too
