@@ -216,7 +216,8 @@
     button.disabled = true; // until the visitor has allowed it
     stream = await navigator.mediaDevices.getUserMedia(wish).catch(() => null);
     button.disabled = false;
-    if (request !== before) return stopCamera(); // another photo was chosen meanwhile
+    // Meanwhile the visitor chose another photo or left the tab.
+    if (request !== before || !find("#photo").offsetParent) return stopCamera();
     if (!stream) return showError("The camera can't be used. Allow it in your browser or choose a photo.");
     find("#photo .empty").hidden = true;
     find("#photo .live").hidden = false;

@@ -67,22 +67,36 @@ def test_by_the_webcam(open_page):
 
 def test_the_webcam_stops_with_another_tab_or_photo(open_page, flower_photo):
     page = open_page(permissions=["camera"])
+    is_live = "document.querySelector('#photo video').srcObject?.active"
 
     def start():
         page.get_by_role("button", name="Use the camera").click()
-        page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")
+        page.wait_for_function(is_live)
 
-    is_live = "document.querySelector('#photo video').srcObject.active"
     start()
     page.get_by_role("tab", name="About").click()
     page.wait_for_function(f"!{is_live}")
     page.get_by_role("tab", name="Identify").click()
     start()
-    assert page.evaluate(is_live)
     page.locator("#title").first.evaluate(DROP, as_argument(flower_photo))
     page.wait_for_function(f"!{is_live}")
     expect(page.locator("#photo video")).to_be_hidden()
     expect(name(page)).to_have_count(1)
+
+
+def test_the_webcam_stays_off_if_the_visitor_left_the_tab_before_allowing_it(open_page):
+    page = open_page(permissions=["camera"])
+    page.evaluate("""() => {
+        const start = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wish) => {
+            await new Promise((resolve) => (window.allow = resolve));
+            return (window.stream = await start(wish));
+        };
+    }""")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("tab", name="About").click()
+    page.evaluate("allow()")
+    page.wait_for_function("window.stream?.active === false")
 
 
 def test_a_phone_has_one_button_for_camera_and_album(open_page):
