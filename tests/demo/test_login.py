@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
-from tests.conftest import PHONE
+from tests.support.browsing import PHONE
 from tests.support.commands import Served
 
 

@@ -7,8 +7,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from flower_model.demo.theme import TITLE
-from tests.conftest import PHONE
-from tests.support.browsing import choose_by_enter, name, tab_to, upload
+from tests.support.browsing import PHONE, choose_by_enter, name, tab_to, upload
 
 
 def test_the_page_has_a_title_a_description_an_icon_and_a_language(page, served):

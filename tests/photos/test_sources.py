@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flower_model import FlowerModelError, HubError, ImageError
+from flower_model import ImageError
 from flower_model.photos.decode import open_image
 from tests.photos.test_decode import encoded
 
@@ -240,25 +240,6 @@ def test_error_in_a_list_names_the_index(tiny_model, png):
 def test_error_of_a_single_photo_has_no_index(tiny_model):
     with pytest.raises(ImageError, match=r"^'rose.jpg' does not exist"):
         tiny_model.predict("rose.jpg")
-
-
-# Length of messages
-
-
-@pytest.mark.parametrize("error", [FlowerModelError, ImageError, HubError])
-@pytest.mark.parametrize("length", [10, 299, 300, 301, 100_000])
-def test_messages_are_limited_to_300_characters_and_keep_their_ends(error, length):
-    text = "Can't open '" + "x" * (length - 20) + "': stop." if length > 20 else "Too short."
-    message = str(error(text))
-    assert message[:5] == text[:5] and message[-5:] == text[-5:]
-    if length <= 300:
-        assert message == text and len(message) == length
-    else:
-        assert 299 <= len(message) <= 300 and "x…x" in message
-
-
-def test_messages_are_a_single_line():
-    assert str(FlowerModelError("one\ntwo\r\nthree\u2028four")) == "one two three four"
 
 
 # One photo where several are expected

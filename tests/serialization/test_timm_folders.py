@@ -1,74 +1,24 @@
-"""Weights folders that others made: loaded with the same logits as in timm, or refused with the reason."""
+"""Weights that others saved: loaded with the same logits as in timm, or refused with the reason."""
 
 import json
 import pickle
-import warnings
 from collections.abc import Callable
 
 import pytest
 import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flower_model import FlowerClassifier
 from flower_model.config import read_config
-from flower_model.errors import ModelError
 from flower_model.serialization.network import load_network
-
-LABELS = ["daisy", "dandelion", "rose", "sunflower", "tulip"]
-INPUTS = {
-    "mean": [0.5, 0.4, 0.3],
-    "std": [0.2, 0.3, 0.4],
-    "input_size": [3, 128, 128],
-    "interpolation": "bilinear",
-    "crop_pct": 0.8,
-}
-
-
-@pytest.fixture
-def make_folder(tmp_path):
-    """`make_folder("test_resnet", rename=…)` writes a folder as timm and other tools do."""
-
-    def make_folder(architecture="test_resnet", config=None, rename=str, extra=None, **options):
-        torch.manual_seed(0)
-        network = timm.create_model(architecture, num_classes=5, **options).eval()
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-        tensors = {rename(name): t.clone() for name, t in network.state_dict().items()}
-        save_file({n: t for n, t in (tensors | (extra or {})).items() if n}, tmp_path / WEIGHTS)
-        content = config or {"num_classes": 5, "label_names": LABELS, "pretrained_cfg": INPUTS}
-        (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture} | content))
-        return tmp_path
-
-    return make_folder
-
-
-WEIGHTS = "model.safetensors"
-
-
-def assert_same_as_timm(folder, flower_photo):
-    """Preprocessing and logits are the same as in timm, and the runtime uses them."""
-    ours = FlowerClassifier.from_pretrained(folder, runtime="torch", device="cpu")
-    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    data_config = timm.data.resolve_data_config({}, model=theirs)
-    photo = timm.data.create_transform(**data_config)(Image.open(flower_photo).convert("RGB"))
-    with torch.inference_mode():
-        logits = theirs(photo[None])
-        torch.testing.assert_close(ours.network(photo[None]), logits)
-    assert dict(ours.runtime.data_config) == data_config
-    found = ours.runtime(ours.to_pixels(flower_photo)[None]).logits
-    torch.testing.assert_close(torch.as_tensor(found), logits, atol=0.02, rtol=0.02)
-
-
-def assert_refused(folder, *parts):
-    with pytest.raises(ModelError) as caught:
-        FlowerClassifier.from_pretrained(folder, runtime="torch", device="cpu")
-    message = str(caught.value)
-    assert len(message) <= 300 and "\n" not in message
-    for part in parts:
-        assert part in message
-
+from tests.serialization.timm_folders import (
+    INPUTS,
+    LABELS,
+    WEIGHTS,
+    assert_refused,
+    assert_same_as_timm,
+)
 
 # Names and buffers of the weights
 
@@ -179,81 +129,6 @@ def test_labels_and_outputs_must_agree(make_folder, labels):
     inner = INPUTS | {"num_classes": 5}
     config = {"label_names": labels, "pretrained_cfg": inner}
     assert_refused(make_folder(config=config), "label_names", "num_classes")
-
-
-# Layouts of config.json
-
-
-@pytest.mark.parametrize("names", ["label_names", "labels"])
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        INPUTS,
-        {"mean": [0.1, 0.1, 0.1], "std": [0.9, 0.9, 0.9]},
-        {"input_size": [3, 96, 96], "crop_pct": 1.0},
-        {"interpolation": "bicubic", "crop_mode": "squash", "crop_pct": 0.9},
-    ],
-    ids=["all", "normalisation", "size", "interpolation"],
-)
-def test_legacy_flat_config_is_honoured(make_folder, flower_photo, inputs, names):
-    config = {"num_classes": 5, "num_features": 64, names: LABELS, **inputs}
-    folder = make_folder(config=config)
-    assert_same_as_timm(folder, flower_photo)
-    assert read_config(folder / "config.json").labels == tuple(LABELS)
-
-
-@pytest.mark.parametrize("where", ["outside", "inside"])
-def test_labels_of_a_nested_config(make_folder, flower_photo, where):
-    config = {"num_classes": 5, "pretrained_cfg": dict(INPUTS)}
-    (config if where == "outside" else config["pretrained_cfg"])["label_names"] = LABELS
-    folder = make_folder(config=config)
-    assert_same_as_timm(folder, flower_photo)
-    assert read_config(folder / "config.json").labels == tuple(LABELS)
-
-
-@pytest.mark.parametrize("inputs", [{}, {"mean": [0.5, 0.5, 0.5]}])
-def test_missing_preprocessing_has_the_same_defaults_as_in_timm(make_folder, flower_photo, inputs):
-    config = {"num_classes": 5, "label_names": LABELS, "pretrained_cfg": inputs}
-    assert_same_as_timm(make_folder(config=config), flower_photo)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"pretrained_cfg": {"input_size": [1, 28, 28], "mean": [0.5], "std": [0.5]}},
-        {"pretrained_cfg": INPUTS, "model_args": {"in_chans": 1}},
-        {"pretrained_cfg": {"input_size": [4, 160, 160]}},
-        {"input_size": [1, 28, 28], "mean": [0.5], "std": [0.5]},
-    ],
-)
-def test_models_for_other_than_colour_images_are_refused(make_folder, config):
-    assert_refused(make_folder(config={"label_names": LABELS} | config), "channels")
-
-
-def test_unknown_architecture_is_named(make_folder):
-    config = {"architecture": "resnet5000", "num_classes": 5, "label_names": LABELS}
-    assert_refused(make_folder(config=config), "resnet5000", "does not have")
-
-
-@pytest.mark.parametrize("kind", ["vit", "resnet", "convnextv2"])
-def test_config_of_a_transformers_model_is_refused(make_folder, kind):
-    folder = make_folder()
-    config = {"model_type": kind, "architectures": ["X"], "id2label": {"0": "rose"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    assert_refused(folder, "transformers model", kind)
-
-
-@pytest.mark.slow
-def test_timm_model_saved_by_transformers(make_folder, flower_photo, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = transformers.AutoModelForImageClassification.from_pretrained(make_folder())
-    saved = tmp_path / "saved"
-    model.save_pretrained(saved)
-    ours = FlowerClassifier.from_pretrained(saved, runtime="torch", device="cpu")
-    before = FlowerClassifier.from_pretrained(tmp_path, runtime="torch", device="cpu")
-    assert ours.predict(flower_photo) == before.predict(flower_photo)
 
 
 # Folders without the weights

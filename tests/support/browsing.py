@@ -1,4 +1,6 @@
-"""Actions of a visitor on the page."""
+"""A visitor's screens and actions on the page."""
+
+LAPTOP, PHONE = {"width": 1160, "height": 900}, {"width": 360, "height": 740}
 
 
 def upload(page, photo):

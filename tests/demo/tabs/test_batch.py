@@ -7,8 +7,8 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import BOTANICAL, LAPTOP, PHONE
-from tests.support.browsing import open_many, send_many
+from tests.conftest import BOTANICAL
+from tests.support.browsing import LAPTOP, PHONE, open_many, send_many
 
 
 @pytest.fixture

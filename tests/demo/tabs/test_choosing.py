@@ -7,8 +7,7 @@ from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
-from tests.conftest import PHONE
-from tests.support.browsing import name, upload
+from tests.support.browsing import PHONE, name, upload
 
 DROP = """(element, [content, name]) => {
   const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
