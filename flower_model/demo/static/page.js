@@ -40,11 +40,12 @@
     return new Promise((done) => canvas.toBlob(done, "image/jpeg", quality));
   };
 
-  const identify = (file) => {
+  // Identifies the plant in one or several new photos.
+  const identify = (...files) => {
     if (stream) stopCamera();
     for (const photo of photos) URL.revokeObjectURL(photo.url);
     photos = [];
-    return add([file]);
+    return add(files);
   };
 
   // Adds photos of the same plant and asks again with all of them.
@@ -180,12 +181,16 @@
   // A paste or a drop anywhere on the tab.
   const take = (event, transfer) => {
     const visible = find("#photo")?.offsetParent;
-    const file = [...(transfer?.files ?? [])].find((item) => item.type.startsWith("image/"))
-      ?? transfer?.files?.[0];
-    if (!visible || !file) return;
+    const files = [...(transfer?.files ?? [])];
+    if (!visible || !files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    identify(file);
+    const images = files.filter((file) => file.type.startsWith("image/"));
+    if (images.length > MAX_PHOTOS) {
+      restart();
+      return showError(`Up to ${MAX_PHOTOS} photos of one plant fit here. The tab “Many photos” takes more.`);
+    }
+    identify(...(images.length ? images : [files[0]]));
   };
   document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
   document.addEventListener("drop", (event) => {

@@ -9,10 +9,11 @@ from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from tests.support.browsing import PHONE, name, upload
 
-DROP = """(element, [content, name]) => {
+DROP = """(element, [content, name, copies]) => {
   const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
   const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  for (let i = 0; i < copies; i++)
+    transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
   const options = { bubbles: true, cancelable: true };
   element.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer: transfer }));
 }"""
@@ -29,8 +30,8 @@ def requests(page):
     return sent
 
 
-def as_argument(photo):
-    return [base64.b64encode(photo.read_bytes()).decode(), photo.name]
+def as_argument(photo, copies=1):
+    return [base64.b64encode(photo.read_bytes()).decode(), photo.name, copies]
 
 
 def test_by_the_button(page, requests, flower_photo, label):
@@ -46,6 +47,18 @@ def test_by_drop_on_the_box_or_anywhere(page, requests, flower_photo, label, tar
     page.locator(target).first.evaluate(DROP, as_argument(flower_photo))
     expect(name(page)).to_have_text(label)
     assert len(requests) == 1
+
+
+def test_several_dropped_photos_show_one_plant(page, requests, flower_photo):
+    page.locator("#title").first.evaluate(DROP, as_argument(flower_photo, copies=3))
+    expect(page.locator("#answer .probability")).to_contain_text("from 3 photos")
+    assert len(requests) == 1
+
+
+def test_more_photos_than_a_plant_may_have_are_not_sent(page, requests, flower_photo):
+    page.locator("#title").first.evaluate(DROP, as_argument(flower_photo, copies=6))
+    expect(page.locator("#answer .error")).to_contain_text("Up to 5 photos of one plant")
+    assert requests == []
 
 
 @pytest.mark.parametrize("target", ["body", "#title", "#photo .choose >> nth=0"])
