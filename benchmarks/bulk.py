@@ -1,4 +1,4 @@
-"""Bulk answering by the local engine and by Ray, on the same photos of a folder.
+"""Batch inference by the local engine and by Ray, on the same photos of a folder.
 
     python -m benchmarks.bulk
 
@@ -22,7 +22,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.inference.compare import save_photos
-from benchmarks.machine import RESULTS, ROOT, describe_machine
+from benchmarks.machine import RESULTS, ROOT, describe_machine, instruction_set
 from flower_model.system.cores import usable_cores
 
 FEW = 64  # photos that are answered to measure the start
@@ -154,21 +154,21 @@ def _row(
 
 
 def report(lines: list[str], options: argparse.Namespace) -> None:
-    """Print the results page and write it to benchmarks/results/."""
+    """Print the results and write them to benchmarks/results/, in the section of the instruction set."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "openvino", "torch"))
-    text = f"""# Bulk answering
+    section = f"""{instruction_set()}
 
-Made by `python -m benchmarks.bulk --photos {options.photos}` on {describe_machine()}; {versions}.
-{options.photos} JPEGs of 500 x 667 pixels, {DIFFERENT} different ones, answered into Parquet by the command
-`flower-model FOLDER --output OUT`, with and without `--engine ray`. "Start" is the time for {FEW} photos,
-with a warm cache of compiled networks; the speed and its ratio are of the time beyond it.
+`python -m benchmarks.bulk --photos {options.photos}` on {describe_machine()}; {versions}.
 
 | engine | start | all photos | speed | time / local | memory in the second, last third | same label, largest difference of a probability |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {chr(10).join(lines)}
 """
-    print(text)
-    (RESULTS / "bulk.md").write_text(text, encoding="utf-8")
+    page = RESULTS / "bulk.md"
+    intro, *sections = page.read_text(encoding="utf-8").split("## ")
+    others = [each.strip() + "\n" for each in sections if each.split("\n")[0] != instruction_set()]
+    print(section)
+    page.write_text("\n## ".join([intro.strip() + "\n", *others, section]), encoding="utf-8")
 
 
 if __name__ == "__main__":
