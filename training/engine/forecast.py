@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from flower_model.errors import DataError
 from flower_model.runtimes.base import Runtime
 from training.data.decoded import DecodedPhotos, decode_photos, resize_side
 from training.data.folders import Photo
+from training.data.loader import batch_plan
 from training.data.sampling import Photos
 from training.data.sources import gather
 from training.data.streaming import open_stream
@@ -102,7 +104,8 @@ def _run_trial(
     validate = seconds(torch_runtime(network, compute))
     if not settings.epochs:
         return Trial(decode, probe, {}, validate)
-    short = settings.model_copy(update={"epochs": len(sizes), "image_sizes": sizes})
+    update = {"epochs": len(sizes), "image_sizes": sizes, "min_steps": 1}
+    short = settings.model_copy(update=update)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         finetune(
             network,
@@ -114,7 +117,8 @@ def _run_trial(
             resume=False,
         )
         rows = list(csv.DictReader((Path(folder) / "metrics.csv").open(encoding="utf-8")))
-    steps = {int(row["image_size"]): float(row["epoch_seconds"]) / len(some) for row in rows}
+    drawn = math.prod(batch_plan(len(some), short))
+    steps = {int(row["image_size"]): float(row["epoch_seconds"]) / drawn for row in rows}
     return Trial(decode, probe, steps, validate)
 
 
@@ -136,12 +140,12 @@ def _lines(
     if recipe.probe:
         text = f"features at {recipe.probe.image_size} pixels, without the fit of the head"
         phases.append(("probe", text, trial.probe * decoded))
-    steps = _count(max(1, train // settings.batch_size), "step")
+    batch_size, steps = batch_plan(train, settings)
     for size, epochs in Counter(map(settings.size_of, range(settings.epochs))).items():
         speed = f"{1000 * trial.steps[size]:.0f} ms/photo"
-        each = f"{steps} of {settings.batch_size} photos each, {speed}"
+        each = f"{_count(steps, 'step')} of {batch_size} photos each, {speed}"
         text = f"{_count(epochs, 'epoch')} at {size} pixels, {each}"
-        phases.append(("fine-tune", text, epochs * trial.steps[size] * train))
+        phases.append(("fine-tune", text, epochs * trial.steps[size] * steps * batch_size))
     validations = settings.epochs + bool(recipe.probe)
     text = f"{_count(validations, 'time')} at {model.test_size} pixels"
     phases.append(("validate", text, validations * trial.validate * val))

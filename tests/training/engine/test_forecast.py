@@ -9,6 +9,7 @@ from tests.support.drawn import draw_dataset
 from tests.training.test_training import small_run
 from training import train
 from training.arguments import recipe_from_options, train_parser
+from training.data.loader import batch_plan
 from training.recipe import Recipe
 
 
@@ -36,6 +37,15 @@ def test_explain_estimates_every_phase(explained):
     assert phases == ["decode", "probe", "fine-tune", "fine-tune", "validate", "total"]
     assert all(line.endswith((" s", " min", " h")) for line in lines[4:])
     assert "2 epochs at 48 pixels" in lines[6] and "2 epochs at 64 pixels" in lines[7]
+
+
+def test_explain_counts_the_steps_of_an_epoch_as_the_run_does(explained, tmp_path):
+    lines, _ = explained
+    photos = int(lines[1].split()[1])
+    data = draw_dataset(tmp_path / "discs", 1)
+    recipe = recipe_from_options(train_parser().parse_args(small_run(data, tmp_path)))
+    size, steps = batch_plan(photos, recipe.finetune)
+    assert f"{steps} steps of {size} photos each" in lines[6]
 
 
 def test_explain_does_not_train(explained):
