@@ -64,6 +64,8 @@ class OutputFolder:
                     f"'{shorten(self.name, 100)}' has answers of model {shorten(before.get('model'))} "
                     f"with --top-k {shorten(before.get('top_k'))}: choose another --output."
                 )
+            if not is_uri(self.name):
+                remove_leftovers(Path(self.name))
             yield
 
     def parts(self) -> set[str]:
@@ -193,7 +195,6 @@ class OutputFolder:
                 f"'{shorten(self.name, 100)}' can't be written ({error.strerror})."
             ) from None
         try:
-            remove_leftovers(Path(self.name))
             yield
         finally:
             lock.release()
