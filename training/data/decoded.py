@@ -16,9 +16,12 @@ from torchvision.transforms.functional import InterpolationMode, resize
 from flower_model.cli.common import print_error
 from flower_model.errors import ImageError, shorten
 from flower_model.photos.decode import open_image
+from flower_model.photos.prefetch import prefetch_map
 from training.data.decoded_cache import cache_key, load_images, save_images
 from training.data.folders import Photo
 from training.data.sources import digest
+
+READ_AHEAD = 64  # decoded photos that wait in memory to be stored
 
 
 @dataclass(frozen=True)
@@ -93,24 +96,24 @@ def decode_photos(
     """
     expected_size = len(photos) * short_side * short_side * 4.5  # bytes
     fits_in_memory = expected_size < psutil.virtual_memory().available / 4
-    with ThreadPoolExecutor() as pool:
 
-        def decoded() -> Iterator[np.ndarray | None]:
-            results = pool.map(partial(_decode, short_side=short_side), photos)
-            yield from tqdm(results, title, len(photos), unit=" photos", leave=False)
+    def decoded() -> Iterator[np.ndarray | None]:
+        results = prefetch_map(partial(_decode, short_side=short_side), photos, ahead=READ_AHEAD)
+        yield from tqdm(results, title, len(photos), unit=" photos", leave=False)
 
-        cached = None
-        if cache:
+    cached = None
+    if cache:
+        with ThreadPoolExecutor() as pool:
             key = cache_key(pool.map(digest, [photo.path for photo in photos]), short_side)
-            cached = load_images(key) or save_images(key, decoded(), expected_size)
-        if cached is not None:
-            images: Sequence[np.ndarray | None] = cached
-            readable = [image is not None for image in cached]
-        else:
-            images, readable = [], []
-            for image in decoded():
-                images.append(image if fits_in_memory else None)
-                readable.append(image is not None)
+        cached = load_images(key) or save_images(key, decoded(), expected_size)
+    if cached is not None:
+        images: Sequence[np.ndarray | None] = cached
+        readable = [image is not None for image in cached]
+    else:
+        images, readable = [], []
+        for image in decoded():
+            images.append(image if fits_in_memory else None)
+            readable.append(image is not None)
     rows = [row for row in range(len(photos)) if readable[row]]
     skipped = [_reason(photo) for photo, ok in zip(photos, readable, strict=True) if not ok]
     return DecodedPhotos([photos[row] for row in rows], images, rows, short_side, skipped)

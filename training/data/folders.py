@@ -23,6 +23,17 @@ HUB_PREFIX = "hf://datasets/"
 SHARD_SUFFIXES = (".parquet", ".tar")
 
 
+def split_source(source: str) -> tuple[str, str]:
+    """Return the folder or dataset and the split ("train", "val", "test" or "") of a source."""
+    name, _, split = source.rpartition(":")
+    return (name, SPLITS[split.lower()]) if name and split.lower() in SPLITS else (source, "")
+
+
+def locate_source(name: str, root: Path) -> str:
+    """Return the path of a folder named relative to `root`, or a dataset's name on the Hub as it is."""
+    return name if name.startswith(HUB_PREFIX) else str(root / Path(name).expanduser())
+
+
 @dataclass(frozen=True)
 class Photo:
     """A file with its label and the folder or dataset it comes from."""

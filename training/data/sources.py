@@ -16,7 +16,13 @@ from flower_model.cli.common import print_error
 from flower_model.config import MAX_LABEL, is_valid_label
 from flower_model.errors import DataError, shorten
 from training.data import flowers102
-from training.data.folders import HUB_PREFIX, SPLITS, Photo, model_label, read_photo_folder
+from training.data.folders import (
+    Photo,
+    locate_source,
+    model_label,
+    read_photo_folder,
+    split_source,
+)
 from training.data.shards import fetch_sample, fetch_split, is_sharded
 from training.data.streaming import stream_source
 from training.recipe import Data
@@ -76,12 +82,6 @@ def source_photos(source: str, root: Path, data: Data) -> list[Photo]:
     return photos
 
 
-def split_source(source: str) -> tuple[str, str]:
-    """Return the folder or dataset and the split ("train", "val", "test" or "") of a source."""
-    name, _, split = source.rpartition(":")
-    return (name, SPLITS[split.lower()]) if name and split.lower() in SPLITS else (source, "")
-
-
 def _read_source(source: str, root: Path, data: Data, notes: list[str]) -> list[Photo]:
     name, split = split_source(source)
     if name == "flowers102":
@@ -91,7 +91,7 @@ def _read_source(source: str, root: Path, data: Data, notes: list[str]) -> list[
         # divided by the data set's own names
         photos = _relabel(_divide(photos, split, data, notes))
     else:
-        place = name if name.startswith(HUB_PREFIX) else str(root / Path(name).expanduser())
+        place = locate_source(name, root)
         if data.stream or is_sharded(place):
             splits = _read_shards(place, split, data, root, notes)
         else:

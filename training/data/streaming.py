@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flower_model.errors import DataError, shorten
-from training.data.folders import HUB_PREFIX, model_label
+from training.data.folders import locate_source, model_label, split_source
 from training.data.shards import (
     COUNTS_FILE,
     ShardedDataset,
@@ -120,10 +120,8 @@ def stream_source(sources: Sequence[str], root: Path) -> str:
     Raises:
         DataError: Unless all photos come from one sharded source.
     """
-    names = {name.rpartition(":")[0] or name for name in sources}
-    source = names.pop()
-    source = source if source.startswith(HUB_PREFIX) else str(root / source)
-    if names or not is_sharded(source):
+    source, *others = {locate_source(split_source(name)[0], root) for name in sources}
+    if others or not is_sharded(source):
         raise DataError(
             "--stream needs a single dataset in Parquet or WebDataset shards: name it with --data."
         )

@@ -26,7 +26,7 @@ from tests.training.test_training import small_run
 from training.data import shards
 from training.data.loader import EncodedPhotos
 from training.data.sampling import load_photos
-from training.data.streaming import StreamedPhotos, open_stream
+from training.data.streaming import StreamedPhotos, open_stream, stream_source
 from training.recipe import Data
 
 PER_CLASS = 8
@@ -231,6 +231,13 @@ def test_streaming_a_folder_without_shards_is_rejected(tmp_path, cache):
     draw_dataset(tmp_path / "set", 2)
     with pytest.raises(DataError, match="--stream needs a single dataset"):
         open_stream(data_of(tmp_path / "set"), Path())
+
+
+def test_streamed_folder_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "train.parquet").write_bytes(parquet())
+    assert stream_source(("~/shards:train", "~/shards"), Path()) == str(tmp_path / "shards")
 
 
 def png(label: str, number: int) -> bytes:
