@@ -65,12 +65,17 @@ def pack(
         max_bytes: Maximum size of a tar file.
 
     Raises:
-        DataError: If a folder is missing or empty, or a single file is larger than `max_bytes`.
+        DataError: If a folder is missing, empty or not under `root`, or a single file is larger than
+            `max_bytes`.
     """
     from flower_model.system.files import atomic_path
 
     files = []
     for folder in folders:
+        if ".." in folder.parts or not folder.is_relative_to(root):
+            raise DataError(
+                f"'{shorten(folder)}' is not below '{shorten(root, 100)}': name folders from --data-root."
+            )
         found = visible_files(folder)
         if not found:
             raise DataError(f"There are no files in '{shorten(folder)}'. Check --data-root.")
@@ -124,6 +129,8 @@ def _encode(path: Path, short_side: int) -> bytes:
 
 def _pack(options: argparse.Namespace) -> int:
     root, side = Path(options.data_root), options.short_side
+    if side < 1 or options.max_mb < 1:
+        raise DataError("--short-side and --max-mb must be at least 1.")
     folders = [root / name for name in options.folders]
     max_bytes = options.max_mb * 1_000_000
     for part in pack(folders, root, Path(options.out), short_side=side, max_bytes=max_bytes):

@@ -55,3 +55,15 @@ def test_no_tar_file_exceeds_the_limit_and_packing_is_reproducible(tmp_path):
 def test_a_missing_folder_is_reported_in_one_sentence(tmp_path, capsys):
     assert pack.main(["nowhere", "--data-root", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["../discs", "/discs"])
+def test_folders_outside_of_the_data_root_are_refused(tmp_path, capsys, folder):
+    assert pack.main([folder, "--data-root", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "is not below" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--short-side", "--max-mb"])
+def test_sizes_below_one_are_refused(tmp_path, capsys, option):
+    assert pack.main(["discs", "--data-root", str(tmp_path), option, "0"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
