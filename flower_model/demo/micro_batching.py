@@ -65,8 +65,8 @@ class MicroBatcher(Generic[Item, Result]):
         try:
             return future.result(self._timeout)
         except TimeoutError:
-            if future.done():  # the batch function itself raised it
-                raise
+            if future.done():  # meanwhile, or the batch function itself raised it
+                return future.result()
             future.cancel()
             raise InferenceTimeoutError from None
 

@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from flower_model.system.files import try_lock
@@ -39,25 +40,29 @@ def reserve_cores(count: int) -> None:
     _limit = count
     if hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
         cores = sorted(os.sched_getaffinity(0))
-        if count < len(cores) <= cpu_quota() and len(mine := _lock_cores(cores, count)) == count:
+        if count < len(cores) <= cpu_quota() and (mine := _lock_cores(cores, count)):
             for thread in os.listdir("/proc/self/task"):  # later threads inherit it
-                os.sched_setaffinity(int(thread), mine)
+                with suppress(ProcessLookupError):  # it has ended since
+                    os.sched_setaffinity(int(thread), mine)
 
 
 def _lock_cores(cores: list[int], count: int) -> list[int]:
+    """Return `count` cores that no other process has locked, or none if there are too few."""
     folder = Path(tempfile.gettempdir()) / f"flower-model-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    mine: list[int] = []
+    mine: dict[int, int] = {}  # core -> open file
     for core in cores:
         file = os.open(folder / str(core), os.O_CREAT | os.O_RDWR)
-        if not try_lock(file):
+        if try_lock(file):
+            mine[core] = file
+        else:
             os.close(file)
-            continue
-        _locks.append(file)
-        mine.append(core)
         if len(mine) == count:
-            break
-    return mine
+            _locks.extend(mine.values())
+            return list(mine)
+    for file in mine.values():
+        os.close(file)
+    return []
 
 
 def cores_per_process() -> int:

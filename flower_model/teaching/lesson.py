@@ -1,5 +1,6 @@
 """The lesson of one class: its row of the head, and its accuracy in cross-validation."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,8 +49,9 @@ class Lesson:
     @property
     def confused_with(self) -> dict[str, int]:
         """Label -> number of left-out photos that it is given to, most frequent first."""
-        wrong = [answer for answer in self.answers if answer != self.label]
-        return {label: wrong.count(label) for label in sorted(set(wrong), key=wrong.count)[::-1]}
+        return dict(
+            Counter(answer for answer in self.answers if answer != self.label).most_common()
+        )
 
 
 def list_counts(counts: Mapping[str, int]) -> str:

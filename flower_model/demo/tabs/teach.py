@@ -77,8 +77,8 @@ def teach_tab(model: FlowerClassifier) -> None:
                     "Download the model", visible=False, elem_id="teach-download"
                 )
 
-    def teach(label: str, sent: Any, before: Teachable | None) -> Any:
-        uploads = as_list(sent or [])
+    def teach(typed: Any, sent: Any, before: Teachable | None) -> Any:
+        label, uploads = str(typed or ""), as_list(sent or [])
         with log_request("page: teach", notice, len(uploads)):
             now = before or start()
             _check(label, uploads, now)
