@@ -1,8 +1,8 @@
 """Output of a cluster: a folder of Parquet files, one for each finished unit."""
 
+import io
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from flower_model.bulk.storage import is_uri, join, locate, storage_errors, upload
 from flower_model.bulk.units import Unit
 from flower_model.errors import FlowerModelError, shorten
-from flower_model.results.rows import Row, utf8
-from flower_model.results.tables import write_table
+from flower_model.results.rows import Row, flatten, utf8
+from flower_model.results.tables import write_parquet, write_table
 from flower_model.system.files import atomic_path, remove_leftovers
 
 RUN_FILE = "_flower_model.json"  # the underscore hides it from readers of Parquet folders
@@ -79,11 +79,11 @@ class OutputFolder:
     def count(self, parts: Iterable[str]) -> tuple[int, int]:
         """Return the number of rows, and of rows with an error."""
 
-        def count(metadata: Any) -> tuple[int, int]:
-            nulls = sum(column.null_count for column in _statistics(metadata, "error"))
-            return metadata.num_rows, metadata.num_rows - nulls
+        def count(file: Any) -> tuple[int, int]:
+            rows = file.metadata.num_rows
+            return rows, rows - sum(column.null_count for column in _statistics(file, "error"))
 
-        counts = self._map_footers(count, parts)
+        counts = self._map_parts(count, parts)
         return sum(rows for rows, _ in counts), sum(errors for _, errors in counts)
 
     def without_answered(self, units: list[Unit]) -> list[Unit]:
@@ -128,10 +128,9 @@ class OutputFolder:
         if not is_uri(name):
             write_table(Path(name), rows, top_k)
             return
-        with tempfile.TemporaryDirectory() as folder:
-            temporary = Path(folder) / "part.parquet"
-            write_table(temporary, rows, top_k)
-            upload(temporary, name)
+        content = io.BytesIO()
+        write_parquet(content, (flatten(row, top_k) for row in rows), top_k)
+        upload(content.getvalue(), name)
 
     def path(self, part: str) -> str:
         """Return the path or URI of a part's file."""
@@ -140,35 +139,30 @@ class OutputFolder:
     def _parquet_files(self, parts: Iterable[str]) -> set[str]:
         """Return the Parquet files whose rows are in the parts; rows named by a path don't record theirs."""
 
-        def file(metadata: Any) -> str:
-            names = [column.min for column in _statistics(metadata, "photo") if column.has_min_max]
+        def source(file: Any) -> str:
+            names = [column.min for column in _statistics(file, "photo") if column.has_min_max]
             match = re.fullmatch(r"(.+)#\d+", min(names, default=""), re.DOTALL)
             return match[1] if match else ""
 
-        return set(self._map_footers(file, parts))
+        return set(self._map_parts(source, parts))
 
-    def _map_footers(self, function: Callable[[Any], Result], parts: Iterable[str]) -> list[Result]:
-        """Return the function's values for the Parquet metadata of parts."""
+    def _photos(self, parts: Iterable[str]) -> set[str]:
+        def photos(file: Any) -> list[str]:
+            return list(file.read(columns=["photo"])["photo"].to_pylist())
+
+        return {name for names in self._map_parts(photos, parts) for name in names}
+
+    def _map_parts(self, function: Callable[[Any], Result], parts: Iterable[str]) -> list[Result]:
+        """Return the function's values for the `pyarrow.parquet.ParquetFile` of each part."""
         import pyarrow.parquet as pq
 
         def call(part: str) -> Result:
             filesystem, path = locate(self.path(part))
             with filesystem.open_input_file(path) as file:
-                return function(pq.read_metadata(file))
+                return function(pq.ParquetFile(file))
 
         with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(call, parts))
-
-    def _photos(self, parts: Iterable[str]) -> set[str]:
-        import pyarrow.parquet as pq
-
-        def photos(part: str) -> list[str]:
-            filesystem, path = locate(self.path(part))
-            with filesystem.open_input_file(path) as file:
-                return list(pq.read_table(file, columns=["photo"])["photo"].to_pylist())
-
-        with storage_errors(self.name), ThreadPoolExecutor(THREADS) as pool:
-            return {name for names in pool.map(photos, parts) for name in names}
 
     def _files(self) -> list[str]:
         from pyarrow.fs import FileSelector
@@ -215,17 +209,15 @@ class OutputFolder:
     def _write_run(self, run: dict[str, Any]) -> None:
         name, content = join(self.name, RUN_FILE), json.dumps(run)
         if is_uri(name):
-            with tempfile.TemporaryDirectory() as folder:
-                temporary = Path(folder) / RUN_FILE
-                temporary.write_text(content, encoding="utf-8")
-                upload(temporary, name)
+            upload(content.encode(), name)
         else:
             with atomic_path(name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
 
 
-def _statistics(metadata: Any, column: str) -> list[Any]:
-    """Return the statistics of a column in each row group."""
+def _statistics(file: Any, column: str) -> list[Any]:
+    """Return the statistics of a column in each row group of a `pyarrow.parquet.ParquetFile`."""
+    metadata = file.metadata
     index = metadata.schema.names.index(column)
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     return [group.column(index).statistics for group in groups]

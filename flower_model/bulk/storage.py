@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flower_model.errors import DataError, FlowerModelError, shorten
@@ -179,12 +178,12 @@ def join(folder: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}{options}"
 
 
-def upload(source: Path, name: str) -> None:
-    """Copy a file to a URI, where it appears complete or not at all.
+def upload(content: bytes, name: str) -> None:
+    """Write a file at a URI, where it appears complete or not at all.
 
     Raises:
         DataError: If it can't be written.
     """
     filesystem, path = locate(name)
     with storage_errors(name, "written"), filesystem.open_output_stream(path) as target:
-        target.write(source.read_bytes())
+        target.write(content)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from flower_model.errors import FlowerModelError
 from flower_model.results.rows import Row, flat_columns, flatten, top_k_of, unflatten
@@ -27,7 +27,7 @@ def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
     flat = (flatten(row, top_k) for row in rows)
     with atomic_path(path) as temporary:
         if path.suffix == ".parquet":
-            _write_parquet(temporary, flat, top_k)
+            write_parquet(temporary, flat, top_k)
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 write_csv(file, flat, top_k)
@@ -38,6 +38,17 @@ def write_csv(file: TextIO, flat: Iterable[Row], top_k: int) -> None:
     writer = csv.DictWriter(file, flat_columns(top_k))
     writer.writeheader()
     writer.writerows({name: _neutralize(cell) for name, cell in row.items()} for row in flat)
+
+
+def write_parquet(target: Path | BinaryIO, flat: Iterator[Row], top_k: int) -> None:
+    """Write rows in the form of `flatten` as Parquet."""
+    import pyarrow as pa  # slow to import
+    import pyarrow.parquet as pq
+
+    schema = _schema(flat_columns(top_k))
+    with pq.ParquetWriter(target, schema) as writer:
+        while batch := list(islice(flat, BATCH)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 
 def _neutralize(cell: Any) -> Any:
@@ -83,16 +94,6 @@ def _parse(column: str, cell: str) -> str | float | bool | None:
     if column in BOOLEANS:
         return {"True": True, "False": False}[cell]
     return float(cell) if "probability" in column else cell
-
-
-def _write_parquet(path: Path, flat: Iterator[Row], top_k: int) -> None:
-    import pyarrow as pa  # slow to import
-    import pyarrow.parquet as pq
-
-    schema = _schema(flat_columns(top_k))
-    with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(flat, BATCH)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
