@@ -12,7 +12,7 @@ from flower_model.demo.theme import TITLE
 
 
 def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
-    """Build the page and its Gradio endpoints `/identify` and `/identify_many`.
+    """Build the page and its Gradio endpoints `/identify`, `/identify_plant` and `/identify_many`.
 
     Args:
         identify: Identifies single photos.
@@ -22,7 +22,8 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
     demo: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
         gr.HTML(
-            f"<h1>{TITLE}</h1><p>Show it a photo. It knows {len(model.labels)} kinds of flower.</p>",
+            f"<h1>{TITLE}</h1><p>Upload a photo of a flower to find out its name. The model knows "
+            f"{len(model.labels)} kinds.</p>",
             elem_id="title",
         )
         with gr.Tab("Identify"):

@@ -1,4 +1,4 @@
-"""OpenVINO runtime: several times faster than PyTorch on a CPU, and starts without importing it."""
+"""OpenVINO runtime: faster than PyTorch on a CPU, and starts without importing it."""
 
 import functools
 import os

@@ -113,7 +113,11 @@ def test_auth_protects_the_rest_api_and_mcp(guarded, tmp_path):
     content = photo.read_bytes()
     refused = httpx.post(f"{guarded.url}api/identify", content=content)
     assert refused.status_code == 401 and refused.headers["WWW-Authenticate"].startswith("Basic")
+    assert "curl -u USER:PASSWORD" in refused.json()["detail"]
     assert httpx.post(f"{guarded.url}gradio_api/mcp/", json={}).status_code == 401
+    by_the_page = {"Accept": "text/html"}  # after the server was started again
+    expired = httpx.post(f"{guarded.url}api/identify", content=content, headers=by_the_page)
+    assert expired.status_code == 401 and "session has expired" in expired.json()["detail"]
     login = ("flora", "s3:cret")
     for auth, status in ((login, 200), (("flora", "wrong"), 401)):
         sent = httpx.post(f"{guarded.url}api/identify", content=content, auth=auth)

@@ -85,6 +85,6 @@ def test_about(page):
     about = page.locator(".about:visible")
     for name in MARKUP:
         expect(page.locator("#names")).to_contain_text(name)
-    expect(about.first).to_contain_text(f"licence {MARKUP[0]}")
-    expect(page.locator("body")).to_contain_text(f"Made in 1 minutes on {MARKUP[4]}")
+    expect(about.first).to_contain_text(f"Licence {MARKUP[0]}")
+    expect(page.locator("body")).to_contain_text(f"Trained in 1 minute on {MARKUP[4]}")
     expect(page.locator(".about tbody")).to_contain_text(MARKUP[0])

@@ -23,10 +23,12 @@ def summary_of(rows: Sequence[Row], csv: str) -> str:
     """Return the number of photos by answer, the errors, and a link that downloads the CSV."""
     answers = [row.answer for row in rows if isinstance(row.answer, Prediction)]
     counts = Counter(answer.answer for answer in answers)
+    flowers = {each: counts[each] for each in counts if each not in (NO_FLOWER, UNKNOWN_FLOWER)}
+    named, kinds = sum(flowers.values()), len(flowers)
     failed = [row for row in rows if isinstance(row.answer, ImageError)]
-    kinds = len(counts.keys() - {NO_FLOWER, UNKNOWN_FLOWER})
-    text = f"<p><b>{len(answers)}</b> {'photo' if len(answers) == 1 else 'photos'} identified"
-    text += f", {kinds} {'name' if kinds == 1 else 'names'}.</p>" if kinds else ".</p>"
+    text = f"<p><b>{named}</b> {'photo' if named == 1 else 'photos'} identified"
+    text += f" as {kinds} {'flower' if kinds == 1 else 'different flowers'}" if kinds else ""
+    text += ".</p>"
     items = "".join(
         f"<li>{escape(answer)} <b>{count}</b></li>" for answer, count in counts.most_common()
     )

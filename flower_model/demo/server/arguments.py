@@ -49,7 +49,11 @@ def page_parser() -> argparse.ArgumentParser:
         help="path or URL at which a reverse proxy publishes the page, such as /demo",
     )
     parser.add_argument(
-        "--max-size", metavar="SIZE", default="100mb", help="largest upload (default: %(default)s)"
+        "--max-size",
+        metavar="SIZE",
+        default="100mb",
+        help="maximum size of an uploaded file, and of a request to /api; files uploaded together "
+        "may have ten times that (default: %(default)s)",
     )
     parser.add_argument(
         "--max-queue",

@@ -41,10 +41,15 @@ UPLOAD_TOO_SLOW = Refusal(408, "The upload is too slow. Send smaller photos.")
 REQUEST_TOO_LONG = Refusal(413, "The request is too long. Upload the photos as files.")
 NO_PHOTO = Refusal(400, "The photo did not arrive. Send it again.")
 URL_NOT_FETCHED = Refusal(400, "URLs are not fetched. Send the photo itself.")
-INVALID_REQUEST = Refusal(400, "The request is invalid. See 'Use via API' on the page.")
+INVALID_REQUEST = Refusal(400, "The request is invalid. See /api.")
 RESULT_GONE = Refusal(404, "This result was already fetched or has expired. Send the photo again.")
-FILE_GONE = Refusal(403, "This file does not exist or has been deleted.")
-UNAUTHORIZED = Refusal(401, "Log in with a user name and a password.")
+FILE_GONE = Refusal(403, "This file does not exist or has been deleted. Upload it again.")
+UNAUTHORIZED = Refusal(
+    401,
+    "Authentication required: send a user name and a password, for example with "
+    "curl -u USER:PASSWORD.",
+)
+SESSION_EXPIRED = Refusal(401, "Your session has expired. Reload the page and log in again.")
 
 
 class Refused(Exception):
@@ -71,7 +76,7 @@ def rate_limited(retry_after: int) -> Refusal:
 def respond(path: str, refusal: Refusal) -> Response:
     """Return the response in the form that clients of a path expect."""
     headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
-    if refusal is UNAUTHORIZED:
+    if refusal.status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="flower-model"'
     if path == UPLOAD:  # Gradio's page shows the body as it is
         return PlainTextResponse(refusal.text, refusal.status, headers)

@@ -32,6 +32,7 @@ from flower_model.demo.server.refusals import (
     REQUEST_TOO_LONG,
     REST,
     RESULT_GONE,
+    SESSION_EXPIRED,
     SHUTTING_DOWN,
     UNAUTHORIZED,
     UPLOAD,
@@ -132,7 +133,9 @@ class RequestFilter:
                 raise Refused(SHUTTING_DOWN)
             self.limiter.count(scope)
             if path.startswith((REST, MCP)) and not self.is_authorized(Request(scope)):
-                raise Refused(UNAUTHORIZED)
+                # The page asks for text/html; see `add_rest_api`.
+                is_page = "text/html" in Request(scope).headers.get("accept", "")
+                raise Refused(SESSION_EXPIRED if is_page else UNAUTHORIZED)
         if scope["method"] == "POST":
             receive = await self._check_body(scope, receive)
         if not limited and not path.startswith(RESULTS):

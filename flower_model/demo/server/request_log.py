@@ -14,7 +14,7 @@ from pathlib import Path
 from flower_model.errors import FlowerModelError
 
 LOG = logging.getLogger("flower_model.demo")
-INTERNAL_ERROR = "Something went wrong on the server; your photo is fine. Try again in a minute."
+INTERNAL_ERROR = "Something went wrong on the server. Try again in a minute."
 
 
 @dataclass

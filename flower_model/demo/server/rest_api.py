@@ -38,10 +38,13 @@ MAX_FILES = 100  # of a form; PhotoIdentifier allows fewer and says how many
 FILE: Any = {"type": "string", "format": "binary"}
 FILES: Any = {"type": "array", "items": FILE, "minItems": 1, "maxItems": MAX_PLANT_PHOTOS}
 ERRORS: Any = {
-    401: {"description": "The page has a password: use HTTP Basic authentication."},
+    400: {"description": "The form is malformed, or has too many files."},
+    401: {"description": "Authentication required (--auth): use HTTP Basic authentication."},
+    408: {"description": "The upload stalled or was too slow."},
     413: {"description": "The photo is too large."},
     422: {"description": "The request contains no photo that can be opened."},
     429: {"description": "Too many requests; see the header Retry-After."},
+    500: {"description": "Something went wrong on the server."},
     503: {"description": "The server is busy or restarting; see the header Retry-After."},
 }
 

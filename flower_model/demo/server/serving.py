@@ -118,7 +118,10 @@ def _addresses(listener: socket.socket, root_path: str | None, mcp: bool) -> Ite
         page = root_path.rstrip("/") + "/"
         yield f"The page is at {page} (press Ctrl-C to stop)."
     elif root_path and root_path != "/":
-        yield f"The page is at {root_path.rstrip('/')}/ of your reverse proxy, which forwards to {page}"
+        yield (
+            f"The page is served at {root_path.rstrip('/')}/ by your reverse proxy, which must "
+            f"forward to {page}"
+        )
         page = f"{page.rstrip('/')}{root_path.rstrip('/')}/"
     else:
         yield f"The page is at {page} (press Ctrl-C to stop)."

@@ -188,7 +188,8 @@
     const images = files.filter((file) => file.type.startsWith("image/"));
     if (images.length > MAX_PHOTOS) {
       restart();
-      return showError(`Up to ${MAX_PHOTOS} photos of one plant fit here. The tab “Many photos” takes more.`);
+      const limit = `You can add up to ${MAX_PHOTOS} photos of one plant.`;
+      return showError(`${limit} For more, use the “Many photos” tab.`);
     }
     identify(...(images.length ? images : [files[0]]));
   };

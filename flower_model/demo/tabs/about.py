@@ -16,10 +16,12 @@ from flower_model.serialization.model_card import describe_rejection
 
 # Metric -> its heading in the table.
 COLUMNS = {
-    "top1": "Right name",
-    "top5": "Among the first five",
-    "calibration_error": "Error of the probability",
+    "top1": "Correct name",
+    "top5": "Correct name among the first five",
+    "calibration_error": "Calibration error",
 }
+# As in the name of a runtime, such as "PyTorch on cuda, bf16" -> in a sentence.
+DEVICES = {"cpu": "a CPU", "cuda": "a GPU"}
 LIMIT = "A flower of another kind may get one of these names. Photos of small or many flowers are often misidentified."
 
 
@@ -42,7 +44,7 @@ def about_tab(model: FlowerClassifier, name: str) -> None:
     section(_origin(config.details))
     charts = {file: text for file, text in PICTURES.items() if file in model.pictures}
     if charts:
-        with gr.Accordion("Charts for engineers", open=False, elem_id="charts"):
+        with gr.Accordion("Technical charts", open=False, elem_id="charts"):
             for file, text in charts.items():
                 section(f"<h3>{text}</h3>")
                 _picture(file, model.pictures[file], text)
@@ -74,14 +76,16 @@ def _empty_if_malformed(render: Callable[..., str]) -> Callable[..., str]:
 
 def _summary(config: ModelConfig, name: str, runtime: str) -> str:
     parts = f"{config.architecture}, {len(config.labels)} names{_licence(config.details)}"
-    note = escape(f"{parts} · runs in {runtime}")
+    for device, text in DEVICES.items():
+        runtime = runtime.replace(f" on {device}", f" on {text}")
+    note = escape(f"{parts} · Runs in {runtime}")
     return f"<h2>{escape(name)}</h2><p class='note'>{note}</p>"
 
 
 @_empty_if_malformed
 def _licence(details: Mapping[str, Any]) -> str:
     licence = details["recipe"]["model"]["license"]
-    return f" · licence {licence}" if licence else ""
+    return f" · Licence {licence}" if licence else ""
 
 
 @_empty_if_malformed
@@ -99,7 +103,7 @@ def _measured(details: Mapping[str, Any]) -> str:
         for title, figures in sets.items()
     )
     return (
-        "<h3>How good it is</h3><table>"
+        "<h3>Accuracy</h3><table>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<p>{escape(describe_rejection(details.get('rejection', {})))}</p>"
     )
@@ -132,7 +136,7 @@ def _names(config: ModelConfig) -> str:
         + f"{_look_alikes(config.details, label)}</li>"
         for label in config.labels
     )
-    return f"""<h3>The {len(config.labels)} names it knows</h3>
+    return f"""<h3>The {len(config.labels)} flowers it knows</h3>
 <label>Search <input type="search"></label>
 <p class="note" role="status"></p>
 <details><summary>Show all</summary><ul>{rows}</ul></details>"""
@@ -165,7 +169,8 @@ def _origin(details: Mapping[str, Any]) -> str:
         held_out = details["held_out"]
         lines.append(f"Held out: {_photos(held_out)}, used for {held_out['used_for']}.")
     if made := details.get("made_with"):
-        lines.append(f"Made in {made['minutes']:g} minutes on {made['machine']}.")
+        unit = "minute" if made["minutes"] == 1 else "minutes"
+        lines.append(f"Trained in {made['minutes']:g} {unit} on {made['machine']}.")
     lines += details.get("recipe", {}).get("data", {}).get("credits", [])
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<h3>Limits and data</h3><ul>{items}</ul>"

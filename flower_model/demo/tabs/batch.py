@@ -26,7 +26,7 @@ def batch_tab(identify: PhotoIdentifier) -> None:
     model = identify.model
     version, top_k = model_version(model), min(TOP_K, len(model.labels))
     files = gr.File(
-        label=f"Photos, or a zip of photos: up to {MAX_PHOTOS}",
+        label=f"Up to {MAX_PHOTOS} photos, also as zip files",
         file_count="multiple",
         file_types=["image", ".zip"],
         elem_id="files",

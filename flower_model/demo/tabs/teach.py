@@ -43,8 +43,8 @@ def teach_tab(model: FlowerClassifier) -> None:
     # A visitor's taught classes; the rest of a `Teachable` is the same for all.
     taught = gr.State(None, time_to_live=SESSION_SECONDS)
     gr.HTML(
-        f"<p>Show it {MIN_PHOTOS} to {MAX_PHOTOS} photos of a flower that it doesn't know. It learns "
-        "the name in seconds, for you alone and for this visit.</p>",
+        f"<p>Upload {MIN_PHOTOS} to {MAX_PHOTOS} photos of a flower that the model doesn't know. "
+        "It learns the name in seconds, for you alone and for this visit.</p>",
         elem_classes="note",
     )
     with gr.Row():
@@ -132,9 +132,9 @@ def describe_lesson(lesson: Lesson) -> str:
     count, lost = len(lesson.answers), sum(lesson.lost.values())
     accepted = sum(lesson.accepted)
     rows = {
-        "Named correctly when left out": f"{lesson.correct} of {count} photos",
+        "Named correctly when held out": f"{lesson.correct} of {count} photos",
         "Confused with": escape(list_counts(lesson.confused_with)),
-        "Accepted as a flower when left out": f"{accepted} of {count}" if lesson.accepted else "",
+        "Recognised as a flower when held out": f"{accepted} of {count}" if lesson.accepted else "",
         "Photos of other flowers now misnamed": f"{lost} of {lesson.references:,}"
         + (f": {escape(list_counts(lesson.lost))}" if lost else ""),
     }
@@ -144,7 +144,8 @@ def describe_lesson(lesson: Lesson) -> str:
         if text
     )
     return (
-        f"<h2>{escape(lesson.label)}</h2><p class='note'>Learnt from {lesson.photos} photos.</p>"
+        f"<h2>{escape(lesson.label)}</h2><p class='note'>Learnt from {lesson.photos} photos. "
+        "For these figures, each photo was held out of teaching in turn.</p>"
         f"<table>{body}</table>"
     )
 
@@ -169,8 +170,8 @@ def _check(label: str, uploads: Sequence[Any], before: Teachable) -> None:
         )
     if len(before.taught) >= MAX_CLASSES:
         raise FlowerModelError(
-            f"A visit can teach at most {MAX_CLASSES} flowers. Download the model, and serve it with "
-            "python app.py --model to teach it more."
+            f"You can teach at most {MAX_CLASSES} flowers per visit. To teach more, download the "
+            "model, unzip it and run python app.py --model FOLDER."
         )
 
 
@@ -183,7 +184,7 @@ def _open(number: int, upload: Any, model: FlowerClassifier) -> Image.Image:
 
 def _require(now: Teachable | None) -> Teachable:
     if now is None:
-        raise FlowerModelError("What was taught has expired. Teach it again.")
+        raise FlowerModelError("Your taught flowers have expired. Teach them again.")
     return now
 
 

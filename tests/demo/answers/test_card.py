@@ -91,7 +91,18 @@ def test_labels_are_text():
     assert "&#x27;&lt;img src=x&gt;" in card
 
 
-def test_no_flower_and_unknown_flower_are_not_counted_as_names():
-    answers = [answer(0.9), answer(0.9, is_flower=False), answer(0.9, is_known=False)]
+OTHERS = [answer(0.9, is_flower=False), answer(0.9, is_known=False)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        ([answer(0.9), *OTHERS], "<b>1</b> photo identified as 1 flower."),
+        ([answer(0.9)] * 2, "<b>2</b> photos identified as 1 flower."),
+        ([answer(0.9), Prediction((("tulip", 0.9),))], "as 2 different flowers."),
+        (OTHERS, "<b>0</b> photos identified."),
+    ],
+)
+def test_photos_without_a_flower_that_is_known_are_not_counted_as_identified(answers, text):
     rows = [Row(f"{number}.jpg", each) for number, each in enumerate(answers)]
-    assert "<b>3</b> photos identified, 1 name." in summary_of(rows, csv="")
+    assert text in summary_of(rows, csv="")

@@ -43,9 +43,9 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
         **{"confusion-matrix.png": picture.getvalue()},
     )
     for text in (
-        "test_resnet, 5 names · licence apache-2.0 · runs in PyTorch on cpu",
+        "test_resnet, 5 names · Licence apache-2.0 · Runs in PyTorch on a CPU",
         "sometimes taken for daisy, tulip",
-        "Right name",
+        "Correct name",
         "96.1%",
         "Trained on 3,952 photos of gardens:train.",
         "Photos by <b>Flora</b>: CC BY 4.0.",
@@ -53,10 +53,10 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
     ):
         expect(page.locator("body")).to_contain_text(text)
     headings = page.locator(".about h3").all_text_contents()
-    assert headings[:3] == ["The 5 names it knows", "How good it is", "Limits and data"]
+    assert headings[:3] == ["The 5 flowers it knows", "Accuracy", "Limits and data"]
     chart = page.get_by_alt_text(PICTURES["confusion-matrix.png"])
     expect(chart).to_be_hidden()
-    page.get_by_role("button", name="Charts for engineers").click()
+    page.get_by_role("button", name="Technical charts").click()
     expect(chart).to_be_visible()
 
 
@@ -68,7 +68,7 @@ def test_malformed_details_are_omitted(open_about):
 def test_missing_details_are_omitted(page):
     page.get_by_role("tab", name="About").click()
     expect(page.locator("#names li")).to_have_count(5)
-    for heading in ("How good it is", "Charts for engineers", "sometimes taken for", "Trained on"):
+    for heading in ("Accuracy", "Technical charts", "sometimes taken for", "Trained on"):
         expect(page.get_by_text(heading)).to_have_count(0)
 
 

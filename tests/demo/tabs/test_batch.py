@@ -39,7 +39,7 @@ def download(page, folder):
 def test_many_photos_are_identified_and_a_broken_one_is_reported(many, photos, tiny_model):
     send_many(many, *photos)
     summary = many.locator("#summary")
-    expect(summary).to_contain_text("2 photos identified, 1 name.")
+    expect(summary).to_contain_text("2 photos identified as 1 flower.")
     expect(summary).to_contain_text("1 could not be opened:")
     expect(summary.locator(".errors li")).to_contain_text(
         "<b>broken.jpg: The file is not a supported image"
@@ -94,7 +94,7 @@ def test_a_zip_is_accepted(many, photos, tmp_path):
         for number, photo in enumerate(photos):
             zipped.write(photo, f"day {number}/../../{photo.name}")
     send_many(many, archive)
-    expect(many.locator("#summary")).to_contain_text("2 photos identified, 1 name.")
+    expect(many.locator("#summary")).to_contain_text("2 photos identified as 1 flower.")
 
 
 def test_progress_is_shown_for_many_photos(many, flower_photo, tmp_path):
@@ -108,7 +108,7 @@ def test_progress_is_shown_for_many_photos(many, flower_photo, tmp_path):
     }).observe(document.body, { subtree: true, childList: true, attributes: true })""")
     send_many(many, archive)
     assert re.fullmatch(r"(\d+) of 200, \1 / 200", many.evaluate("window.progress"))
-    expect(many.locator("#summary")).to_contain_text("200 photos identified, 1 name.")
+    expect(many.locator("#summary")).to_contain_text("200 photos identified as 1 flower.")
 
 
 def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_photo):

@@ -57,7 +57,7 @@ def test_several_dropped_photos_show_one_plant(page, requests, flower_photo):
 
 def test_more_photos_than_a_plant_may_have_are_not_sent(page, requests, flower_photo):
     page.locator("#title").first.evaluate(DROP, as_argument(flower_photo, copies=6))
-    expect(page.locator("#answer .error")).to_contain_text("Up to 5 photos of one plant")
+    expect(page.locator("#answer .error")).to_contain_text("up to 5 photos of one plant")
     assert requests == []
 
 

@@ -70,7 +70,7 @@ def test_a_flower_is_taught_measured_and_tried(open_tab, place):
     send(page, place)
     lesson = taught(page).locator("#lesson")
     expect(lesson).to_contain_text("Learnt from 4 photos.")
-    expect(lesson).to_contain_text("Named correctly when left out4 of 4 photos")
+    expect(lesson).to_contain_text("Named correctly when held out4 of 4 photos")
     expect(lesson).to_contain_text("Photos of other flowers now misnamed0 of 40")
     expect(try_photo(page, place, 11)).to_have_text(NEW)
 
