@@ -160,7 +160,10 @@ def is_valid_label(name: Any) -> bool:
 def _architecture(content: dict[str, Any], name: str) -> str:
     architecture = content.get("architecture")
     if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
-        raise ModelError(f"'{name}' has no architecture key, so it is not in timm's Hub layout.")
+        raise ModelError(
+            f"'{name}' has no architecture key, so it is not in timm's Hub layout. Use a model "
+            "in that layout, such as those of hf.co/timm."
+        )
     return architecture
 
 

@@ -51,7 +51,11 @@ def train_parser() -> argparse.ArgumentParser:
         help="freeze the first N groups of layers; of a ResNet: 1 the stem, 2 the stem and the "
         "first stage, …, 5 all but the head",
     )
-    parser.add_argument("--resume", action="store_true", help="continue after the last epoch")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="resume an interrupted run after its last completed epoch",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
         "--track",
@@ -176,7 +180,8 @@ def add_data_root_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root",
         default=os.environ.get("FLOWER_DATA", "data"),
-        help="folder of flowers102 and of the recipe's relative folders (default: $FLOWER_DATA or data)",
+        help="folder that contains flowers-102/ and the recipe's other photo folders "
+        "(default: $FLOWER_DATA or data)",
     )
 
 

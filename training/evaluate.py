@@ -57,8 +57,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         if row["trained_on"]:
             print_error(
                 f"Warning: the model was trained on {row['trained_on']} of the {row['photos']} photos of "
-                f"'{row['source']}', so these figures are too high. FOLDER:val has the held-out photos "
-                "alone."
+                f"'{row['source']}', so these figures are too high. For held-out photos only, use "
+                "FOLDER:val."
             )
     if options.json:
         print(json.dumps(rows[0] if len(rows) == 1 else rows, indent=2))

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code (2: invalid input, reported in one sentence)."""
     parser = argparse.ArgumentParser(
         prog="python -m training.pack",
-        description="Packs the photos of a data root into small tar files for another machine.",
+        description="Pack the photos of a data root into small tar files for another machine.",
     )
     parser.add_argument(
         "folders",

@@ -61,7 +61,10 @@ def _publish(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
         )
         print(f"Published: {commit.commit_url}")
         if options.private:
-            print(f"'{options.repo}' is private: give the Space a secret named HF_TOKEN.")
+            print(
+                f"'{options.repo}' is private: in the Space's settings, add a token with read "
+                "access as the secret HF_TOKEN."
+            )
     return 0
 
 

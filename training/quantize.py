@@ -13,9 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
     parser = argparse.ArgumentParser(
         prog="python -m training.quantize",
-        description="Add quantization.safetensors to a finished model, which lets CPUs compute it in "
-        "int8. It is found from the photos that the model was trained on; the weights stay as they "
-        "are. training.train and training.calibrate do the same at their end.",
+        description="Add quantization.safetensors to a finished model, which lets CPUs run it in "
+        "int8. The ranges are calibrated on photos that the model was trained on; the weights stay "
+        "as they are. training.train and training.calibrate do the same at their end.",
     )
     parser.add_argument("model", help="a weights folder made by training.train")
     parser.add_argument(

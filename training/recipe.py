@@ -179,7 +179,8 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise RecipeError(
-                f"Recipe '{shorten(name)}' has an unknown key '{shorten(key)}': remove it."
+                f"Recipe '{shorten(name)}' has no key '{shorten(key)}'. Check the spelling; "
+                "training/recipe.py lists all keys."
             ) from None
         raise RecipeError(
             f"Recipe '{shorten(name)}', key '{shorten(key)}': {shorten(first['msg'], 150)}."

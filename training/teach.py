@@ -67,7 +67,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.references == bool(options.add or options.out):
         parser.error("give --add and --out to teach classes, or --references alone")
     if not options.references and not (options.add and options.out):
-        parser.error("--add and --out need each other")
+        parser.error("--add and --out must be given together")
     return _references(options) if options.references else _teach(options)
 
 
@@ -99,7 +99,10 @@ def _photos(name: str, place: str) -> list[str]:
     from flower_model.photos.discovery import find_photos
 
     if not Path(place).exists():
-        raise DataError(f"There are no photos '{shorten(place)}' for '{shorten(name)}'.")
+        raise DataError(
+            f"'{shorten(place)}' for '{shorten(name)}' does not exist: check the path of the "
+            "photos."
+        )
     photos = list(find_photos([place]))
     if not photos:
         raise DataError(f"The folder '{shorten(place)}' for '{shorten(name)}' contains no photos.")

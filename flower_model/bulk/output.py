@@ -180,13 +180,15 @@ class OutputFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise FlowerModelError(
-                f"'{shorten(self.name, 100)}' is being written by another process."
+                f"'{shorten(self.name, 100)}' is being written by another process. Wait until it "
+                "ends, or choose another --output."
             ) from None
         except NotImplementedError:  # a file system without locks, such as Lustre by default
             pass
         except OSError as error:
             raise FlowerModelError(
-                f"'{shorten(self.name, 100)}' can't be written ({error.strerror})."
+                f"'{shorten(self.name, 100)}' can't be written ({error.strerror}). Correct that "
+                "and run the command again, or choose another --output."
             ) from None
         try:
             yield

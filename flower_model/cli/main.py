@@ -74,10 +74,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "s3://, Parquet and tar files, and --output is a folder or URI for Parquet files",
     )
     group.add_argument(
-        "--cores-per-worker", metavar="N", type=int, help="with ray (default: at most 4)"
+        "--cores-per-worker",
+        metavar="N",
+        type=int,
+        help="with --engine ray: CPU cores per worker (default: 4, or all if a machine has fewer)",
     )
     group.add_argument(
-        "--column", help="with ray, column of Parquet files that has the photos or their paths"
+        "--column", help="with --engine ray: Parquet column of the photos or their paths"
     )
 
 
@@ -86,10 +89,12 @@ def identify_photos(options: argparse.Namespace) -> int:
     if options.top_k < 1:
         raise FlowerModelError(f"--top-k must be at least 1, not {options.top_k}.")
     if options.group_by and options.output:
-        raise FlowerModelError("--group-by prints its answers: leave out --output, or use --json.")
+        raise FlowerModelError("--group-by can't be combined with --output: use --json instead.")
     if options.engine == "ray":
         if not options.output or options.shard:
-            raise FlowerModelError("--engine ray needs --output, a folder, and takes no --shard.")
+            raise FlowerModelError(
+                "--engine ray requires --output FOLDER and can't be combined with --shard."
+            )
         from flower_model.cli.cluster import answer_on_cluster
 
         return answer_on_cluster(options)
@@ -98,7 +103,7 @@ def identify_photos(options: argparse.Namespace) -> int:
 
         check_output(Path(options.output))
     if options.shard and not options.output:
-        raise FlowerModelError("--shard divides results files: add --output.")
+        raise FlowerModelError("--shard requires --output.")
     shard = Shard.parse(options.shard) if options.shard else None
     skipped: Counter[str] = Counter()
     if next(find_photos(options.photos, skipped), None) is None:

@@ -50,8 +50,8 @@ def translate_hub_errors(source: "HubSource", file: str | None = None) -> Iterat
 def no_write_access(repo_id: str) -> HubError:
     """Return the error for a token without write access."""
     return HubError(
-        f"The Hub token may not write to '{shorten(repo_id)}'. Create one with write permission at "
-        f"{constants.ENDPOINT}/settings/tokens and run `hf auth login`."
+        f"The Hub token has no write access to '{shorten(repo_id)}'. Create one with write "
+        f"permission at {constants.ENDPOINT}/settings/tokens and run `hf auth login`."
     )
 
 

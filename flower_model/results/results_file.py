@@ -107,7 +107,10 @@ class ResultsFile:
         except OSError as error:
             self._raise(error)
         if written != len(line):
-            raise FlowerModelError(f"'{self.path}' can't be written: the disk is full.")
+            raise FlowerModelError(
+                f"'{self.path}' can't be written: the disk is full. Free some space and run the "
+                "command again."
+            )
 
     def finish(self) -> None:
         """Complete the file; no rows may be written afterwards.
@@ -136,7 +139,10 @@ class ResultsFile:
         file = self._journal.open("ab", buffering=0)
         if not try_lock(file) or not _is_at(file, self._journal):
             file.close()
-            raise FlowerModelError(f"'{self.path}' is being written by another process.")
+            raise FlowerModelError(
+                f"'{self.path}' is being written by another process. Wait until it ends, or choose "
+                "another --output."
+            )
         return file
 
     def _restore_journal(self) -> None:
@@ -208,7 +214,10 @@ class ResultsFile:
         raise FlowerModelError(f"'{self.path}' {reason}: choose another --output.")
 
     def _raise(self, error: OSError) -> NoReturn:
-        raise FlowerModelError(f"'{self.path}' can't be written ({error.strerror}).") from None
+        raise FlowerModelError(
+            f"'{self.path}' can't be written ({error.strerror}). Correct that and run the command "
+            "again, or choose another --output."
+        ) from None
 
 
 def _encode(row: Row) -> bytes:

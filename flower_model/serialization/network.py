@@ -37,7 +37,7 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
     if not timm.is_model(config.architecture):
         raise ModelError(
             f"'{shorten(folder, 120)}' has the architecture '{shorten(config.architecture)}', which "
-            f"timm {timm.__version__} does not have."
+            f"timm {timm.__version__} does not have. Upgrade timm, or choose another model."
         )
     stored = _map_tensors(weights)
     content = read_content(folder / CONFIG_FILE)
@@ -51,14 +51,16 @@ def load_network(folder: Path, config: ModelConfig) -> nn.Module:
         converted = convert_checkpoint(tensors, blank, config.architecture)
         if converted is None or find_mismatch(converted, blank, len(config.labels)):
             raise ModelError(
-                f"'{shorten(weights, 80)}' does not fit its config.json with the architecture "
-                f"{shorten(config.architecture, 40)}: {shorten(mismatch, 120)}."
+                f"'{shorten(weights, 70)}' does not fit its config.json with the architecture "
+                f"{shorten(config.architecture, 40)}: {shorten(mismatch, 90)}. Use both files of "
+                "the same model."
             )
         tensors = converted
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ModelError(
-                f"'{shorten(weights, 120)}' holds '{shorten(name)}' with NaN or infinite values."
+                f"'{shorten(weights, 120)}' holds '{shorten(name)}' with NaN or infinite values. "
+                "Download the model again, or train it again."
             )
     network = _create(folder, config, content)
     network.load_state_dict(tensors)
@@ -88,7 +90,8 @@ def _create(folder: Path, config: ModelConfig, content: dict[str, Any]) -> nn.Mo
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"timm can't build the model in '{shorten(folder, 100)}' ({shorten(reason, 140)})."
+            f"timm can't build the model in '{shorten(folder, 90)}' ({shorten(reason, 120)}). "
+            "Correct its config.json, or upgrade timm."
         ) from None
     return network
 

@@ -34,7 +34,9 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = content.get("pretrained_cfg") or {}
     if not isinstance(given, dict):
-        raise ModelError("config.json's pretrained_cfg must be a JSON object.")
+        raise ModelError(
+            "config.json's pretrained_cfg must be a JSON object. Download the model again."
+        )
     checks = {
         **dict.fromkeys(SIZES, lambda value: _is_list(value, 3, 1, MAX_SIDE, int)),
         **dict.fromkeys(POOLS, lambda value: _is_list(value, 2, 1, MAX_SIDE, int)),
@@ -50,7 +52,8 @@ def pretrained_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in known.items():
         if not checks[key](value):
             raise ModelError(
-                f"config.json has an invalid {key} in pretrained_cfg: {shorten(repr(value))}."
+                f"config.json has an invalid {key} in pretrained_cfg: {shorten(repr(value))}. "
+                "Correct it, or download the model again."
             )
     return known
 
@@ -74,12 +77,14 @@ def model_args(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = content.get("model_args") or {}
     if not isinstance(given, dict):
-        raise ModelError("config.json's model_args must be a JSON object.")
+        raise ModelError(
+            "config.json's model_args must be a JSON object. Download the model again."
+        )
     for key, value in given.items():
         if key not in MODEL_ARGS or not _is_allowed(key, value):
             raise ModelError(
                 f"config.json sets {shorten(repr(key))} = {shorten(repr(value))} in model_args, "
-                "which is not allowed."
+                "which is not allowed. Choose a model without it."
             )
     return {
         k: v for k, v in given.items() if k not in ("num_classes", "in_chans") and v is not None

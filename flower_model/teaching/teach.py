@@ -91,18 +91,24 @@ class Teachable:
                 layer is not linear.
         """
         if model.folder is None:
-            raise ModelError("Only a model that was loaded from a weights folder can be taught.")
+            raise ModelError(
+                "Only a model that was loaded from a weights folder can be taught. Load it with "
+                "FlowerClassifier.from_pretrained."
+            )
         classes = len(model.labels)
         try:
             digest = file_digest(model.folder / WEIGHTS_FILE)
         except OSError:
-            raise ModelError(f"'{shorten(model.folder, 120)}' can't be read any more.") from None
+            raise ModelError(
+                f"'{shorten(model.folder, 120)}' can't be read any more. Load the model again."
+            ) from None
         references = load_references(model.folder, digest, classes)
         head = read_head(model.folder, classes)
         if head.weight.shape[1] != references.features.shape[1]:
             raise ModelError(
                 f"The references in '{shorten(model.folder, 100)}' have "
-                f"{references.features.shape[1]} features, the network {head.weight.shape[1]}."
+                f"{references.features.shape[1]} features, the network {head.weight.shape[1]}. "
+                "Make them again with python -m training.teach MODEL --references."
             )
         return cls(model, head, references)
 

@@ -19,7 +19,7 @@ def run(capsys, flower_photo, tiny_folder):
 @pytest.mark.parametrize("words", [(), ("--output", "answers", "--shard", "1/2")])
 def test_ray_needs_an_output_folder_and_no_shard(run, words):
     code, error = run("--engine", "ray", *words)
-    assert code == 2 and "--engine ray needs --output" in error
+    assert code == 2 and "--engine ray requires --output" in error
 
 
 def test_missing_ray_is_reported(run, tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ def test_shard_without_photos_is_an_empty_table(small_album, tiny_folder, tmp_pa
 def test_shard_without_results_file_is_rejected(small_album, tmp_path):
     words = [sys.executable, "-m", "flower_model", str(small_album), "--shard", "1/2"]
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert_one_sentence(result, "add --output")
+    assert_one_sentence(result, "--shard requires --output")
 
 
 def test_many_errors_are_listed_in_part_and_counted(tiny_folder, tmp_path):

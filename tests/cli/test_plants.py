@@ -42,7 +42,7 @@ def test_json_has_the_folder_its_files_and_the_answers_to_them(garden, tiny_fold
 
 def test_output_is_refused(run_module, tmp_path):
     words = (tmp_path, "--group-by", "folder", "--output", tmp_path / "a.csv")
-    assert_one_sentence(run_module("flower_model", *words), "leave out --output")
+    assert_one_sentence(run_module("flower_model", *words), "can't be combined with --output")
 
 
 def test_photos_that_disagree_or_show_no_flower_are_named():

@@ -122,7 +122,7 @@ def test_unknown_token_is_reported(publish, tiny_folder):
 
 def test_read_only_token_is_refused(hub, publish, tiny_folder):
     token = hub.add_user("flora", write=False)
-    assert_one_sentence(publish(tiny_folder, REPO, token=token), "may not write", REPO)
+    assert_one_sentence(publish(tiny_folder, REPO, token=token), "has no write access", REPO)
     assert not hub.repos
 
 

@@ -136,7 +136,7 @@ def test_push_includes_card_and_plots_on_branches_and_pull_requests(pushed):
     assert re.search(r"/discussions/1$", lines[2])
     assert len(hub.commits(REPO)) == 3  # the initial commit, the earlier model and the first push
     assert re.match("HubError .*Write it like user/repo", lines[3])
-    assert re.match("HubError .*may not write to 'somebody/else'", lines[4])
+    assert re.match("HubError .*has no write access to 'somebody/else'", lines[4])
 
 
 def test_whitespace_around_a_token_is_ignored(pushed):

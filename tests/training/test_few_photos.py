@@ -16,6 +16,7 @@ from flower_model.config import ModelConfig
 from flower_model.errors import DataError
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from training.calibration.fit import calibrate, format_summary
+from training.calibration.references import write_references
 from training.calibration.rejection_fit import evaluate_rejection, fit_rejection
 from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.folders import Photo, read_photo_folder
@@ -250,8 +251,15 @@ def test_copies_of_a_negative_are_rejected(model, tmp_path):
     folder = draw_negatives(tmp_path / "negatives", 1)
     for number in range(30):
         shutil.copy(folder / "0.png", folder / f"copy {number}.png")
-    with pytest.raises(DataError, match="contains 1 different readable photos"):
+    with pytest.raises(DataError, match="contains only 1 different readable photo\\."):
         calibrated(model, train, held_out, folder)
+
+
+def test_references_name_a_class_without_photos(model, tmp_path):
+    photos, _ = split(draw_dataset(tmp_path / "discs", 2), 0)
+    train = decode([photo for photo in photos if photo.label != "red disc"])
+    with pytest.raises(DataError, match="Class 'red disc' has no training photos"):
+        write_references(model, train, tmp_path)
 
 
 def test_too_few_negatives_are_rejected_before_training(tmp_path, run_module):

@@ -56,7 +56,7 @@ def test_several_classes_are_taught_at_once(place, tmp_path, capsys):
     ("name", "photos", "message"),
     [
         ("red disc", "photos", "already knows 'red disc'"),
-        ("new", "nowhere", "There are no photos"),
+        ("new", "nowhere", "nowhere' for 'new' does not exist"),
         ("new", "empty", "contains no photos"),
         ("two\nlines", "photos", "printable characters"),
     ],
@@ -83,7 +83,7 @@ def test_a_name_given_twice_is_refused(place, tmp_path, capsys):
     ("words", "message"),
     [
         ([], "or --references alone"),
-        (["--out", "x"], "--add and --out need each other"),
+        (["--out", "x"], "--add and --out must be given together"),
         (["--references", "--out", "x"], "or --references alone"),
     ],
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from openvino import Model, Node
 
 PHOTOS = 300
+NO_LAYER = "No layer of this network can be computed in int8. Use it without quantization."
 # Of the ranges of outputs that are added to others, since clipping them adds up along the residual
 # stream: the squared error of the shipped model's logits on 985 photos falls by 10 %.
 WIDENING = 1.35
@@ -90,7 +91,7 @@ def quantize(model: "Model", pixels: Sequence[np.ndarray], weights_sha256: str) 
         if (layer := find_layer(output)) and "Result" not in _users(output)
     }
     if not layers:
-        raise ConversionError("No layer of this network can be computed in int8.")
+        raise ConversionError(NO_LAYER)
     quantized = _post_training_quantization(model, pixels)
     operations = {node.get_friendly_name(): node for node in quantized.get_ops()}
     module_of = {node.get_friendly_name(): name for name, node in outputs.items()}
@@ -112,7 +113,7 @@ def quantize(model: "Model", pixels: Sequence[np.ndarray], weights_sha256: str) 
         assert bias is not None and corrected is not None
         corrections[name] = (corrected - bias).ravel()
     if not corrections:
-        raise ConversionError("No layer of this network can be computed in int8.")
+        raise ConversionError(NO_LAYER)
     return Quantization(ranges, corrections, weights_sha256)
 
 

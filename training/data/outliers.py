@@ -14,6 +14,7 @@ from training.recipe import Data, Recipe
 
 MIN_NEGATIVES = 20  # different photos, for a rejection rule
 MIN_SPECIES = 5  # for a known-species rule: one in each fold of the cross-validation
+HALF = " besides the half for training"  # in messages
 
 
 class Outliers(NamedTuple):
@@ -69,9 +70,11 @@ def calibration_outliers(
         negatives.print_skipped()
         count = len({digest(photo.path) for photo in negatives.photos})
         if count < MIN_NEGATIVES:
+            photos_left = f"{count} different readable photo{'' if count == 1 else 's'}"
+            half = HALF if recipe.data.negatives else ""
             raise DataError(
-                f"'{shorten(folders[0], 120)}' contains {count} different readable photos. A rejection "
-                f"rule requires at least {MIN_NEGATIVES} non-flower photos: add some."
+                f"'{shorten(folders[0], 120)}' contains only {photos_left}{half}. A rejection rule "
+                f"requires at least {MIN_NEGATIVES} non-flower photos: add some."
             )
     if folders[1]:
         photos = other_flowers(folders[1])
@@ -81,9 +84,11 @@ def calibration_outliers(
         others.print_skipped()
         count = len({photo.label for photo in others.photos})
         if count < MIN_SPECIES:
+            half = HALF if recipe.data.other_flowers else ""
             raise DataError(
-                f"'{shorten(folders[1], 120)}' contains photos of {count} species. A known-species rule "
-                f"requires at least {MIN_SPECIES}, each in a folder of its own: add some."
+                f"'{shorten(folders[1], 120)}' contains photos of only {count} species{half}. A "
+                f"known-species rule requires at least {MIN_SPECIES}, each in a folder of its own: "
+                "add some."
             )
     return Outliers(negatives, others)
 

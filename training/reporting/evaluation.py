@@ -178,5 +178,7 @@ def decode_source(model: FlowerClassifier, source: str, data_root: Path) -> Deco
     check_labels(photos, source, model.labels)
     decoded = decode_photos(photos, resize_side(model.image_size, model.crop))
     if not len(decoded):
-        raise DataError(f"None of the {len(photos)} photos of '{source}' can be opened.")
+        raise DataError(
+            f"None of the {len(photos)} photos of '{source}' can be opened. Replace them."
+        )
     return decoded

@@ -72,3 +72,10 @@ def test_too_few_species_are_rejected_in_one_sentence(tmp_path):
     draw_dataset(tmp_path / "others", photos_per_class=9)
     with pytest.raises(DataError, match="requires at least 5"):
         calibration_outliers((None, tmp_path / "others"), 32, load_recipe("flowers5"))
+
+
+def test_too_few_species_besides_those_of_the_training_are_counted(tmp_path):
+    draw_dataset(tmp_path / "others", photos_per_class=9)
+    recipe = load_recipe("flowers5", {"data": {"other_flowers": ["others"]}})
+    with pytest.raises(DataError, match="only 1 species besides the half for training"):
+        calibration_outliers((None, tmp_path / "others"), 32, recipe)
