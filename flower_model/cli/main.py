@@ -90,6 +90,8 @@ def identify_photos(options: argparse.Namespace) -> int:
         raise FlowerModelError(f"--top-k must be at least 1, not {options.top_k}.")
     if options.group_by and options.output:
         raise FlowerModelError("--group-by can't be combined with --output: use --json instead.")
+    if options.engine != "ray" and (options.cores_per_worker, options.column) != (None, None):
+        raise FlowerModelError("--cores-per-worker and --column require --engine ray.")
     if options.engine == "ray":
         if not options.output or options.shard:
             raise FlowerModelError(

@@ -22,6 +22,13 @@ def test_ray_needs_an_output_folder_and_no_shard(run, words):
     assert code == 2 and "--engine ray requires --output" in error
 
 
+@pytest.mark.parametrize("words", [("--cores-per-worker", "2"), ("--column", "image")])
+def test_options_of_ray_are_refused_without_it(run, tmp_path, words):
+    code, error = run("--output", tmp_path / "answers.csv", *words)
+    assert code == 2 and error == "--cores-per-worker and --column require --engine ray.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_ray_is_reported(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     code, error = run("--engine", "ray", "--output", tmp_path / "answers")
