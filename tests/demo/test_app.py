@@ -118,6 +118,7 @@ def test_auth_protects_the_rest_api_and_mcp(guarded, tmp_path):
     by_the_page = {"Accept": "text/html"}  # after the server was started again
     expired = httpx.post(f"{guarded.url}api/identify", content=content, headers=by_the_page)
     assert expired.status_code == 401 and "session has expired" in expired.json()["detail"]
+    assert "WWW-Authenticate" not in expired.headers
     login = ("flora", "s3:cret")
     for auth, status in ((login, 200), (("flora", "wrong"), 401)):
         sent = httpx.post(f"{guarded.url}api/identify", content=content, auth=auth)

@@ -76,7 +76,7 @@ def rate_limited(retry_after: int) -> Refusal:
 def respond(path: str, refusal: Refusal) -> Response:
     """Return the response in the form that clients of a path expect."""
     headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
-    if refusal.status == 401:
+    if refusal is UNAUTHORIZED:  # the page would show the browser's own log-in dialog
         headers["WWW-Authenticate"] = 'Basic realm="flower-model"'
     if path == UPLOAD:  # Gradio's page shows the body as it is
         return PlainTextResponse(refusal.text, refusal.status, headers)
