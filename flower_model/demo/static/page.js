@@ -121,6 +121,7 @@
     find("#photo .empty").hidden = true;
     find("#photo .actions").hidden = false;
     find("#photo .add").hidden = photos.length >= MAX_PHOTOS;
+    find("#photo .full").hidden = photos.length < MAX_PHOTOS;
     find("#photo .remove").hidden = !several;
     const figure = find("#photo figure");
     figure.hidden = false;
@@ -188,8 +189,7 @@
     const images = files.filter((file) => file.type.startsWith("image/"));
     if (images.length > MAX_PHOTOS) {
       restart();
-      const limit = `You can add up to ${MAX_PHOTOS} photos of one plant.`;
-      return showError(`${limit} For more, use the “Many photos” tab.`);
+      return showError(`${find("#photo .full").textContent} For more, use the “Many photos” tab.`);
     }
     identify(...(images.length ? images : [files[0]]));
   };

@@ -71,6 +71,7 @@ def test_up_to_five_photos_can_be_added_at_once(page, flower_photo):
     expect(page.locator("#answer .probability")).to_contain_text("from 5 photos")
     expect(thumbnails(page)).to_have_count(5)
     expect(page.locator("#photo .add")).to_be_hidden()
+    expect(page.get_by_text("You can add up to 5 photos of one plant.")).to_be_visible()
 
 
 def test_a_photo_can_be_removed_again(page, flower_photo, label):
