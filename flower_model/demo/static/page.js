@@ -2,6 +2,7 @@
 () => {
   const LONGEST_SIDE = 1280; // pixels of a photo as it is sent
   const SMALL_FILE = 300_000; // bytes; a smaller file is sent as it is
+  const PASSING = [408, 429, 500, 503]; // statuses of errors that another attempt may not meet
   const OFFLINE = "The server can't be reached. Check your connection and try again.";
 
   const find = (selector) => document.querySelector(selector);
@@ -45,6 +46,7 @@
     if (stream) stopCamera();
     for (const photo of photos) URL.revokeObjectURL(photo.url);
     photos = [];
+    find("#photo .thumbnails").hidden = find("#photo .remove").hidden = true;
     return add(files);
   };
 
@@ -53,6 +55,7 @@
     const plant = photos;
     let current = restart();
     find("#photo figure").replaceChildren();
+    find("#photo .heatmap").hidden = find("#photo .legend").hidden = true;
     for (const file of files) {
       const shrunk = await shrink(file);
       if (photos !== plant) return; // another plant was chosen meanwhile
@@ -83,7 +86,10 @@
         method: "POST", body: form, headers: { Accept: "text/html" }, signal: current.signal,
       });
       if (response.ok) showAnswer(await response.text());
-      else showError((await response.json().catch(() => ({}))).detail ?? OFFLINE);
+      else {
+        const { detail } = await response.json().catch(() => ({}));
+        showError(detail ?? OFFLINE, PASSING.includes(response.status));
+      }
     } catch (error) {
       if (error.name !== "AbortError") showError(OFFLINE, true);
     }
@@ -179,6 +185,12 @@
     }
   });
 
+  // The browser names no type for formats that the system doesn't know, such as HEIC on Windows.
+  const isPhoto = ({ type, name }) => {
+    const suffixes = find("#photo input[type=file]").accept.split(",").filter((each) => each[0] === ".");
+    return type.startsWith("image/") || suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
+  };
+
   // A paste or a drop anywhere on the tab.
   const take = (event, transfer) => {
     const visible = find("#photo")?.offsetParent;
@@ -186,10 +198,11 @@
     if (!visible || !files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    const images = files.filter((file) => file.type.startsWith("image/"));
+    const images = files.filter(isPhoto);
     if (images.length > MAX_PHOTOS) {
       restart();
-      return showError(`${find("#photo .full").textContent} For more, use the “Many photos” tab.`);
+      const limit = find("#photo .full").textContent;
+      return showError(`${limit} For more, use the “Many photos” tab.`, photos.length > 0);
     }
     identify(...(images.length ? images : [files[0]]));
   };
@@ -199,6 +212,7 @@
     take(event, event.dataTransfer);
   }, true);
   document.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return; // a text or a link
     event.preventDefault();
     find("#photo")?.classList.add("over");
   });
@@ -214,6 +228,7 @@
     stream = null;
     find("#photo .live").hidden = true;
     find("#photo .empty").hidden = photos.length > 0;
+    find("#photo figure").hidden = find("#photo .actions").hidden = !photos.length;
   };
   on("click", "#photo .camera", async (button) => {
     const video = find("#photo video");
@@ -225,7 +240,7 @@
     // Meanwhile the visitor chose another photo or left the tab.
     if (request !== before || !find("#photo").offsetParent) return stopCamera();
     if (!stream) return showError("The camera can't be used. Allow it in your browser or choose a photo.");
-    find("#photo .empty").hidden = true;
+    for (const part of [".empty", "figure", ".heatmap", ".actions"]) find(`#photo ${part}`).hidden = true;
     find("#photo .live").hidden = false;
     video.srcObject = stream;
     video.play();
@@ -260,7 +275,9 @@
     showHeatmap(shown ? null : find("#photo .heatmaps img").dataset.name);
   });
   on("click", "#answer .candidate", (button) => {
-    if (find("#photo .heatmaps")) showHeatmap(button.dataset.name);
+    if (!find("#photo .heatmaps")) return;
+    showHeatmap(button.ariaPressed === "true" ? null : button.dataset.name);
+    find("#photo figure").scrollIntoView({ block: "nearest" });
   });
   on("click", "#answer .copy", async (button) => {
     const text = button.dataset.copy;
@@ -304,9 +321,9 @@
 
   // Gradio adds the tab's content a moment later.
   const start = () => {
-    const camera = find("#photo .camera");
-    if (!camera) return setTimeout(start, 20);
-    camera.hidden = touch || !navigator.mediaDevices?.getUserMedia;
+    if (!find("#photo .camera")) return setTimeout(start, 20);
+    for (const button of document.querySelectorAll("#photo .camera"))
+      button.hidden = touch || !navigator.mediaDevices?.getUserMedia;
     const input = find("#photo input[type=file]");
     // Since Android 14, Chrome offers the camera only if another type is accepted too.
     if (/Android.*Chrome/.test(navigator.userAgent)) input.accept += ",android/allowCamera";

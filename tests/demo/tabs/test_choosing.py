@@ -9,11 +9,11 @@ from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from tests.support.browsing import PHONE, name, upload
 
-DROP = """(element, [content, name, copies]) => {
+DROP = """(element, [content, name, copies, type]) => {
   const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
   const transfer = new DataTransfer();
   for (let i = 0; i < copies; i++)
-    transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+    transfer.items.add(new File([bytes], name, { type }));
   const options = { bubbles: true, cancelable: true };
   element.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer: transfer }));
 }"""
@@ -30,8 +30,9 @@ def requests(page):
     return sent
 
 
-def as_argument(photo, copies=1):
-    return [base64.b64encode(photo.read_bytes()).decode(), photo.name, copies]
+def as_argument(photo, copies=1, name="", type="image/jpeg"):
+    content = base64.b64encode(photo.read_bytes()).decode()
+    return [content, name or photo.name, copies, type]
 
 
 def test_by_the_button(page, requests, flower_photo, label):
@@ -55,6 +56,12 @@ def test_several_dropped_photos_show_one_plant(page, requests, flower_photo):
     assert len(requests) == 1
 
 
+def test_dropped_photos_of_a_format_that_the_system_does_not_know(page, flower_photo):
+    argument = as_argument(flower_photo, copies=2, name="photo.HEIC", type="")
+    page.locator("#title").first.evaluate(DROP, argument)
+    expect(page.locator("#answer .probability")).to_contain_text("from 2 photos")
+
+
 def test_more_photos_than_a_plant_may_have_are_not_sent(page, requests, flower_photo):
     page.locator("#title").first.evaluate(DROP, as_argument(flower_photo, copies=6))
     expect(page.locator("#answer .error")).to_contain_text("up to 5 photos of one plant")
@@ -75,6 +82,31 @@ def test_by_the_webcam(open_page):
     page.get_by_role("button", name="Take the photo").click()
     expect(name(page)).to_have_count(1)
     expect(page.locator("#photo video")).to_be_hidden()
+
+
+def test_by_the_webcam_after_another_photo(open_page, flower_photo):
+    page = open_page(permissions=["camera"])
+    upload(page, flower_photo)
+    name(page).wait_for()
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_alt_text("Your photo")).to_be_hidden()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_alt_text("Your photo")).to_be_visible()
+    page.get_by_role("button", name="Use the camera").click()
+    video = "document.querySelector('#photo video')"
+    page.wait_for_function(f"{video}.srcObject.active && {video}.videoWidth > 0")
+    with page.expect_request("**/api/identify"):
+        page.get_by_role("button", name="Take the photo").click()
+    expect(page.get_by_alt_text("Your photo")).to_be_visible()
+
+
+def test_controls_of_the_old_plant_go_while_a_new_photo_is_read(page, flower_photo):
+    page.locator("#title").first.evaluate(DROP, as_argument(flower_photo, copies=2))
+    page.get_by_role("button", name="Show heatmap").click()
+    page.evaluate("() => { window.createImageBitmap = () => new Promise(() => {}); }")
+    upload(page, flower_photo)
+    for control in (".heatmap", ".legend", ".thumbnails", ".remove"):
+        expect(page.locator(f"#photo {control}")).to_be_hidden()
 
 
 def test_the_webcam_stops_with_another_tab_or_photo(open_page, flower_photo):
@@ -114,7 +146,7 @@ def test_the_webcam_stays_off_if_the_visitor_left_the_tab_before_allowing_it(ope
 def test_a_phone_has_one_button_for_camera_and_album(open_page):
     android = "Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 Chrome/140.0.0.0 Mobile"
     page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, user_agent=android)
-    expect(page.locator("#photo .camera")).to_be_hidden()
+    expect(page.get_by_role("button", name="Use the camera")).to_have_count(0)
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Take or choose a photo").click()
     assert chooser.value.element.get_attribute("capture") is None  # which would hide the album
