@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-import huggingface_hub
 import numpy as np
 
 from flower_model.config import ModelConfig
@@ -32,12 +31,13 @@ from flower_model.serialization.weights_folder import save_weights_folder
 
 if TYPE_CHECKING:  # importing torch takes seconds, and OpenVINO runs without it
     import torch
+    from huggingface_hub import CommitInfo
     from torch import nn
 
 Photo = TypeVar("Photo", bound=PhotoSource)
 
 
-class FlowerClassifier(huggingface_hub.ModelHubMixin):
+class FlowerClassifier:
     """A timm network with its labels, input transform, temperature and rejection rule.
 
     Example:
@@ -120,10 +120,8 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """Class names in the order of the network's outputs."""
         return list(self.config.labels)
 
-    # These methods omit the mixin's options that have no meaning here, so that passing one raises.
-
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # no force_download, no **model_kwargs
+    def from_pretrained(
         cls,
         model: str | Path,
         *,
@@ -260,9 +258,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         """
         return make_predictions(outputs, self.config, self.rejection, top_k=top_k)
 
-    def save_pretrained(  # type: ignore[override]  # no config, no push_to_hub
-        self, save_directory: str | Path
-    ) -> None:
+    def save_pretrained(self, save_directory: str | Path) -> None:
         """Write a weights folder in timm's Hub layout: config.json, model.safetensors, README.md.
 
         The rejection rule and, of unchanged weights, quantization and references are written too. Matrices
@@ -280,7 +276,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
             loaded_from=self.folder,
         )
 
-    def push_to_hub(  # type: ignore[override]  # no config, no file patterns
+    def push_to_hub(
         self,
         repo_id: str,
         *,
@@ -289,7 +285,7 @@ class FlowerClassifier(huggingface_hub.ModelHubMixin):
         revision: str | None = None,
         create_pr: bool = False,
         commit_message: str = "Upload a flower classifier",
-    ) -> "huggingface_hub.CommitInfo":
+    ) -> "CommitInfo":
         """Upload the model to the Hugging Face Hub in a single commit; a README.md edited there is kept.
 
         Args:
