@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,7 +10,6 @@ from flower_model.confidence import log_probabilities
 from flower_model.config import ModelConfig
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.photos.prefetch import answers_or_error, predict_batches
-from flower_model.photos.sources import PhotoSource
 from flower_model.prediction import Prediction, PredictionDict, make_predictions, reaches
 from flower_model.rejection import Rejection
 from flower_model.runtimes.base import Outputs, Runtime
@@ -19,6 +19,8 @@ from flower_model.runtimes.base import Outputs, Runtime
 # three (`python -m benchmarks.plants`).
 INDEPENDENCE = 0.5
 BATCH_SIZE = 16
+
+Photo = TypeVar("Photo")
 
 
 class PlantPredictionDict(PredictionDict):
@@ -115,7 +117,11 @@ def combine_logits(
 
 
 def photo_outputs(
-    photos: Iterable[PhotoSource], to_pixels: Callable[[PhotoSource], np.ndarray], runtime: Runtime
+    photos: Iterable[Photo],
+    to_pixels: Callable[[Photo], np.ndarray],
+    runtime: Runtime,
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> Generator[Outputs | ImageError]:
     """Yield the outputs for each photo, without activation maps, or the error of opening it."""
 
@@ -123,7 +129,7 @@ def photo_outputs(
         logits, features, _ = runtime(pixels)
         return [Outputs(logits[i : i + 1], features[i : i + 1], None) for i in range(len(pixels))]
 
-    return predict_batches(photos, to_pixels, run, batch_size=BATCH_SIZE)
+    return predict_batches(photos, to_pixels, run, batch_size=batch_size)
 
 
 def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:

@@ -1,7 +1,6 @@
 """Logits and features of decoded photos, computed in batches on one or several processes."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -13,18 +12,18 @@ from torch import nn
 
 from flower_model.errors import ConversionError
 from flower_model.photos.transform import PhotoTransform
+from flower_model.plant import photo_outputs, stack_outputs
 from flower_model.runtimes.base import Compute, Precision, Runtime
 from flower_model.runtimes.pytorch import TorchRuntime
 from flower_model.runtimes.selection import resolve_runtime
-from flower_model.system.cores import usable_cores
 from training.data.decoded import DecodedPhotos
 
-THREADS = min(8, usable_cores())  # for preprocessing
+BATCH_SIZE = 64
 FEW_PHOTOS = 100  # below, PyTorch has answered before OpenVINO has compiled the network
 
 
 def predict_photos(
-    runtime: Runtime, photos: DecodedPhotos, *, title: str, batch_size: int = 64
+    runtime: Runtime, photos: DecodedPhotos, *, title: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over photos, with the preprocessing that it has when it is deployed.
 
@@ -33,21 +32,13 @@ def predict_photos(
     """
     transform = PhotoTransform.from_data_config(runtime.data_config)
 
-    def pixels_of(index: int) -> np.ndarray:
+    def to_pixels(index: int) -> np.ndarray:
         return transform.to_pixels(photos.image(index))
 
-    logits, features = [], []
-    with (
-        ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(photos), desc=title, unit=" photos", leave=False) as bar,
-    ):
-        for start in range(0, len(photos), batch_size):
-            indices = range(start, min(start + batch_size, len(photos)))
-            outputs = runtime(np.stack(list(pool.map(pixels_of, indices))))
-            logits.append(outputs.logits)
-            features.append(outputs.features)
-            bar.update(len(indices))
-    return np.concatenate(logits), np.concatenate(features)
+    outputs = photo_outputs(range(len(photos)), to_pixels, runtime, batch_size=BATCH_SIZE)
+    bar = tqdm(outputs, title, len(photos), unit=" photos", leave=False)
+    logits, features, _ = stack_outputs(bar)
+    return logits, features
 
 
 def predict_distributed(
