@@ -155,8 +155,6 @@ def _unpack_optimizer(
 ) -> dict[str, Any]:
     """Return the argument for the `load_state_dict` of a new optimizer with the same settings."""
     new = optimizer.state_dict()
-    if "optimizer" not in metadata:
-        return new | {"state": _unpack_tensors(_part(tensors, "optimizer."), optimizer)}
     packed = _unpack(json.loads(metadata["optimizer"]), tensors)
     groups = zip(new["param_groups"], packed["param_groups"], strict=True)
     return packed | {
@@ -192,22 +190,6 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         tensor = tensors[value["tensor"]]
         return torch.empty_strided(tensor.shape, value["stride"], dtype=tensor.dtype).copy_(tensor)
     return {key: _unpack(item, tensors) for key, item in value.items()}
-
-
-def _unpack_tensors(
-    tensors: dict[str, torch.Tensor], optimizer: Any
-) -> dict[int, dict[str, torch.Tensor]]:
-    """Return the state in a checkpoint of earlier versions, from "INDEX.KEY" -> tensor."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        like = parameters[int(index)]
-        if tensor.shape != like.shape:
-            like = tensor
-        restored = torch.empty_like(like, dtype=tensor.dtype, device="cpu").copy_(tensor)
-        state.setdefault(int(index), {})[key] = restored
-    return state
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

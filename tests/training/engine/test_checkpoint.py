@@ -1,19 +1,16 @@
 """Checkpoints: with every optimizer, a resumed run takes the steps of an uninterrupted one."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 
 from flower_model.errors import ModelError
-from training.engine.checkpoint import Progress, contiguous, load_checkpoint, save_checkpoint
+from training.engine.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 # Those that `check_settings` refuses: see test_preflight.
 REFUSED = ["fused*", "bnb*", "adahessian"]
@@ -29,19 +26,6 @@ def test_resumed_optimizer_takes_the_steps_of_an_uninterrupted_one(name, tmp_pat
         take_steps(network, optimizer, range(3, 6))
         again = resumed_optimizer(tmp_path, name, network)
     assert same(again.state_dict(), optimizer.state_dict())
-
-
-@pytest.mark.parametrize("name", ["adamw", "nadamw"])
-def test_checkpoint_of_an_earlier_version_is_continued(name, tmp_path):
-    network, optimizer = new_run(name)
-    take_steps(network, optimizer, range(3))
-    tensors = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in state.items()}
-    metadata = {"progress": json.dumps(asdict(Progress()))}
-    save_file(contiguous(tensors), tmp_path / "last.safetensors", metadata)
-    take_steps(network, optimizer, range(3, 6))
-    resumed_optimizer(tmp_path, name, network)
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path):
