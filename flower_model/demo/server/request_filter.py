@@ -18,32 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flower_model.demo.server import refusals
 from flower_model.demo.server.rate_limits import Limits, RateLimiter
-from flower_model.demo.server.refusals import (
-    API,
-    BUSY,
-    DISK_FULL,
-    FILE,
-    FILE_GONE,
-    INVALID_REQUEST,
-    MCP,
-    NO_PHOTO,
-    NOT_FOUND,
-    REQUEST_TOO_LONG,
-    REST,
-    RESULT_GONE,
-    SESSION_EXPIRED,
-    SHUTTING_DOWN,
-    UNAUTHORIZED,
-    UPLOAD,
-    UPLOAD_STALLED,
-    UPLOAD_TOO_SLOW,
-    URL_NOT_FETCHED,
-    Refusal,
-    Refused,
-    respond,
-    upload_too_large,
-)
+from flower_model.demo.server.refusals import API, FILE, MCP, REST, UPLOAD, Refusal, Refused
 from flower_model.demo.server.request_log import log_event
 from flower_model.demo.theme import STATIC
 
@@ -110,39 +87,39 @@ class RequestFilter:
             except Refused as refused:
                 (refusal,) = refused.args
                 self._log(scope, refusal.status, start)
-                await respond(scope["path"], refusal)(scope, receive, send)
+                await refusals.respond(scope["path"], refusal)(scope, receive, send)
 
         return filtered
 
     async def _forward(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if not OPEN_ROUTES.fullmatch(path):
-            raise Refused(NOT_FOUND)
+            raise Refused(refusals.NOT_FOUND)
         if path.startswith(FILE) and "://" in path:
-            raise Refused(FILE_GONE)
+            raise Refused(refusals.FILE_GONE)
         if scope["method"] == "GET" and path.startswith(RESULTS):
             # Gradio would let the client wait indefinitely.
             session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
             if not self.has_result(session or path.rpartition("/")[2]):
-                raise Refused(RESULT_GONE)
+                raise Refused(refusals.RESULT_GONE)
         if scope["method"] == "GET" and path == "/" and not self.is_authorized(Request(scope)):
             return await HTMLResponse(LOGIN_PAGE)(scope, receive, send)
         limited = scope["method"] == "POST" and path.startswith(LIMITED)
         if limited:
             if self.shutting_down:
-                raise Refused(SHUTTING_DOWN)
+                raise Refused(refusals.SHUTTING_DOWN)
             self.limiter.count(scope)
             if path.startswith((REST, MCP)) and not self.is_authorized(Request(scope)):
                 # The page asks for text/html; see `add_rest_api`.
                 is_page = "text/html" in Request(scope).headers.get("accept", "")
-                raise Refused(SESSION_EXPIRED if is_page else UNAUTHORIZED)
+                raise Refused(refusals.SESSION_EXPIRED if is_page else refusals.UNAUTHORIZED)
         if scope["method"] == "POST":
             receive = await self._check_body(scope, receive)
         if not limited and not path.startswith(RESULTS):
             return await app(scope, receive, send)
         rest = path.startswith((REST, MCP))
         if rest and self._rest_active >= self.limits.queue:
-            raise Refused(BUSY)
+            raise Refused(refusals.BUSY)
         self._active += 1
         self._rest_active += rest
         try:
@@ -161,21 +138,21 @@ class RequestFilter:
             size = int(length) if length.isdigit() else 0
             limit = self.limits.max_bytes if path == UPLOAD else self.limits.max_photo_bytes
             if size > limit:
-                raise Refused(upload_too_large(limit))
+                raise Refused(refusals.upload_too_large(limit))
             if not self._has_room(size):
-                raise Refused(DISK_FULL)
+                raise Refused(refusals.DISK_FULL)
             error = _gradio_error if path == UPLOAD else Refused
-            return self._limit_body(receive, limit, upload_too_large(limit), error)
+            return self._limit_body(receive, limit, refusals.upload_too_large(limit), error)
         mcp = path.startswith(MCP)
         limit = MAX_REQUEST_BYTES if path.startswith(LIMITED) else MAX_OTHER_BYTES
         limit = MAX_MCP_BYTES if mcp else limit
-        limited = self._limit_body(receive, limit, REQUEST_TOO_LONG, Refused)
+        limited = self._limit_body(receive, limit, refusals.REQUEST_TOO_LONG, Refused)
         body = await Request(scope, limited).body()
         if not (mcp or path.startswith("/login")):
             try:
                 content = json.loads(body)
             except (ValueError, RecursionError):
-                raise Refused(INVALID_REQUEST) from None
+                raise Refused(refusals.INVALID_REQUEST) from None
             for file in _file_references(content):
                 self._check_path(file)
         return _replay(body, receive)
@@ -193,18 +170,18 @@ class RequestFilter:
             try:
                 message = await asyncio.wait_for(receive(), STALL_SECONDS)
             except TimeoutError:
-                raise error(UPLOAD_STALLED) from None
+                raise error(refusals.UPLOAD_STALLED) from None
             if message["type"] == "http.disconnect":
-                raise error(NO_PHOTO)
+                raise error(refusals.NO_PHOTO)
             before, received = received, received + len(message.get("body", b""))
             if received > limit:
                 raise error(too_long)
             seconds = time.monotonic() - start
             if seconds > STALL_SECONDS and received < MIN_RATE * seconds:
-                raise error(UPLOAD_TOO_SLOW)
+                raise error(refusals.UPLOAD_TOO_SLOW)
             # Other uploads may have filled the disk, or the client has not said how long this one is.
             if received // CHECK_BYTES > before // CHECK_BYTES and not self._has_room(0):
-                raise error(DISK_FULL)
+                raise error(refusals.DISK_FULL)
             return message
 
         return limited
@@ -212,12 +189,12 @@ class RequestFilter:
     def _check_path(self, file: dict[str, Any]) -> None:
         path = file.get("path")
         if not isinstance(path, str) or "\0" in path:
-            raise Refused(NO_PHOTO)
+            raise Refused(refusals.NO_PHOTO)
         if "://" in path:
-            raise Refused(URL_NOT_FETCHED)
+            raise Refused(refusals.URL_NOT_FETCHED)
         real = os.path.abspath(path)
         if not (Path(real).is_relative_to(self.folder) and os.path.isfile(real)):
-            raise Refused(NO_PHOTO)
+            raise Refused(refusals.NO_PHOTO)
 
     def _log(self, scope: Scope, status: int, start: float) -> None:
         log_event(
