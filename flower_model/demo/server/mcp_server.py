@@ -1,10 +1,7 @@
 """MCP server with the API's functions as tools."""
 
-from collections.abc import Awaitable, Callable
-from functools import partial, wraps
-from typing import ParamSpec, TypeVar
-
 import anyio
+from anyio.to_thread import run_sync
 from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
@@ -22,9 +19,6 @@ from flower_model.errors import FlowerModelError
 from flower_model.plant import PlantPredictionDict
 from flower_model.prediction import PredictionDict
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     """Return an MCP server with the tools `identify`, `identify_plant` and `identify_many`.
@@ -32,7 +26,8 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     It replaces Gradio's, which calls its own page over HTTP, without the password of `--auth`, and
     returns Python literals.
     """
-    # Not the default limiter, whose threads the page and its generators need.
+    # Tools run outside the event loop, but not in the default limiter's threads, which the page and its
+    # generators need.
     photo_threads = anyio.CapacityLimiter(CONCURRENT_PHOTOS)
     batch_threads = anyio.CapacityLimiter(CONCURRENT_BATCHES)
     server = FastMCP(
@@ -46,58 +41,52 @@ def create_mcp_server(identify_photo: PhotoIdentifier) -> FastMCP:
     )
 
     @server.tool()
-    @_in_thread(photo_threads)
-    def identify(photo: str) -> PredictionDict:
+    async def identify(photo: str) -> PredictionDict:
         """Identify the flower in a photo.
 
         Args:
             photo: Image file (JPEG, PNG, WebP, …), base64-encoded, with or without a data: prefix.
                 URLs are not fetched.
         """
-        with log_request("mcp: identify", _tool_error, photos=1):
-            return identify_photo(decode_photo(photo)).prediction.to_dict()
+
+        def answer() -> PredictionDict:
+            with log_request("mcp: identify", _tool_error, photos=1):
+                return identify_photo(decode_photo(photo)).prediction.to_dict()
+
+        return await run_sync(answer, limiter=photo_threads)
 
     @server.tool()
-    @_in_thread(photo_threads)
-    def identify_plant(photos: list[str]) -> PlantPredictionDict:
+    async def identify_plant(photos: list[str]) -> PlantPredictionDict:
         """Identify one plant from several photos of it.
 
         Args:
             photos: One to five image files, each base64-encoded, with or without a data: prefix.
         """
-        with log_request("mcp: identify_plant", _tool_error, len(photos)):
-            contents = [decode_photo(photo) for photo in photos]
-            return identify_photo.identify_plant(contents).prediction.to_dict()
+
+        def answer() -> PlantPredictionDict:
+            with log_request("mcp: identify_plant", _tool_error, len(photos)):
+                contents = [decode_photo(photo) for photo in photos]
+                return identify_photo.identify_plant(contents).prediction.to_dict()
+
+        return await run_sync(answer, limiter=photo_threads)
 
     @server.tool()
-    @_in_thread(batch_threads)
-    def identify_many(photos: list[str]) -> list[PhotoAnswer]:
+    async def identify_many(photos: list[str]) -> list[PhotoAnswer]:
         """Identify the flower in each of several photos.
 
         Args:
             photos: Image files, each base64-encoded, with or without a data: prefix.
         """
-        name = "mcp: identify_many"
-        with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
-            record.photos = len(uploads)
-            return identify_uploads(identify_photo, uploads)
+
+        def answers() -> list[PhotoAnswer]:
+            name = "mcp: identify_many"
+            with log_request(name, _tool_error) as record, open_uploads(photos) as uploads:
+                record.photos = len(uploads)
+                return identify_uploads(identify_photo, uploads)
+
+        return await run_sync(answers, limiter=batch_threads)
 
     return server
-
-
-def _in_thread(
-    limiter: anyio.CapacityLimiter,
-) -> Callable[[Callable[P, R]], Callable[P, Awaitable[R]]]:
-    """Run a tool outside the event loop, in which FastMCP would run it."""
-
-    def decorate(tool: Callable[P, R]) -> Callable[P, Awaitable[R]]:
-        @wraps(tool)
-        async def run(*args: P.args, **options: P.kwargs) -> R:
-            return await anyio.to_thread.run_sync(partial(tool, *args, **options), limiter=limiter)
-
-        return run
-
-    return decorate
 
 
 def _tool_error(error: FlowerModelError) -> ToolError:
