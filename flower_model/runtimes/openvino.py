@@ -34,16 +34,6 @@ def without_telemetry() -> Iterator[None]:
 with without_telemetry():
     import openvino as ov
 
-__all__ = [
-    "OpenVINORuntime",
-    "compile_model",
-    "compile_options",
-    "ov",
-    "resolve_precision",
-    "shared_core",
-    "without_telemetry",
-]
-
 
 class OpenVINORuntime:
     """Run a compiled network on the CPU, one forward pass at a time on all cores.
