@@ -1,6 +1,5 @@
 """Bulk prediction into a results file: `python -m flower_model FOLDER --output answers.csv`."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -12,11 +11,9 @@ from tqdm import tqdm
 from flower_model.bulk.shard import Shard
 from flower_model.classifier import FlowerClassifier
 from flower_model.cli.common import print_error, print_failures, stop_signals
-from flower_model.config import ModelConfig
 from flower_model.photos.discovery import describe_skipped, find_photos
 from flower_model.results.results_file import ResultsFile
-from flower_model.serialization.weights_folder import answer_files
-from flower_model.system.files import file_digest
+from flower_model.serialization.weights_folder import model_version
 
 
 def write_results(
@@ -43,9 +40,10 @@ def write_results(
     output = shard.path(output) if shard else output
     total = sum(1 for _ in _photos_of(shard, names, skipped))
     top_k = min(top_k, len(model.labels))
+    version = model_version(model.folder, model.config)
     with (
         stop_signals() as received,
-        ResultsFile(output, model=model_version(model), top_k=top_k) as results,
+        ResultsFile(output, model=version, top_k=top_k) as results,
         tqdm(total=total, initial=results.rows, unit=" photos", disable=None) as bar,
     ):
         todo, photos = tee(
@@ -74,17 +72,3 @@ def _photos_of(
 ) -> Iterator[str]:
     photos = find_photos(names, skipped)
     return photos if shard is None else (photo for photo in photos if photo in shard)
-
-
-def model_version(model: FlowerClassifier) -> str:
-    """Return the architecture and a hash of the model's files."""
-    return folder_version(model.folder, model.config)
-
-
-def folder_version(folder: Path | None, config: ModelConfig) -> str:
-    """Return the `model_version` of a weights folder, or of a model that was built in memory."""
-    digest = hashlib.sha256()
-    if folder:
-        for file in answer_files(folder):
-            digest.update(bytes.fromhex(file_digest(file)))
-    return f"{config.architecture}-{digest.hexdigest()[:12]}"

@@ -17,13 +17,12 @@ from flower_model.bulk.output import OutputFolder
 from flower_model.bulk.ray_engine import answer_units, connect, find_slots
 from flower_model.bulk.units import Unit
 from flower_model.bulk.worker import MAX_ERRORS, Job
-from flower_model.cli.bulk import folder_version
 from flower_model.cli.common import default_model, print_error, print_failures
 from flower_model.config import CONFIG_FILE, read_config
 from flower_model.errors import FlowerModelError, shorten
 from flower_model.loading import find_folder
 from flower_model.photos.discovery import describe_skipped
-from flower_model.serialization.weights_folder import check_files
+from flower_model.serialization.weights_folder import check_files, model_version
 
 
 class Stopped(BaseException):
@@ -55,7 +54,7 @@ def answer_on_cluster(options: argparse.Namespace) -> int:
     output = OutputFolder(options.output)
     job = Job(
         output.name,
-        folder_version(folder, config),
+        model_version(folder, config),
         min(options.top_k, len(config.labels)),
         cores=1,
         folder=os.getcwd(),

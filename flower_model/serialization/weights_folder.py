@@ -1,5 +1,6 @@
 """The files of a weights folder: checked before they are loaded, and written atomically."""
 
+import hashlib
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -79,6 +80,14 @@ def answer_files(folder: Path) -> list[Path]:
     """Return the files of a weights folder that answers depend on."""
     names = (CONFIG_FILE, WEIGHTS_FILE, REJECTION_FILE, QUANTIZATION_FILE)
     return [folder / name for name in names if (folder / name).exists()]
+
+
+def model_version(folder: Path | None, config: ModelConfig) -> str:
+    """Return the architecture and a hash of a model's files, of which one built in memory has none."""
+    digest = hashlib.sha256()
+    for file in answer_files(folder) if folder else ():
+        digest.update(bytes.fromhex(file_digest(file)))
+    return f"{config.architecture}-{digest.hexdigest()[:12]}"
 
 
 def save_weights_folder(

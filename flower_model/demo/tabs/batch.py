@@ -6,12 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from flower_model.cli.bulk import model_version
 from flower_model.demo.answers.album import gallery, progress_bar, summary_of, table_of
 from flower_model.demo.answers.table import TOP_K, Row, classify_uploads, csv_text
 from flower_model.demo.identifier import CONCURRENT_BATCHES, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import MAX_PHOTOS, as_list, notice, open_uploads
+from flower_model.serialization.weights_folder import model_version
 
 # Requests of many photos processed at the same time, by the page and the API together.
 MANY_PHOTOS: dict[str, Any] = {
@@ -24,7 +24,8 @@ PROGRESS_SECONDS = 0.2  # between two messages to the browser
 def batch_tab(identify: PhotoIdentifier) -> None:
     """Build the tab inside the current `gr.Tab`."""
     model = identify.model
-    version, top_k = model_version(model), min(TOP_K, len(model.labels))
+    version = model_version(model.folder, model.config)
+    top_k = min(TOP_K, len(model.labels))
     files = gr.File(
         label=f"Up to {MAX_PHOTOS} photos, also as zip files",
         file_count="multiple",
