@@ -180,7 +180,7 @@ def main() -> None:
     more = [decode_source(model, name, options.data_root) for name in recipe.data.calibrate]
     flowers = [predict(model, photos) for photos in (held_out, *more)]
     flower = Outputs(*(np.concatenate(part) for part in zip(*flowers, strict=True)))
-    side = resize_side(model.image_size, model.crop)
+    side = model.photo_transform.short_side
     files = not_flowers(options.data_root / "not-flowers")
     negatives = predict(model, decode_photos(files, side, "decoding"), labelled=False)
     synthetic = predict(

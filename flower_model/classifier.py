@@ -96,8 +96,6 @@ class FlowerClassifier:
             )
         self.runtime = runtime
         self.photo_transform = PhotoTransform.from_data_config(runtime.data_config)
-        self.image_size = self.photo_transform.size[1]  # side of the network's input, pixels
-        self.crop = self.photo_transform.crop  # fraction of the resized photo
 
     @property
     def network(self) -> "nn.Module":

@@ -17,7 +17,7 @@ from flower_model.system.files import atomic_path
 from training.calibration.fit import calibrate, format_summary
 from training.calibration.quantize import try_quantize_folder
 from training.calibration.references import write_references
-from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.outliers import calibration_outliers
 from training.data.sources import fingerprint, gather, source_photos
 from training.data.training_record import count_trained_on, load_record
@@ -93,7 +93,7 @@ def load_run_photos(
     data = recipe.data.model_copy(update={"test": (), **sources} if sources else {})
     recipe = recipe.model_copy(update={"data": data})
     train, held_out = gather(data, data_root)
-    short_side = resize_side(model.image_size, model.crop)
+    short_side = model.photo_transform.short_side
     decoded = decode_photos(held_out, short_side)
     if fingerprint(decoded.photos) != expected:
         raise DataError(

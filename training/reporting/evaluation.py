@@ -11,7 +11,7 @@ from scipy.stats import bootstrap
 from flower_model import FlowerClassifier
 from flower_model.confidence import BINS, confidence_bins, probabilities
 from flower_model.errors import DataError
-from training.data.decoded import DecodedPhotos, decode_photos, resize_side
+from training.data.decoded import DecodedPhotos, decode_photos
 from training.data.folders import Photo
 from training.data.labels import match_labels
 from training.data.sources import check_labels, source_photos
@@ -176,7 +176,7 @@ def decode_source(model: FlowerClassifier, source: str, data_root: Path) -> Deco
     data = Data(train=(source,), val=(source,), **settings)
     photos = match_labels(source_photos(source, data_root, data), model.config)
     check_labels(photos, source, model.labels)
-    decoded = decode_photos(photos, resize_side(model.image_size, model.crop))
+    decoded = decode_photos(photos, model.photo_transform.short_side)
     if not len(decoded):
         raise DataError(
             f"None of the {len(photos)} photos of '{source}' can be opened. Replace them."
