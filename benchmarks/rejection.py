@@ -5,7 +5,7 @@
 Uses the features and logits of the shipped model. Each method is fitted on one half of the held-out
 flowers and the negatives and evaluated on the other half, for several random splits. A second table
 is about the harder problem, flowers of species that the model was not trained on. Writes
-benchmarks/results/rejection.md. Requires FLOWER_DATA, with non-flower photos, and FLOWER_PREMAX_TRAIN_PHOTOS.
+benchmarks/results/rejection.md. Requires FLOWER_DATA, with non-flower photos, and FLOWER_PRETRAINED.
 """
 
 import argparse
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=ROOT / "weights")
     parser.add_argument("--data-root", type=Path, default=os.environ.get("FLOWER_DATA", "data"))
-    parser.add_argument("--pretrained", default=os.environ.get("FLOWER_PREMAX_TRAIN_PHOTOS"))
+    parser.add_argument("--pretrained", default=os.environ.get("FLOWER_PRETRAINED"))
     options = parser.parse_args()
     model = FlowerClassifier.from_pretrained(options.weights)
     recipe, train, held_out = load_run_photos(model, options.weights, options.data_root)
