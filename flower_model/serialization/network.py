@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError
@@ -120,6 +121,14 @@ def save_config(network: nn.Module, config: ModelConfig, folder: Path) -> None:
         for key in ("num_classes", "in_chans"):
             content.get("model_args", {}).pop(key, None)
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def set_head(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Copy weight (classes, channels) and bias (classes,) to the last layer of a timm network."""
+    head = network.get_classifier()  # type: ignore[operator]  # a timm network
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(weight).reshape(head.weight.shape))
+        head.bias.copy_(torch.from_numpy(bias))
 
 
 def _is_same(file: Path, other: Path) -> bool:

@@ -260,12 +260,9 @@ def _extend_network(base: FlowerClassifier, head: Head) -> "nn.Module":
     """Return a copy of a network with another head."""
     from copy import deepcopy
 
-    import torch
+    from flower_model.serialization.network import set_head
 
     network = deepcopy(base.network)
     network.reset_classifier(len(head.bias))  # type: ignore[operator]  # a timm network
-    layer = network.get_classifier()  # type: ignore[operator]
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(head.weight).reshape(layer.weight.shape))
-        layer.bias.copy_(torch.from_numpy(head.bias))
+    set_head(network, head.weight, head.bias)
     return network

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from flower_model.runtimes.base import Compute
+from flower_model.serialization.network import set_head
 from flower_model.system.files import atomic_path
 from training.data.sampling import Photos, class_weights
 from training.engine.inference import fastest_runtime, predict_distributed
@@ -74,11 +74,3 @@ def fit_head(
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     weight = weight / deviation
     return weight.astype(np.float32), (bias - weight @ mean).astype(np.float32)
-
-
-def set_head(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
-    """Copy weight (classes, channels) and bias (classes,) to the last layer of a timm network."""
-    head = network.get_classifier()  # type: ignore[operator]  # a timm network
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight).reshape(head.weight.shape))
-        head.bias.copy_(torch.from_numpy(bias))
