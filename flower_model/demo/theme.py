@@ -48,5 +48,4 @@ PAGE: dict[str, Any] = {
     "pwa": True,  # can be installed as an app
     "ssr_mode": False,
     "mcp_server": False,
-    "max_file_size": "100mb",
 }

@@ -93,8 +93,8 @@ def create_app(
         endpoint = mcp_server.streamable_http_app().routes[0]
         for address in (MCP, f"{MCP}/"):
             app.router.routes.append(Route(address, endpoint=endpoint.endpoint))  # type: ignore[attr-defined]  # a Route
-    kwargs = {"exception_handlers": HANDLERS}
-    gr.mount_gradio_app(app, demo, "/", app_kwargs=kwargs, **{**PAGE, **page_options})
+    options = {**PAGE, **page_options, "max_file_size": limits.max_photo_bytes}
+    gr.mount_gradio_app(app, demo, "/", app_kwargs={"exception_handlers": HANDLERS}, **options)
     return app, request_filter
 
 

@@ -81,7 +81,6 @@ def page_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "auth": _credentials(options.auth),
         "root_path": _root_path(options.root_path),
-        "max_file_size": _size(options.max_size),
     }
 
 
@@ -89,8 +88,7 @@ def page_limits(options: argparse.Namespace) -> dict[str, Any]:
     """Return the checked arguments of `flower_model.demo.server.rate_limits.Limits`."""
     if options.max_queue < 1:
         raise FlowerModelError(f"--max-queue must be at least 1, not {options.max_queue}.")
-    size = _size(options.max_size)
-    largest = int(size[:-2]) * {"kb": 10**3, "mb": 10**6, "gb": 10**9}[size[-2:]]
+    largest = _bytes(options.max_size)
     limits = {"queue": options.max_queue, "max_bytes": 10 * largest, "max_photo_bytes": largest}
     if options.rate is not None:
         limits |= {"rate": _rate(options.rate), "include_local": True}
@@ -182,7 +180,8 @@ def _root_path(text: str | None) -> str | None:
     return text
 
 
-def _size(text: str) -> str:
-    if not re.fullmatch(r"0*[1-9]\d*(kb|mb|gb)", text.lower()):
-        raise FlowerModelError(f"--max-size must be a size such as 20mb or 1gb, not '{text}'.")
-    return text.lower()
+def _bytes(size: str) -> int:
+    parts = re.fullmatch(r"0*([1-9]\d*)(kb|mb|gb)", size.lower())
+    if not parts:
+        raise FlowerModelError(f"--max-size must be a size such as 20mb or 1gb, not '{size}'.")
+    return int(parts[1]) * {"kb": 10**3, "mb": 10**6, "gb": 10**9}[parts[2]]
