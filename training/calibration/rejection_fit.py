@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -14,6 +14,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold
 from sklearn.svm import SVC
 
+from flower_model.confidence import logistic
 from flower_model.rejection import (
     Rejection,
     Residual,
@@ -21,6 +22,7 @@ from flower_model.rejection import (
     l2_normalise,
     power_normalise,
 )
+from flower_model.system.cores import usable_cores
 
 KEPT = 0.98  # fraction of held-out flowers above the threshold
 MIN_HELD_OUT = 20  # held-out flowers from which alone the threshold is set
@@ -65,7 +67,7 @@ def fit_rejection(
     slope = float(slopes[0])
     edge = slope * np.quantile(flower_scores, 1 - KEPT) + intercept
     machine = fit_support_vectors(flowers, np.concatenate([negatives, synthetic]))
-    return Rejection(machine, slope, intercept, float(0.5 * (1 + np.tanh(edge / 2))))
+    return Rejection(machine, slope, intercept, float(logistic(np.array(edge))))
 
 
 def evaluate_rejection(
@@ -91,7 +93,8 @@ def evaluate_rejection(
         return fit_rejection(train, _all_but(held_out, unseen), fit_negatives, synthetic)
 
     # Threads: an SVM is fitted on one core, without Python's global lock.
-    rules = Parallel(-1, prefer="threads")(map(delayed(fit_without), range(len(held_out))))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        rules = list(pool.map(fit_without, range(len(held_out))))
     kept, accepted, aurocs = [], [], []
     for unseen, rule in enumerate(rules):
         kept.append(rule.flower_probability(held_out[unseen]) >= rule.threshold)
