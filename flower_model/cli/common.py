@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +63,6 @@ def run_command(command: Callable[[], int]) -> int:
     # Python's last search for unused objects, among all of PyTorch's, takes up to two seconds.
     atexit.register(gc.freeze)
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # or it logs every retry
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata
     try:
         return command()
     except FlowerModelError as error:

@@ -18,10 +18,10 @@ from gradio.data_classes import FileData
 
 from flower_model.demo.zip_names import readable_names
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.photos.sources import MAX_BYTES
 from flower_model.system.files import read_at_most
 
 MAX_PHOTOS = 500  # per request
-MAX_PHOTO_BYTES = 100_000_000  # of one photo in a zip archive
 MAX_DIRECTORY_BYTES = 2_000_000  # of a zip's central directory; 500 photos need a tenth
 MAX_UNPACKED_BYTES = 1_000_000_000  # of all zip archives in a request
 SEND_A_FILE = "Send the photo as a file, for example: curl -F photo=@photo.jpg HOST/api/identify"
@@ -80,7 +80,7 @@ def read_upload(file: Any) -> bytes:
     """
     try:
         path = _validated(file).path
-        return read_at_most(Path(path), MAX_PHOTO_BYTES)  # open_image refuses more
+        return read_at_most(Path(path), MAX_BYTES)  # open_image refuses more
     except (OSError, ValueError):
         raise _not_a_file(file) from None
 
@@ -210,13 +210,13 @@ def _shorten(name: str) -> str:
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
     try:
         with archive.open(member) as file:
-            data = file.read(MAX_PHOTO_BYTES + 1)  # the size in the directory may be wrong
+            data = file.read(MAX_BYTES + 1)  # the size in the directory may be wrong
     except Exception:  # noqa: BLE001  # a password, a bad checksum, an unknown or broken compression
         raise ImageError(
             f"'{_shorten(name)}' can't be unpacked: it is damaged or has a password."
         ) from None
-    if len(data) > MAX_PHOTO_BYTES:
-        limit = MAX_PHOTO_BYTES // 1_000_000
+    if len(data) > MAX_BYTES:
+        limit = MAX_BYTES // 1_000_000
         raise ImageError(f"'{_shorten(name)}' is larger than {limit} MB. Reduce its size.")
     return data
 

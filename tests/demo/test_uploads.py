@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from flower_model.demo.uploads import MAX_PHOTO_BYTES, MAX_PHOTOS, open_uploads, read_upload
+from flower_model.demo.uploads import MAX_PHOTOS, open_uploads, read_upload
 from flower_model.errors import FlowerModelError, ImageError
+from flower_model.photos.sources import MAX_BYTES
 
 
 def sent(path, name=""):
@@ -87,7 +88,7 @@ def test_the_size_limit_applies_to_all_zips_of_a_request(tmp_path):
 
 
 def test_a_member_larger_than_a_photo_is_not_read_to_its_end(tmp_path):
-    big = b"\0" * (MAX_PHOTO_BYTES + 1)
+    big = b"\0" * (MAX_BYTES + 1)
     archive = zipped(tmp_path / "a.zip", {"big.jpg": big, "small.jpg": b"x"})
     found = contents(sent(archive))
     assert found["big.jpg"] == "'big.jpg' is larger than 100 MB. Reduce its size."

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from flower_model.cli.common import print_error
 from flower_model.config import MAX_LABEL, is_valid_label
 from flower_model.errors import DataError, shorten
+from flower_model.system.files import file_digest
 from training.data import flowers102
 from training.data.folders import (
     Photo,
@@ -213,8 +214,7 @@ def digest(path: Path) -> str:
 
 @cache
 def _content_digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def fingerprint(photos: Sequence[Photo]) -> str:

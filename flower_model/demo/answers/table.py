@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from typing_extensions import TypedDict
 
-from flower_model.demo.identifier import PhotoIdentifier
+from flower_model.demo.identifier import TOP_K, PhotoIdentifier
 from flower_model.demo.uploads import Upload
 from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
@@ -19,7 +19,6 @@ from flower_model.results.rows import flatten, make_row
 from flower_model.results.tables import write_csv
 
 THUMBNAIL_SIDE = 240  # pixels
-TOP_K = 5
 
 
 class PhotoAnswer(TypedDict):
