@@ -75,9 +75,7 @@ def download_existing(source: HubSource, files: Sequence[str]) -> None:
         files: Names of the files.
     """
     for name in files:
-        cached = huggingface_hub.try_to_load_from_cache(
-            source.repo_id, name, source.cache_dir, source.revision
-        )
+        cached = _cached(source, name)
         if cached is None or isinstance(cached, str):  # else known to be missing
             with suppress(HubError):
                 download(source, (name,))
@@ -90,7 +88,7 @@ def _pin(source: HubSource, name: str) -> HubSource:
     interruption find neither that commit's other files offline nor the complete former commit.
     """
     is_pinned = source.revision and re.fullmatch("[0-9a-f]{40}", source.revision)
-    if is_pinned or source.offline or constants.HF_HUB_OFFLINE:
+    if is_pinned or source.is_offline:
         return source
     url = huggingface_hub.hf_hub_url(source.repo_id, name, revision=source.revision)
     try:
@@ -98,9 +96,7 @@ def _pin(source: HubSource, name: str) -> HubSource:
     except (RevisionNotFoundError, EntryNotFoundError):
         raise
     except Exception:  # no network, proxy errors, an overloaded Hub, a lost permission
-        cached = huggingface_hub.try_to_load_from_cache(
-            source.repo_id, name, source.cache_dir, source.revision
-        )
+        cached = _cached(source, name)
         if not isinstance(cached, str):
             raise
         commit = Path(cached).parent.name
@@ -108,10 +104,7 @@ def _pin(source: HubSource, name: str) -> HubSource:
 
 
 def _download_file(source: HubSource, name: str) -> str:
-    cached = huggingface_hub.try_to_load_from_cache(
-        source.repo_id, name, source.cache_dir, source.revision
-    )
-    if not isinstance(cached, str) and not (source.offline or constants.HF_HUB_OFFLINE):
+    if not isinstance(_cached(source, name), str) and not source.is_offline:
         _download_large_file(source, name)
     return huggingface_hub.hf_hub_download(
         source.repo_id,
@@ -160,6 +153,13 @@ def _download_large_file(source: HubSource, name: str) -> None:
         partial.unlink()
         raise _corrupted(source, name)
     os.replace(partial, blob)
+
+
+def _cached(source: HubSource, name: str) -> object:
+    """Return the path of a cached file, None, or another object if the file is known to be missing."""
+    return huggingface_hub.try_to_load_from_cache(
+        source.repo_id, name, source.cache_dir, source.revision
+    )
 
 
 def _cache_folder(source: HubSource) -> Path:

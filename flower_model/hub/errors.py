@@ -37,7 +37,7 @@ def translate_hub_errors(source: "HubSource", file: str | None = None) -> Iterat
         raise
     except Exception as error:  # noqa: BLE001  # the HTTP client's exceptions differ between versions
         cause: BaseException = error
-        if isinstance(error, LocalEntryNotFoundError) and not _is_offline(source):
+        if isinstance(error, LocalEntryNotFoundError) and not source.is_offline:
             cause = error.__cause__ or error
         message = (
             _access_error(cause, source)
@@ -111,7 +111,7 @@ def _download_error(error: BaseException, source: "HubSource", file: str) -> str
             f"There is no folder and no Hub repository '{repo_id}', or it is private and the token "
             "can't read it. Check the name or run `hf auth login`."
         )
-    if isinstance(error, LocalEntryNotFoundError) and _is_offline(source):
+    if isinstance(error, LocalEntryNotFoundError) and source.is_offline:
         return (
             f"There is no folder '{repo_id}' and no cached Hub repository of that name, and "
             "HF_HUB_OFFLINE or local_files_only forbids downloading it."
@@ -146,10 +146,6 @@ def _connection_error(error: BaseException, source: "HubSource", *, is_download:
     if "HF_ENDPOINT" in os.environ:
         return f"{failed} Check HF_ENDPOINT ({shorten(constants.ENDPOINT)}) or try again."
     return f"{failed} Check the network and try again."
-
-
-def _is_offline(source: "HubSource") -> bool:
-    return source.offline or constants.HF_HUB_OFFLINE
 
 
 def _is_certificate_file_missing() -> bool:

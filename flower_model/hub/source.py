@@ -47,6 +47,11 @@ class HubSource:
         if self.cache_dir is not None:  # some functions of the Hub client expand ~, others don't
             object.__setattr__(self, "cache_dir", os.path.expanduser(self.cache_dir))
 
+    @property
+    def is_offline(self) -> bool:
+        """True if only cached files may be used, which HF_HUB_OFFLINE also asks for."""
+        return self.offline or constants.HF_HUB_OFFLINE
+
     @classmethod
     def parse(cls, name: str, *, revision: str | None = None, **access: Any) -> "HubSource":
         """Parse the name of a Hub repository.
