@@ -18,9 +18,6 @@ from training.arguments import add_data_arguments, data_sources, outlier_folders
 if TYPE_CHECKING:  # torch takes seconds to import, and a mistyped path is reported at once
     from flower_model import FlowerClassifier
 
-# Details of the last run that don't apply to the average: measured with its weights, or fitted to them.
-FITTED = ("metrics", "tests", "per_class", "calibration", "rejection")
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code (2 for bad input, with a message on stderr)."""
@@ -55,6 +52,7 @@ def average(folders: Sequence[Path], weights: Sequence[float]) -> "FlowerClassif
     import torch
 
     from flower_model import FlowerClassifier
+    from training.calibration.fit import METRICS
 
     models = [FlowerClassifier.from_pretrained(f, runtime="torch", device="cpu") for f in folders]
     last = models[-1]
@@ -80,7 +78,8 @@ def average(folders: Sequence[Path], weights: Sequence[float]) -> "FlowerClassif
         for name, tensor in states[-1].items()
     }
     last.network.load_state_dict(mean)
-    details = {k: v for k, v in last.config.details.items() if k not in FITTED}
+    # The metrics were measured with the weights of the last run, or fitted to them.
+    details = {k: v for k, v in last.config.details.items() if k not in METRICS}
     averaged = _averaged_runs(models, parts)
     last.config = replace(last.config, details={**details, "averaged": averaged})
     last.rejection = None
