@@ -29,22 +29,20 @@ from flower_model.hub.errors import no_write_access, translate_hub_errors
 from flower_model.hub.source import HubSource
 
 
-def check_login(repo_id: str, token: str | None = None, *, create_pr: bool = False) -> None:
-    """Check that a push to `repo_id` is likely to succeed, without changing anything.
+def check_login(repo_id: str, *, create_pr: bool = False) -> None:
+    """Check that a push with the saved token is likely to succeed, without changing anything.
 
     Args:
         repo_id: "user/repo".
-        token: Hub token; None for the one saved by `hf auth login`.
         create_pr: The push is going to open a pull request, which needs no write access.
 
     Raises:
         HubError: If the token is missing, invalid or read-only, or the repository name is invalid
             or belongs to another user.
     """
-    source = HubSource(repo_id, token=token)
-    with translate_hub_errors(source):
+    with translate_hub_errors(HubSource(repo_id)):
         validate_repo_id(repo_id)
-        user = HfApi(token=source.token).whoami()
+        user = HfApi().whoami()
     owner, slash, _ = repo_id.partition("/")
     owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
     if not slash or (owner not in owners and not create_pr):

@@ -97,7 +97,7 @@ def save_weights_folder(
     *,
     rejection: Rejection | None,
     pictures: Mapping[str, bytes],
-    loaded_from: Path | None = None,
+    loaded_from: Path | None,
 ) -> None:
     """Write a weights folder so that an interruption never mixes two models.
 

@@ -95,11 +95,11 @@ def reliability(probs: np.ndarray, targets: np.ndarray) -> list[dict[str, float]
     ]
 
 
-def calibration_error_by_chance(probs: np.ndarray, repeats: int = 1000) -> tuple[float, float]:
+def calibration_error_by_chance(probs: np.ndarray) -> tuple[float, float]:
     """Return the calibration error that a perfectly calibrated model shows by chance.
 
     The accuracy of a finite sample differs from its confidence, and the error sums the absolute
-    differences of all bins, so it is positive even if every probability is exact. `repeats` samples are
+    differences of all bins, so it is positive even if every probability is exact. A thousand samples are
     simulated, with outcomes drawn from the probabilities (photos, classes).
 
     Returns:
@@ -113,5 +113,5 @@ def calibration_error_by_chance(probs: np.ndarray, repeats: int = 1000) -> tuple
         gaps = (rng.random(len(probs)) < confidence) - confidence
         return float(np.abs(np.bincount(bins, gaps, BINS)).sum() / len(probs))
 
-    errors = np.array([simulate() for _ in range(repeats)])
+    errors = np.array([simulate() for _ in range(1000)])
     return float(errors.mean()), float(np.quantile(errors, 0.95))
