@@ -78,18 +78,14 @@ def make_plant_prediction(
     known = [p for index in used if (p := photos[index].known_probability) is not None]
     flower_probability = max(flower, default=None)
     known_probability = float(np.mean(known)) if known else None
-    plant = PlantPrediction(
-        names.top,
+    answer = replace(
+        names,
         flower_probability=flower_probability,
         is_flower=reaches(flower_probability, rejection),
-        genus=names.genus,
-        family=names.family,
-        botanical_name=names.botanical_name,
         known_probability=known_probability,
         is_known=reaches(known_probability, rejection.known if rejection else None),
-        photos=tuple(photos),
-        left_out=tuple(left_out),
     )
+    plant = PlantPrediction(**vars(answer), photos=tuple(photos), left_out=tuple(left_out))
     disagreeing = tuple(index for index in used if _disagree(photos[index], plant))
     return replace(plant, disagreeing=disagreeing)
 
