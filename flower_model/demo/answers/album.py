@@ -7,7 +7,7 @@ from html import escape
 
 from flower_model.demo.answers.cam_layers import data_url
 from flower_model.demo.answers.card import named, percent
-from flower_model.demo.answers.table import Row
+from flower_model.demo.answers.table import UploadResult
 from flower_model.errors import ImageError
 from flower_model.prediction import NO_FLOWER, UNKNOWN_FLOWER, Prediction
 
@@ -19,7 +19,7 @@ def progress_bar(done: int, total: int) -> str:
     return f"<p>{done} of {total}</p><progress max='{total}' value='{done}'></progress>"
 
 
-def summary_of(rows: Sequence[Row], csv: str) -> str:
+def summary_of(rows: Sequence[UploadResult], csv: str) -> str:
     """Return the number of photos by answer, the errors, and a link that downloads the CSV."""
     answers = [row.answer for row in rows if isinstance(row.answer, Prediction)]
     counts = Counter(answer.answer for answer in answers)
@@ -41,7 +41,7 @@ def summary_of(rows: Sequence[Row], csv: str) -> str:
     return f"<div class='overview'><div class='text'>{text}</div>{_csv_link(csv)}</div>"
 
 
-def gallery(rows: Sequence[Row]) -> str:
+def gallery(rows: Sequence[UploadResult]) -> str:
     """Return the photos with their answers below them."""
     items = "".join(
         f"<li><figure><img src='{data_url(row.thumbnail, 'WEBP', quality=75)}' alt='' loading='lazy'>"
@@ -52,7 +52,7 @@ def gallery(rows: Sequence[Row]) -> str:
     return f"<ul class='gallery' aria-label='Photos'>{items}</ul>" if items else ""
 
 
-def table_of(rows: Sequence[Row], descriptions: Mapping[str, str]) -> str:
+def table_of(rows: Sequence[UploadResult], descriptions: Mapping[str, str]) -> str:
     """Return all answers in a table that can be sorted.
 
     Args:
@@ -81,7 +81,7 @@ def _caption(answer: Prediction) -> str:
     return f"{escape(name)} · {escape(percent(probability))}"
 
 
-def _cells(row: Row, descriptions: Mapping[str, str]) -> str:
+def _cells(row: UploadResult, descriptions: Mapping[str, str]) -> str:
     file = f"<td>{escape(row.name)}</td>"
     if isinstance(row.answer, ImageError):
         return f"{file}<td></td><td></td><td data-value='0'></td><td>{escape(str(row.answer))}</td>"

@@ -30,7 +30,7 @@ class PhotoAnswer(TypedDict):
 
 
 @dataclass(frozen=True)
-class Row:
+class UploadResult:
     """Result for one upload.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
 
 def classify_uploads(
     identify: PhotoIdentifier, uploads: Sequence[Upload], *, thumbnails: bool = False
-) -> Iterator[Row]:
+) -> Iterator[UploadResult]:
     """Yield a row for each upload, in order; photos that can't be opened get their error.
 
     Closing the iterator does not wait for the photos that are being decoded.
@@ -74,7 +74,7 @@ def classify_uploads(
         ) as answers,
     ):
         for number, answer in zip(numbers, answers, strict=True):
-            yield Row(uploads[number].name, answer, pending.pop(number, None))
+            yield UploadResult(uploads[number].name, answer, pending.pop(number, None))
 
 
 def identify_uploads(identify: PhotoIdentifier, uploads: Sequence[Upload]) -> list[PhotoAnswer]:
@@ -87,7 +87,7 @@ def identify_uploads(identify: PhotoIdentifier, uploads: Sequence[Upload]) -> li
     ]
 
 
-def csv_text(rows: Iterable[Row], model: str, top_k: int) -> str:
+def csv_text(rows: Iterable[UploadResult], model: str, top_k: int) -> str:
     """Return a results file like the command's, as CSV.
 
     Args:

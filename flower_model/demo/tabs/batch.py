@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from flower_model.demo.answers.album import gallery, progress_bar, summary_of, table_of
-from flower_model.demo.answers.table import Row, classify_uploads, csv_text
+from flower_model.demo.answers.table import UploadResult, classify_uploads, csv_text
 from flower_model.demo.identifier import CONCURRENT_BATCHES, TOP_K, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.uploads import MAX_PHOTOS, as_list, notice, open_uploads
@@ -40,7 +40,7 @@ def batch_tab(identify: PhotoIdentifier) -> None:
         yield {summary: "", results: ""}
         if not uploads:
             return
-        rows: list[Row] = []
+        rows: list[UploadResult] = []
         shown = 0.0
         try:
             with (

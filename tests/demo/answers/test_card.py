@@ -4,7 +4,7 @@ import pytest
 
 from flower_model.demo.answers.album import summary_of
 from flower_model.demo.answers.card import answer_card, close_second, in_words, percent
-from flower_model.demo.answers.table import Row
+from flower_model.demo.answers.table import UploadResult
 from flower_model.plant import PlantPrediction
 from flower_model.prediction import Prediction
 
@@ -104,5 +104,5 @@ OTHERS = [answer(0.9, is_flower=False), answer(0.9, is_known=False)]
     ],
 )
 def test_photos_without_a_flower_that_is_known_are_not_counted_as_identified(answers, text):
-    rows = [Row(f"{number}.jpg", each) for number, each in enumerate(answers)]
+    rows = [UploadResult(f"{number}.jpg", each) for number, each in enumerate(answers)]
     assert text in summary_of(rows, csv="")

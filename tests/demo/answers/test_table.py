@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from PIL import Image
 
-from flower_model.demo.answers.table import Row, classify_uploads, csv_text
+from flower_model.demo.answers.table import UploadResult, classify_uploads, csv_text
 from flower_model.demo.identifier import PhotoIdentifier
 from flower_model.demo.uploads import Upload, open_uploads
 from flower_model.errors import ImageError
@@ -76,7 +76,10 @@ def csv_of(*rows):
 def test_csv_contains_every_row_and_quotes_odd_names():
     names = ['a "b", c.jpg', "ünï\nline.jpg", "plain.jpg"]
     rose = Prediction((("rose", 0.9), ("tulip", 0.1)), botanical_name="Rosa")
-    read = csv_of(*(Row(name, rose) for name in names), Row("bad.jpg", ImageError("No photo.")))
+    read = csv_of(
+        *(UploadResult(name, rose) for name in names),
+        UploadResult("bad.jpg", ImageError("No photo.")),
+    )
     assert [row["photo"] for row in read] == [*names, "bad.jpg"]
     assert read[0]["answer"] == "rose" and read[0]["botanical_name"] == "Rosa"
     assert float(read[0]["probability"]) == 0.9 and read[0]["label_2"] == "tulip"
@@ -90,11 +93,11 @@ def test_csv_has_the_columns_and_values_of_the_commands_results_file(tmp_path):
         results.write("a.jpg", rose)
         results.finish()
     with path.open(newline="", encoding="utf-8") as file:
-        assert csv_of(Row("a.jpg", rose)) == list(csv.DictReader(file))
+        assert csv_of(UploadResult("a.jpg", rose)) == list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_csv_cell_is_a_spreadsheet_formula(start):
     name = f"{start}HYPERLINK(A1).jpg"
-    (row,) = csv_of(Row(name, Prediction(((name, 1.0),), botanical_name=name)))
+    (row,) = csv_of(UploadResult(name, Prediction(((name, 1.0),), botanical_name=name)))
     assert row["photo"] == row["label"] == row["answer"] == row["botanical_name"] == f"'{name}"
