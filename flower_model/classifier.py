@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from flower_model.config import ModelConfig
+from flower_model.config import ModelConfig, valid_pictures
 from flower_model.errors import ImageError, ModelError
 from flower_model.loading import find_folder, load_parts
 from flower_model.photos.decode import open_image
@@ -66,7 +66,7 @@ class FlowerClassifier:
             device: "cpu", "cuda", "mps", …; by default the fastest available.
             runtime: Runs the network; by default PyTorch on `device`.
             rejection: The rejection rule, if the model has one.
-            pictures: Images of the model card: file name -> PNG.
+            pictures: Images of the model card: file name -> PNG; invalid ones are left out.
             folder: The weights folder that the model was loaded from.
 
         Raises:
@@ -78,7 +78,7 @@ class FlowerClassifier:
             config = replace(config, details=details)
         self.config = config
         self.rejection = rejection
-        self.pictures = dict(pictures or {})
+        self._pictures = pictures or {}
         self.folder = folder
         if hasattr(network, "state_dict"):
             from flower_model.runtimes.pixel_network import unwrap_network
@@ -105,6 +105,11 @@ class FlowerClassifier:
         if not isinstance(self._network, nn.Module):
             self._network = self._network().eval()
         return self._network
+
+    @cached_property
+    def pictures(self) -> dict[str, bytes]:
+        """Images of the model card: file name -> PNG."""
+        return valid_pictures(self._pictures)  # on first access: decoding them takes 30 ms
 
     @cached_property
     def transform(self) -> Any:

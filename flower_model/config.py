@@ -96,11 +96,19 @@ def read_config(path: Path | str) -> ModelConfig:
 
 
 def read_pictures(folder: Path) -> dict[str, bytes]:
-    """Return the model card's plots in a weights folder as file name -> PNG, skipping invalid files."""
+    """Return the model card's plots in a weights folder as file name -> content, not checked."""
     found = {}
     for name in PICTURES:
-        with suppress(OSError, ImageError):
-            content = read_at_most(folder / name, MAX_BYTES)
+        with suppress(OSError):
+            found[name] = read_at_most(folder / name, MAX_BYTES)
+    return found
+
+
+def valid_pictures(pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return those plots, as file name -> content, that are valid PNG files."""
+    found = {}
+    for name, content in pictures.items():
+        with suppress(ImageError):
             open_image(content)
             if content.startswith(b"\x89PNG") and len(content) <= MAX_BYTES:
                 found[name] = content

@@ -37,6 +37,7 @@ def test_classifier_has_these_members():
         "from_pretrained",
         "labels",
         "network",
+        "pictures",
         "predict",
         "predict_plant",
         "predict_stream",

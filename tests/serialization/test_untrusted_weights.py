@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flower_model import FlowerClassifier
-from flower_model.config import MAX_BYTES, ModelConfig, read_config, read_pictures
+from flower_model.config import MAX_BYTES, ModelConfig, read_config, read_pictures, valid_pictures
 from flower_model.errors import FlowerModelError, ModelError
 from flower_model.serialization.model_card import render_model_card
 from training.engine.pretrained import create_network
@@ -233,7 +233,7 @@ def test_inconsistent_safetensors_header_is_refused(lie, folder):
 def test_invalid_plots_are_skipped(folder):
     (folder / "reliability.png").write_bytes(b"<svg onload='alert(1)'/>")
     (folder / "training-curve.png").symlink_to("/etc/hostname")
-    assert read_pictures(folder) == {}
+    assert valid_pictures(read_pictures(folder)) == {}
 
 
 MARKUP = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) **b** `c` | d"
