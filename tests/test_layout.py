@@ -11,7 +11,7 @@ from tests.support.commands import ROOT
 
 FOLDERS = ["flower_model", "training", "benchmarks", "tests"]
 # Exceptions still to be divided; none may grow, and no other may join them.
-TOO_LONG = {"benchmarks/rejection.py": 315, "flower_model/classifier.py": 325}
+TOO_LONG = {"benchmarks/rejection.py": 315, "flower_model/classifier.py": 323}
 MODULES = [ROOT / "app.py", *(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))]
 
 

@@ -93,28 +93,20 @@ def train(
     # Imported here so that `--help` and errors in the recipe don't wait for torch.
     import torch
 
-    from flower_model.classifier import FlowerClassifier
-    from flower_model.confidence import probabilities
-    from flower_model.config import ModelConfig
-    from flower_model.system.files import atomic_folder
     from flower_model.system.memory import keep_freed_memory
-    from training.calibration.fit import calibrate, format_summary
-    from training.calibration.quantize import try_quantize_folder
-    from training.calibration.references import write_references
     from training.data.decoded import resize_side
-    from training.data.flowers102 import names_of
     from training.data.outliers import calibration_outliers
     from training.data.sampling import load_photos
     from training.data.sources import fingerprint
     from training.data.training_record import save_record
     from training.engine.clock import Clock
     from training.engine.finetune import finetune
-    from training.engine.inference import compute_of, fastest_runtime
+    from training.engine.inference import compute_of
     from training.engine.linear_probe import probe_head, save_features
     from training.engine.preflight import check_network
     from training.engine.pretrained import create_network, find_weights
-    from training.reporting.failure import report_failure
-    from training.reporting.provenance import may_have_seen, provenance
+    from training.finish import finish
+    from training.reporting.provenance import may_have_seen
 
     clock = Clock()
     keep_freed_memory()
@@ -150,53 +142,19 @@ def train(
     accelerator.wait_for_everyone()
     accelerator.init_trackers(recipe.name)
     clock.lap("start")
+    compute = compute_of(accelerator)
     if recipe.probe and not resume:
-        features = probe_head(network, photos, recipe, compute_of(accelerator))
+        features = probe_head(network, photos, recipe, compute)
         if accelerator.is_main_process:
             save_features(run, features)
         clock.lap("probe")
     network = finetune(
-        network,
-        photos,
-        recipe,
-        run,
-        accelerator=accelerator,
-        clock=clock,
-        resume=resume,
+        network, photos, recipe, run, accelerator=accelerator, clock=clock, resume=resume
     )
     accelerator.end_training()
-    if not accelerator.is_main_process:
-        return  # the rest takes seconds and writes files
-
-    from training.reporting.figures import plot_training_curve  # imports matplotlib
-    from training.reporting.review import review
-
-    config = ModelConfig(
-        architecture=recipe.model.architecture,
-        labels=tuple(photos.labels),
-        **names_of(photos.labels),
-        details=provenance(recipe, photos, clock.phases),
-    )
-    runtime = fastest_runtime(
-        network, compute_of(accelerator), photos=len(photos.train) + len(photos.val)
-    )
-    model = FlowerClassifier(network, config, runtime=runtime)
-    outputs = calibrate(model, recipe, photos.train, photos.val, data_root, outliers)
-    with report_failure("The training curve"):
-        model.pictures["training-curve.png"] = plot_training_curve(run / "metrics.csv")
-    with atomic_folder(run / "model") as folder:
-        model.save_pretrained(folder)
-        try_quantize_folder(folder, photos.train)
-        with report_failure("The reference features"):
-            write_references(model, photos.train, folder)
-    with report_failure("The summary"):
-        print(format_summary(model), flush=True)
-    with report_failure("The review"):
-        review(run, photos, probabilities(outputs[0].logits, model.config.temperature), recipe)
-    with report_failure("The summary"):
-        clock.lap("calibration and report")
-        print(f"Model saved in {run / 'model'}. Time: {clock}.", flush=True)
-    lock.release()
+    if accelerator.is_main_process:  # the rest takes seconds and writes files
+        finish(network, photos, recipe, run, data_root, outliers, compute=compute, clock=clock)
+        lock.release()
 
 
 def prepare_accelerator(
