@@ -12,11 +12,13 @@ from typing import Any
 
 from flower_model.bulk.storage import (
     StoredFile,
+    file_size,
     is_hidden,
     is_uri,
     list_files,
     split_options,
     storage_errors,
+    without_answers,
 )
 from flower_model.bulk.units import MAX_PHOTOS, Unit, divide
 from flower_model.errors import DataError, shorten
@@ -104,14 +106,13 @@ def _files_in(folder: str) -> list[str]:
         raise error
 
     with storage_errors(folder):
-        files = [
-            os.path.join(parent, name)
-            for parent, _, names in os.walk(folder, onerror=stop, followlinks=True)
+        files = without_answers(
+            os.path.relpath(os.path.join(parent, name), folder)
+            for parent, _, names in os.walk(folder, onerror=stop)
             for name in names
-        ]
-    return sorted(
-        f for f in files if os.path.isfile(f) and not is_hidden(os.path.relpath(f, folder))
-    )
+        )
+    found = [os.path.join(folder, file) for file in sorted(files) if not is_hidden(file)]
+    return list(filter(os.path.isfile, found))
 
 
 def _is_shard(name: str) -> bool:
@@ -121,7 +122,7 @@ def _is_shard(name: str) -> bool:
 def _divide_shard(file: str, column: str | None) -> list[Unit]:
     """Return a tar file as one unit, and a Parquet file in units of whole row groups or parts of one."""
     if split_options(file)[0].lower().endswith(TAR):
-        return [Unit(file=file)]
+        return [Unit(file=file, size=file_size(file))]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -163,7 +164,8 @@ def _photo_column(file: str, schema: Any, column: str | None) -> str:
             f"'{shorten(file, 100)}' has no column '{shorten(column)}', only "
             f"{shorten(', '.join(schema.names), 100)}."
         )
-    for field in schema:
+    # The usual name first, in case that there are other binary columns.
+    for field in sorted(schema, key=lambda field: field.name not in PATH_COLUMNS):
         kind = field.type
         if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             return str(field.name)

@@ -9,14 +9,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flower_model.bulk.storage import is_uri, join, locate, storage_errors, upload
+from flower_model.bulk.storage import RUN_FILE, is_uri, join, locate, storage_errors, upload
 from flower_model.bulk.units import Unit
 from flower_model.errors import FlowerModelError, shorten
 from flower_model.results.rows import Row, flatten, utf8
-from flower_model.results.tables import write_parquet, write_table
+from flower_model.results.tables import SOURCE, write_parquet, write_table
 from flower_model.system.files import atomic_path, remove_leftovers
 
-RUN_FILE = "_flower_model.json"  # the underscore hides it from readers of Parquet folders
 THREADS = 32  # for reading the footers of Parquet files
 
 Result = TypeVar("Result")
@@ -54,6 +53,7 @@ class OutputFolder:
         filesystem, path = locate(self.name)
         with storage_errors(self.name, "written"):
             filesystem.create_dir(path)
+        self._read_run()  # before a lock file is left in a folder of other files
         with nullcontext() if is_uri(self.name) else self._lock():
             run = {"model": model, "top_k": top_k}
             before = self._read_run()
@@ -93,19 +93,19 @@ class OutputFolder:
         that files of photos belong to no unit any more, their names are read and compared.
 
         Raises:
-            FlowerModelError: If a Parquet file has answers under other units, as it has changed
-                since: its rows would have two answers.
+            FlowerModelError: If a Parquet or tar file has answers under other units, as it has
+                changed since: its photos would have two answers.
         """
         finished = self.parts()
         todo = [unit for unit in units if unit.part not in finished]
         strange = finished - {unit.part for unit in units}
         if not strange or not todo:
             return todo
-        changed = {unit.file for unit in todo if unit.column}
-        if changed := {utf8(file) for file in changed} & self._parquet_files(strange):
+        files = {utf8(unit.file) for unit in todo if unit.file}
+        if changed := files & set(self._map_parts(_source, strange)):
             raise FlowerModelError(
-                f"'{shorten(min(changed), 100)}' has other rows, or is read with another --column, "
-                f"than when it was answered in '{shorten(self.name, 60)}': choose another --output."
+                f"'{shorten(min(changed), 100)}' has changed, or is read with another --column, "
+                f"since it was answered in '{shorten(self.name, 60)}': choose another --output."
             )
         if not any(unit.photos for unit in todo):
             return todo
@@ -118,33 +118,23 @@ class OutputFolder:
                 rest.append(Unit(photos=photos))
         return rest
 
-    def write(self, part: str, rows: Iterable[Row], top_k: int) -> None:
-        """Write the file of a part, replacing it if it exists.
+    def write(self, unit: Unit, rows: Iterable[Row], top_k: int) -> None:
+        """Write the file of a unit's answers, replacing it if it exists.
 
         Raises:
             FlowerModelError: If it can't be written.
         """
-        name = self.path(part)
+        name, source = self.path(unit.part), utf8(unit.file)
         if not is_uri(name):
-            write_table(Path(name), rows, top_k)
+            write_table(Path(name), rows, top_k, source)
             return
         content = io.BytesIO()
-        write_parquet(content, (flatten(row, top_k) for row in rows), top_k)
+        write_parquet(content, (flatten(row, top_k) for row in rows), top_k, source)
         upload(content.getvalue(), name)
 
     def path(self, part: str) -> str:
         """Return the path or URI of a part's file."""
         return join(self.name, f"part-{part}.parquet")
-
-    def _parquet_files(self, parts: Iterable[str]) -> set[str]:
-        """Return the Parquet files whose rows are in the parts; rows named by a path don't record theirs."""
-
-        def source(file: Any) -> str:
-            names = [column.min for column in _statistics(file, "photo") if column.has_min_max]
-            match = re.fullmatch(r"(.+)#\d+", min(names, default=""), re.DOTALL)
-            return match[1] if match else ""
-
-        return set(self._map_parts(source, parts))
 
     def _photos(self, parts: Iterable[str]) -> set[str]:
         def photos(file: Any) -> list[str]:
@@ -215,6 +205,12 @@ class OutputFolder:
         else:
             with atomic_path(name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
+
+
+def _source(file: Any) -> str:
+    """Return the Parquet or tar file whose photos a part's file has, "" if they are files of their own."""
+    metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+    return metadata.get(SOURCE.encode(), b"").decode()
 
 
 def _statistics(file: Any, column: str) -> list[Any]:

@@ -39,7 +39,7 @@ class Slots:
 
 @contextmanager
 def connect() -> Generator[None]:
-    """Connect to the cluster that $RAY_ADDRESS names or that runs on this machine, or start one.
+    """Connect to the cluster that $RAY_ADDRESS names, or start one on this machine.
 
     Raises:
         FlowerModelError: If Ray is not installed or the cluster can't be reached.
@@ -52,14 +52,18 @@ def connect() -> Generator[None]:
             "--engine ray needs Ray: pip install '.[ray]' in a clone of this project."
         ) from None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    address = os.environ.get("RAY_ADDRESS", "auto")
+    # Never a Ray that another command has started on this machine: it would end with that command.
+    address = os.environ.get("RAY_ADDRESS") or "local"
     _check_reachable(address)
     try:
         ray.init(address, **quiet) if address != "local" else _start_here(quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        if address != "auto":
-            raise _no_cluster(address, error) from None
-        _start_here(quiet)
+        if isinstance(error.__cause__, ray.exceptions.AuthenticationError):
+            raise FlowerModelError(
+                f"The Ray cluster at '{shorten(address)}' requires a token: set RAY_AUTH_MODE=token, "
+                "with the cluster's ~/.ray/auth_token on this machine."
+            ) from None
+        raise _no_cluster(address, error) from None
     try:
         yield
     finally:

@@ -149,6 +149,8 @@ def _content_or_path(scalar: Any) -> Any:
 
 def _read_path(path: str) -> Source:
     if not is_uri(path):
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            return ImageError(f"'{shorten(path)}' is a pipe or device, not a photo.")
         return path
     try:
         return read_photo(path)

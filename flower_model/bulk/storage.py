@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,10 @@ from flower_model.errors import DataError, FlowerModelError, shorten
 
 if TYPE_CHECKING:
     import pyarrow.fs
+
+RUN_FILE = (
+    "_flower_model.json"  # of answers; the underscore hides it from readers of Parquet folders
+)
 
 
 class UnusableURI(DataError):
@@ -162,7 +166,27 @@ def list_files(name: str) -> list[str]:
     below = [f.path.removeprefix(path).lstrip("/") for f in files if f.type == FileType.File]
     if not below:
         raise DataError(f"'{shorten(name, 100)}' does not exist or is empty: check the name.")
-    return [join(name, file) for file in sorted(below) if not is_hidden(file)]
+    return [join(name, file) for file in sorted(without_answers(below)) if not is_hidden(file)]
+
+
+def without_answers(files: Iterable[str]) -> list[str]:
+    """Return the files, by paths below a folder, that are in no subfolder with answers of a cluster."""
+    files = list(files)
+    answers = tuple(f.removesuffix(RUN_FILE) for f in files if f.endswith(f"/{RUN_FILE}"))
+    return [file for file in files if not file.startswith(answers)]
+
+
+def file_size(name: str) -> int:
+    """Return the size of a file at a path or URI in bytes.
+
+    Raises:
+        DataError: If it can't be read.
+    """
+    with storage_errors(name):
+        if not is_uri(name):
+            return os.path.getsize(name)
+        filesystem, path = locate(name)
+        return filesystem.get_file_info(path).size or 0
 
 
 def is_hidden(path: str) -> bool:

@@ -18,6 +18,7 @@ class Unit:
         file: Path or URI of a Parquet or tar file.
         column: The column of a Parquet file that has the photos.
         start, stop: Range of its rows; 0 for a tar file, which is read whole.
+        size: Bytes of a tar file, whose answers don't count any more when it has grown.
     """
 
     photos: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ class Unit:
     column: str = ""
     start: int = 0
     stop: int = 0
+    size: int = 0
 
     @cached_property
     def part(self) -> str:

@@ -108,7 +108,7 @@ class Worker:
             with closing(read_unit(unit, self.job.folder)) as photos:
                 rows = answer_rows(self._load(), photos, self.job.top_k)
                 rows = (row | {"model": self.job.version} for row in rows)
-                self.output.write(unit.part, counted(rows), self.job.top_k)
+                self.output.write(unit, counted(rows), self.job.top_k)
         except FlowerModelError as error:
             report.stop = str(error)
         return report

@@ -12,14 +12,15 @@ from flower_model.results.rows import Row, flat_columns, flatten, top_k_of, unfl
 from flower_model.system.files import atomic_path
 
 BOOLEANS = ("is_flower", "is_known")  # columns
+SOURCE = "source"  # key in a Parquet file's metadata
 BATCH = 10_000  # rows per Parquet row group, and in memory
 # Spreadsheets would run such a cell, for example a file name, as a formula. It is written after a quote,
 # and after one more if it begins with quotes itself, so that it can be read back.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
-    """Write rows to a .csv or .parquet file, which is replaced atomically.
+def write_table(path: Path, rows: Iterable[Row], top_k: int, source: str = "") -> None:
+    """Write rows to a .csv or .parquet file, which is replaced atomically; see `write_parquet`.
 
     Raises:
         WriteError: If the file can't be written.
@@ -27,7 +28,7 @@ def write_table(path: Path, rows: Iterable[Row], top_k: int) -> None:
     flat = (flatten(row, top_k) for row in rows)
     with atomic_path(path) as temporary:
         if path.suffix == ".parquet":
-            write_parquet(temporary, flat, top_k)
+            write_parquet(temporary, flat, top_k, source)
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 write_csv(file, flat, top_k)
@@ -40,12 +41,14 @@ def write_csv(file: TextIO, flat: Iterable[Row], top_k: int) -> None:
     writer.writerows({name: _neutralize(cell) for name, cell in row.items()} for row in flat)
 
 
-def write_parquet(target: Path | BinaryIO, flat: Iterator[Row], top_k: int) -> None:
-    """Write rows in the form of `flatten` as Parquet."""
+def write_parquet(
+    target: Path | BinaryIO, flat: Iterator[Row], top_k: int, source: str = ""
+) -> None:
+    """Write rows in the form of `flatten` as Parquet, with `source` in the file's metadata."""
     import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
 
-    schema = _schema(flat_columns(top_k))
+    schema = _schema(flat_columns(top_k)).with_metadata({SOURCE: source} if source else {})
     with pq.ParquetWriter(target, schema) as writer:
         while batch := list(islice(flat, BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))

@@ -42,6 +42,7 @@ def s3_to_stop(monkeypatch) -> Iterator[tuple[str, Any]]:
 def write_parquet(
     path: Path, columns: dict[str, object], rows_per_group: int = 100, **options: object
 ) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=rows_per_group, **options)
     return path
 

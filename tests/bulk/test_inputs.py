@@ -9,6 +9,7 @@ import pytest
 
 from flower_model.bulk.downloads import read_photo
 from flower_model.bulk.inputs import find_units
+from flower_model.bulk.storage import RUN_FILE
 from flower_model.bulk.units import MAX_PHOTOS, divide
 from flower_model.errors import FlowerModelError
 from tests.bulk.conftest import read, write_parquet, write_tar
@@ -83,6 +84,7 @@ def test_large_row_group_is_divided(tmp_path):
     [
         ({"label": ["rose"], "image": [{"bytes": b"x", "path": "a.jpg"}]}, "image"),
         ({"photo": ["a.jpg"], "content": [b"x"]}, "content"),
+        ({"sha256": [b"y"], "image": [b"x"]}, "image"),
         ({"label": ["rose"], "file_name": ["a.jpg"]}, "file_name"),
     ],
 )
@@ -122,6 +124,24 @@ def test_tar_file_is_one_unit(tmp_path):
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
     (unit,) = find_units([str(path)], Counter())
     assert (unit.file, unit.count) == (str(path), 0)
+
+
+@pytest.mark.parametrize("place", ["path", "uri"])
+def test_answers_in_a_subfolder_are_no_photos(tmp_path, request, place):
+    write_parquet(tmp_path / "in/a.parquet", {"image": [b"photo"]})
+    write_parquet(tmp_path / "in/answers/part-0.parquet", {"photo": ["a.parquet#0"]})
+    (tmp_path / "in/answers" / RUN_FILE).write_text("{}")
+    name = str(tmp_path / "in")
+    if place == "uri":
+        name = request.getfixturevalue("s3") + "/in"
+        pyarrow.fs.copy_files(str(tmp_path / "in"), name)
+    assert [unit.file for unit in find_units([name], Counter())] == [f"{name}/a.parquet"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    write_parquet(tmp_path / "a.parquet", {"image": [b"photo"]})
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(find_units([str(tmp_path)], Counter())) == 1
 
 
 def test_unit_has_at_most_4096_photos(tmp_path):

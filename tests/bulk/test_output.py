@@ -28,7 +28,7 @@ def prepared(output, model="m", top_k=2):
 
 def write(output, unit, answer=ROSE):
     rows = [make_row(photo, answer) | {"model": "m"} for photo in unit.photos]
-    output.write(unit.part, rows, 2)
+    output.write(unit, rows, 2)
 
 
 def photos_of(units):
@@ -65,12 +65,31 @@ def test_rows_of_a_changed_parquet_file_get_no_second_answers(output, changed):
     answered = Unit(file="a\udcff.parquet", column="image", stop=3)
     rows = [make_row(f"{answered.file}#{row}", ROSE) | {"model": "m"} for row in range(3)]
     with prepared(output):
-        output.write(answered.part, rows, 2)
+        output.write(answered, rows, 2)
         others = [Unit(file="b.parquet", column="image", stop=3), *UNITS]
         assert output.without_answered([answered, *others]) == others
         assert output.without_answered(others) == others
         with pytest.raises(FlowerModelError, match="choose another --output"):
             output.without_answered([Unit(file=answered.file, **changed), *others])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            Unit(file="list.parquet", column="path", stop=2),
+            Unit(file="list.parquet", column="path", stop=3),
+        ),
+        (Unit(file="a.tar", size=10_240), Unit(file="a.tar", size=20_480)),
+    ],
+)
+def test_lists_of_paths_and_tar_files_that_have_grown_get_no_second_answers(output, before, after):
+    with prepared(output):
+        rows = [make_row(photo, ROSE) | {"model": "m"} for photo in ("a.jpg", "b.jpg")]
+        output.write(before, rows, 2)
+        assert output.without_answered([before]) == []
+        with pytest.raises(FlowerModelError, match="has changed"):
+            output.without_answered([after])
 
 
 def test_rows_and_errors_are_counted(output):
@@ -107,10 +126,7 @@ def test_folder_with_other_files_is_rejected(tmp_path):
     output = OutputFolder(str(tmp_path))
     with pytest.raises(FlowerModelError, match="holds other files"), prepared(output):
         pass
-    assert {path.name for path in tmp_path.iterdir()} - {".lock"} == {
-        "thesis.txt",
-        ".thesis.pdf.x.tmp",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", ".thesis.pdf.x.tmp"}
 
 
 def test_second_process_is_rejected(tmp_path):

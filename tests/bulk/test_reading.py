@@ -1,5 +1,7 @@
 """Names and sources of the photos of a unit."""
 
+import os
+
 import pyarrow.fs
 import pytest
 
@@ -16,6 +18,13 @@ def test_photos_keep_their_names_and_are_found_from_the_commands_folder(tmp_path
 def test_folder_that_a_machine_does_not_see_is_no_photos_fault(tmp_path):
     with pytest.raises(DataError, match="does not exist on machine"):
         read(Unit(photos=("album/a.jpg",)), tmp_path)
+
+
+def test_pipe_in_a_list_of_paths_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    file = write_parquet(tmp_path / "list.parquet", {"path": ["pipe.jpg"]})
+    ((_, error),) = read(Unit(file=str(file), column="path", stop=1))
+    assert "is a pipe or device" in error
 
 
 def test_photos_in_a_bucket_are_downloaded(tmp_path, s3):
