@@ -58,7 +58,7 @@ def connect() -> Generator[None]:
     try:
         ray.init(address, **quiet) if address != "local" else _start_here(quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        if isinstance(error.__cause__, ray.exceptions.AuthenticationError):
+        if "AuthenticationError" in str(error.__cause__):  # Ray quotes its traceback
             raise FlowerModelError(
                 f"The Ray cluster at '{shorten(address)}' requires a token: set RAY_AUTH_MODE=token, "
                 "with the cluster's ~/.ray/auth_token on this machine."
