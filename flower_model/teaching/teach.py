@@ -21,6 +21,7 @@ from flower_model.config import (
 from flower_model.errors import ModelError, shorten
 from flower_model.photos.sources import PhotoSource
 from flower_model.plant import BATCH_SIZE, stack_outputs
+from flower_model.prediction import NO_FLOWER, UNKNOWN_FLOWER
 from flower_model.quantization import find_quantization, save_quantization
 from flower_model.rejection import Rejection, save_rejection
 from flower_model.runtimes.base import Outputs, Runtime
@@ -234,8 +235,17 @@ def check_label(label: str, taken: Sequence[str]) -> None:
     """Raise ModelError if a name can't be that of a new class."""
     if not is_valid_label(label) or not label.strip():
         raise ModelError(f"A name needs 1 to {MAX_LABEL} printable characters.")
+    if _letters(label) in map(_letters, (NO_FLOWER, UNKNOWN_FLOWER)):
+        raise ModelError(
+            f"'{shorten(label)}' is the answer to photos of nothing that the model knows. Choose another name."
+        )
     if label.casefold() in {name.casefold() for name in taken}:
         raise ModelError(f"The model already knows '{shorten(label)}'. Choose another name.")
+
+
+def _letters(label: str) -> str:
+    """Return a name without its case and spaces."""
+    return "".join(label.split()).casefold()
 
 
 def _details(config: ModelConfig, lessons: Sequence[Lesson]) -> dict[str, Any]:

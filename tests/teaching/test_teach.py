@@ -130,6 +130,13 @@ def test_invalid_and_taken_names_are_refused(folder, label):
         teachable.teach(label, disc_photos(NEW, 3))
 
 
+@pytest.mark.parametrize("label", ["no flower", " No  Flower", "UNKNOWN\u00a0FLOWER "])
+def test_answers_that_are_no_names_can_not_be_taught(folder, label):
+    teachable = Teachable.load(FlowerClassifier.from_pretrained(folder))
+    with pytest.raises(ModelError, match="nothing that the model knows|printable"):
+        teachable.teach(label, disc_photos(NEW, 3))
+
+
 def test_a_class_without_photos_is_refused(folder):
     with pytest.raises(ModelError, match="no photos"):
         Teachable.load(FlowerClassifier.from_pretrained(folder)).teach(NEW, [])

@@ -56,6 +56,7 @@ def test_several_classes_are_taught_at_once(place, tmp_path, capsys):
     ("name", "photos", "message"),
     [
         ("red disc", "photos", "already knows 'red disc'"),
+        ("Unknown  flower", "photos", "nothing that the model knows"),
         ("new", "nowhere", "nowhere' for 'new' does not exist"),
         ("new", "empty", "contains no photos"),
         ("two\nlines", "photos", "printable characters"),
