@@ -20,8 +20,7 @@ from flower_model.photos.transform import PhotoTransform
 from flower_model.plant import (
     PlantPrediction,
     make_plant_prediction,
-    photo_outputs,
-    stack_outputs,
+    open_plant_photos,
 )
 from flower_model.prediction import Prediction, make_predictions, require_positive
 from flower_model.rejection import Rejection
@@ -233,15 +232,15 @@ class FlowerClassifier:
         """Classify one plant from several photos of it.
 
         Args:
-            photos: Any number of the kinds of photos that `predict` accepts.
+            photos: Any number of the kinds of photos that `predict` accepts. Copies count once.
             top_k: Number of labels to return, at least 1.
 
         Raises:
             ImageError: If a photo can't be opened (the message has its index), or `photos` is one photo.
         """
         require_positive(top_k=top_k)
-        outputs = stack_outputs(photo_outputs(several_photos(photos), self.to_pixels, self.runtime))
-        return make_plant_prediction(outputs, self.config, self.rejection, top_k=top_k)
+        opened = open_plant_photos(several_photos(photos), self.to_pixels, self.runtime)
+        return make_plant_prediction(opened, self.config, self.rejection, top_k=top_k)
 
     def to_pixels(self, photo: PhotoSource) -> np.ndarray:
         """Return the network's input for a photo, (height, width, 3) uint8 before normalisation.

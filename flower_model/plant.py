@@ -1,8 +1,9 @@
 """One answer from several photos of one plant."""
 
-from collections.abc import Callable, Generator, Iterable
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class PlantPredictionDict(PredictionDict):
     photos: list[PredictionDict]
     left_out: list[int]
     disagreeing: list[int]
+    copies: list[int]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class PlantPrediction(Prediction):
         left_out: Indices of the photos without a flower, which don't count; empty if none shows one.
         disagreeing: Indices of the other photos whose own answer is another label, or another genus if
             only the genus is sure of one of the two; empty if no photo shows a flower.
+        copies: Indices of the photos that are identical to an earlier one, which count once.
     """
 
     photos: tuple[Prediction, ...] = ()
     left_out: tuple[int, ...] = ()
     disagreeing: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
 
     def to_dict(self, *, digits: int = 17) -> PlantPredictionDict:
         """Return the prediction as a JSON-serializable dict; see `Prediction.to_dict`."""
@@ -56,26 +60,44 @@ class PlantPrediction(Prediction):
             "photos": [photo.to_dict(digits=digits) for photo in self.photos],
             "left_out": list(self.left_out),
             "disagreeing": list(self.disagreeing),
+            "copies": list(self.copies),
         }
 
 
+class PlantPhoto(NamedTuple):
+    """The outputs for one photo of a plant, and the digest of its pixels, by which copies are found."""
+
+    outputs: Outputs
+    digest: bytes
+
+
 def make_plant_prediction(
-    outputs: Outputs, config: ModelConfig, rejection: Rejection | None, *, top_k: int
+    plant_photos: Iterable[PlantPhoto | ImageError],
+    config: ModelConfig,
+    rejection: Rejection | None,
+    *,
+    top_k: int,
 ) -> PlantPrediction:
-    """Turn the logits and features of photos of one plant into one prediction with `top_k` labels.
+    """Turn the outputs for photos of one plant into one prediction with `top_k` labels.
 
     Raises:
+        FlowerModelError: If there are no photos.
+        ImageError: If one of them is an error; the message has its index.
         ModelError: If a logit or a flower probability is not finite.
     """
+    opened = answers_or_error(plant_photos)
+    outputs = stack_outputs(photo.outputs for photo in opened)
+    digests = [photo.digest for photo in opened]
     photos = make_predictions(outputs, config, rejection, top_k=top_k)
     left_out = [index for index, photo in enumerate(photos) if photo.is_flower is False]
     used = [index for index in range(len(photos)) if index not in left_out]
     if not used:
         left_out, used = used, left_out
-    logits = combine_logits(outputs.logits[used], config.temperature)[None]  # (1, classes)
+    counted = _first_copies(digests, used)
+    logits = combine_logits(outputs.logits[counted], config.temperature)[None]  # (1, classes)
     names = make_predictions(Outputs(logits, outputs.features, None), config, None, top_k=top_k)[0]
     flower = [p.flower_probability for p in photos if p.flower_probability is not None]
-    known = [p for index in used if (p := photos[index].known_probability) is not None]
+    known = [p for index in counted if (p := photos[index].known_probability) is not None]
     flower_probability = max(flower, default=None)
     known_probability = float(np.mean(known)) if known else None
     answer = replace(
@@ -87,7 +109,9 @@ def make_plant_prediction(
     )
     plant = PlantPrediction(**vars(answer), photos=tuple(photos), left_out=tuple(left_out))
     disagreeing = tuple(index for index in used if _disagree(photos[index], plant))
-    return replace(plant, disagreeing=disagreeing)
+    firsts = set(_first_copies(digests, range(len(digests))))
+    copies = tuple(index for index in range(len(digests)) if index not in firsts)
+    return replace(plant, disagreeing=disagreeing, copies=copies)
 
 
 def combine_logits(
@@ -121,11 +145,25 @@ def photo_outputs(
 ) -> Generator[Outputs | ImageError]:
     """Yield the outputs for each photo, without activation maps, or the error of opening it."""
 
-    def run(pixels: np.ndarray) -> list[Outputs]:
-        logits, features, _ = runtime(pixels)
-        return [Outputs(logits[i : i + 1], features[i : i + 1], None) for i in range(len(pixels))]
+    return predict_batches(
+        photos, to_pixels, lambda pixels: _rows(runtime(pixels)), batch_size=batch_size
+    )
 
-    return predict_batches(photos, to_pixels, run, batch_size=batch_size)
+
+def open_plant_photos(
+    photos: Iterable[Photo], to_pixels: Callable[[Photo], np.ndarray], runtime: Runtime
+) -> Generator[PlantPhoto | ImageError]:
+    """Yield each photo of a plant for `make_plant_prediction`, or the error of opening it."""
+
+    def run(pixels: np.ndarray) -> list[PlantPhoto]:
+        return list(map(PlantPhoto, _rows(runtime(pixels)), map(pixels_digest, pixels)))
+
+    return predict_batches(photos, to_pixels, run, batch_size=BATCH_SIZE)
+
+
+def pixels_digest(pixels: np.ndarray) -> bytes:
+    """Return the digest of a photo's pixels as the network gets them, the same for copies."""
+    return hashlib.sha256(pixels.tobytes()).digest()
 
 
 def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:
@@ -143,6 +181,19 @@ def stack_outputs(photos: Iterable[Outputs | ImageError]) -> Outputs:
         np.concatenate([row.features for row in rows]),
         None,
     )
+
+
+def _rows(outputs: Outputs) -> list[Outputs]:
+    logits, features, _ = outputs
+    return [Outputs(logits[i : i + 1], features[i : i + 1], None) for i in range(len(logits))]
+
+
+def _first_copies(digests: Sequence[bytes], indices: Iterable[int]) -> list[int]:
+    """Return those of some photos that are no copies of an earlier one of them."""
+    first: dict[bytes, int] = {}
+    for index in indices:
+        first.setdefault(digests[index], index)
+    return list(first.values())
 
 
 def _disagree(photo: Prediction, plant: Prediction) -> bool:

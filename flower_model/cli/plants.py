@@ -7,12 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from flower_model.errors import ImageError
-from flower_model.plant import (
-    PlantPrediction,
-    make_plant_prediction,
-    photo_outputs,
-    stack_outputs,
-)
+from flower_model.plant import PlantPrediction, make_plant_prediction, open_plant_photos
 
 if TYPE_CHECKING:
     from flower_model.classifier import FlowerClassifier
@@ -30,26 +25,24 @@ def predict_folders(
     for photo in photos:
         folders.setdefault(os.path.dirname(photo), []).append(photo)
     ordered = itertools.chain.from_iterable(folders.values())
-    with closing(photo_outputs(ordered, model.to_pixels, model.runtime)) as stream:
+    with closing(open_plant_photos(ordered, model.to_pixels, model.runtime)) as stream:
         for folder, members in folders.items():
-            names, rows = [], []
-            for photo, outputs in zip(members, stream, strict=False):  # members ends first
-                if isinstance(outputs, ImageError):
-                    yield {"photo": photo}, outputs, ""
+            names, opened = [], []
+            for photo, answer in zip(members, stream, strict=False):  # members ends first
+                if isinstance(answer, ImageError):
+                    yield {"photo": photo}, answer, ""
                 else:
                     names.append(os.path.basename(photo))
-                    rows.append(outputs)
-            if rows:
-                plant = make_plant_prediction(
-                    stack_outputs(rows), model.config, model.rejection, top_k=top_k
-                )
+                    opened.append(answer)
+            if opened:
+                plant = make_plant_prediction(opened, model.config, model.rejection, top_k=top_k)
                 source = {"folder": folder or ".", "files": names}
                 yield source, plant, describe_photos(plant, names)
 
 
 def describe_photos(plant: PlantPrediction, names: Sequence[str]) -> str:
-    """Return for example "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower"."""
-    count = len(plant.photos)
+    """Return for example "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower"; copies count once."""
+    count = len(plant.photos) - len(plant.copies)
     parts = [f"from {count} photo{'s' if count > 1 else ''}"]
     parts += [f"{names[i]} disagrees: {plant.photos[i].answer}" for i in plant.disagreeing]
     parts += [f"{names[i]}: {plant.photos[i].answer}" for i in plant.left_out]

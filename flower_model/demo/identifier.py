@@ -11,7 +11,7 @@ from flower_model.classifier import FlowerClassifier
 from flower_model.demo.micro_batching import MicroBatcher
 from flower_model.errors import ImageError
 from flower_model.photos.decode import open_image
-from flower_model.plant import PlantPrediction, make_plant_prediction, stack_outputs
+from flower_model.plant import PlantPhoto, PlantPrediction, make_plant_prediction, pixels_digest
 from flower_model.prediction import Prediction
 from flower_model.runtimes.base import Outputs
 
@@ -82,11 +82,11 @@ class PhotoIdentifier:
             ImageError: If the photo can't be opened.
             InferenceTimeoutError: If the model hangs.
         """
-        size, prediction, outputs = self._run(photo)
+        size, prediction, (outputs, _) = self._run(photo)
         return Identification(prediction, size, self._maps(outputs, prediction))
 
     def identify_plant(self, photos: Sequence[bytes]) -> PlantIdentification:
-        """Identify one plant from several photos of it.
+        """Identify one plant from several photos of it; copies count once.
 
         Raises:
             ImageError: If there are none, more than `MAX_PLANT_PHOTOS`, or one can't be opened.
@@ -103,11 +103,11 @@ class PhotoIdentifier:
 
         with ThreadPoolExecutor(len(photos)) as threads:  # so that they share a forward pass
             results = list(threads.map(run, range(len(photos))))
-        model, outputs = self.model, stack_outputs(outputs for _, _, outputs in results)
-        plant = make_plant_prediction(outputs, model.config, model.rejection, top_k=TOP_K)
+        model, opened = self.model, [photo for _, _, photo in results]
+        plant = make_plant_prediction(opened, model.config, model.rejection, top_k=TOP_K)
         evidence = [
-            Identification(prediction, size, self._maps(outputs, plant))
-            for size, prediction, outputs in results
+            Identification(prediction, size, self._maps(photo.outputs, plant))
+            for size, prediction, photo in results
         ]
         return PlantIdentification(plant, evidence)
 
@@ -115,8 +115,9 @@ class PhotoIdentifier:
         with self._slots:
             transform = self.model.photo_transform
             picture = open_image(photo, short_side=transform.short_side)
-            prediction, outputs = self._classify(transform.to_pixels(picture))
-        return picture.size, prediction, outputs
+            pixels = transform.to_pixels(picture)
+            prediction, outputs = self._classify(pixels)
+        return picture.size, prediction, PlantPhoto(outputs, pixels_digest(pixels))
 
     def _classify_batch(self, pixels: Sequence[np.ndarray]) -> list[tuple[Prediction, Outputs]]:
         outputs = self.model.runtime(np.stack(pixels))
@@ -138,4 +139,4 @@ def _one(outputs: Outputs, index: int) -> Outputs:
     return Outputs(outputs.logits[row].copy(), outputs.features[row].copy(), maps)
 
 
-_Result = tuple[tuple[int, int], Prediction, Outputs]  # of a photo, with its size
+_Result = tuple[tuple[int, int], Prediction, PlantPhoto]  # of a photo, with its size

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image, ImageOps
 
 from flower_model.cli.main import main
 from flower_model.cli.plants import describe_photos
@@ -14,11 +15,13 @@ from tests.support.commands import assert_one_sentence
 
 @pytest.fixture
 def garden(tmp_path, flower_photo):
-    """Two plants, one of them with a file that can't be opened and with a folder inside."""
-    for name in ("a/1.jpg", "a/3.jpg", "a/inner/1.jpg"):
+    """Two plants, one of them with a copy, a file that can't be opened and a folder inside."""
+    for name in ("a/1.jpg", "a/4.jpg", "a/inner/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(flower_photo, tmp_path / name)
     (tmp_path / "a" / "2.jpg").write_bytes(b"broken")
+    with Image.open(flower_photo) as photo:
+        ImageOps.mirror(photo).save(tmp_path / "a" / "3.jpg")
     return tmp_path
 
 
@@ -36,8 +39,8 @@ def test_json_has_the_folder_its_files_and_the_answers_to_them(garden, tiny_fold
     main([str(garden), "--model", str(tiny_folder), "--group-by", "folder", "--json"])
     error, plant, inner = json.loads(capsys.readouterr().out)
     assert error["photo"] == str(garden / "a" / "2.jpg")
-    assert plant["folder"] == str(garden / "a") and plant["files"] == ["1.jpg", "3.jpg"]
-    assert len(plant["photos"]) == 2 and inner["files"] == ["1.jpg"]
+    assert plant["folder"] == str(garden / "a") and plant["files"] == ["1.jpg", "3.jpg", "4.jpg"]
+    assert len(plant["photos"]) == 3 and plant["copies"] == [2] and inner["files"] == ["1.jpg"]
 
 
 def test_output_is_refused(run_module, tmp_path):

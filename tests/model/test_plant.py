@@ -8,18 +8,22 @@ import pytest
 from flower_model import FlowerModelError, ImageError
 from flower_model.confidence import probabilities
 from flower_model.config import ModelConfig
-from flower_model.plant import INDEPENDENCE, make_plant_prediction
+from flower_model.plant import INDEPENDENCE, PlantPhoto, make_plant_prediction
 from flower_model.runtimes.base import Outputs
 
 LABELS = ("rose", "tulip", "lily")
 CONFIG = ModelConfig("test_resnet", LABELS, {"rose": "Rosa"}, temperature=2.0)
 
 
-def plant(*probabilities, config=CONFIG, rejection=None, features=None):
-    """The answer for photos with these probabilities."""
+def plant(*probabilities, config=CONFIG, rejection=None, features=None, digests="abcdefg"):
+    """The answer for photos with these probabilities; those with the same digest are copies."""
     logits = config.temperature * np.log(np.array(probabilities, np.float32))
     features = np.zeros((len(logits), 1), np.float32) if features is None else features
-    return make_plant_prediction(Outputs(logits, features, None), config, rejection, top_k=3)
+    photos = [
+        PlantPhoto(Outputs(logits[i : i + 1], features[i : i + 1], None), digests[i].encode())
+        for i in range(len(logits))
+    ]
+    return make_plant_prediction(photos, config, rejection, top_k=3)
 
 
 class Judged:
@@ -59,9 +63,19 @@ def test_log_probabilities_are_averaged_and_sharpened():
     assert [p for _, p in answer.top] == pytest.approx(expected / expected.sum(), abs=1e-6)
 
 
-def test_more_photos_that_agree_make_the_answer_surer_and_copies_less_than_independent_ones():
+def test_more_photos_that_agree_make_the_answer_surer_but_less_than_independent_ones():
     one, two, four = (plant(*[(0.7, 0.2, 0.1)] * count).probability for count in (1, 2, 4))
     assert one < two < four < 0.7**4 / (0.7**4 + 0.2**4 + 0.1**4)
+
+
+def test_copies_count_once_and_indices_are_those_of_the_photos_as_passed():
+    rose, tulip = (0.9, 0.05, 0.05), (0.3, 0.6, 0.1)
+    options = {"rejection": Doubting(), "features": judged(True, True, False, True, True)}
+    answer = plant(rose, rose, rose, tulip, tulip, digests="aabcc", **options)
+    assert answer.copies == (1, 4) and answer.left_out == (2,) and answer.disagreeing == (3, 4)
+    once = plant(rose, tulip, **(options | {"features": judged(True, True)}))
+    assert answer.top == once.top and len(answer.photos) == 5
+    assert answer.known_probability == once.known_probability
 
 
 def test_disagreeing_photos_are_named():
@@ -124,7 +138,8 @@ def test_to_dict_has_the_answers_to_the_photos():
 def test_predict_plant_accepts_what_predict_accepts(tiny_model, flower_photo):
     answer = tiny_model.predict_plant([flower_photo, flower_photo.read_bytes()], top_k=2)
     photo = tiny_model.predict(flower_photo, top_k=2)
-    assert answer.label == photo.label and answer.probability > photo.probability
+    assert answer.label == photo.label and answer.copies == (1,)
+    assert answer.probability == pytest.approx(photo.probability)  # a copy is no evidence
     # In a batch, a processor may add in another order.
     assert [alone.label for alone in answer.photos] == [photo.label] * 2
     assert [alone.probability for alone in answer.photos] == pytest.approx([photo.probability] * 2)

@@ -61,6 +61,12 @@ def test_a_plant_says_from_how_many_photos_and_which_disagree_or_show_no_flower(
     assert "Photo 3 shows no flower and is left out." in card
 
 
+def test_copies_of_a_photo_are_no_further_photos():
+    rose = answer(0.9)
+    plant = PlantPrediction(rose.top, photos=(rose, rose, rose), copies=(1,), is_flower=True)
+    assert "from 2 photos" in answer_card(plant, {})
+
+
 def test_a_sure_genus_with_an_unsure_species_is_the_answer():
     card = answer_card(answer(0.45, 0.44, 0.1, genus=("Lilium", 0.93)), {})
     assert "<h2><i>Lilium</i></h2>" in card and "93%" in card

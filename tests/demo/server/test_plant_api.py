@@ -15,15 +15,17 @@ TOO_MANY = "Send between 1 and 5 photos, not 6."
 
 @pytest.fixture(scope="module")
 def expected(tiny_folder, flower_photo):
-    """The label that all ways give the plant."""
-    return FlowerClassifier.from_pretrained(tiny_folder).predict_plant([flower_photo] * 2).label
+    """The answer to the photo, and to a plant of which it is sent twice."""
+    return FlowerClassifier.from_pretrained(tiny_folder).predict(flower_photo)
 
 
 def is_plant(answer, expected):
     return (
-        answer["label"] == expected
-        and [photo["label"] for photo in answer["photos"]] == [expected] * 2
+        answer["label"] == expected.label
+        and answer["probability"] == pytest.approx(expected.probability, abs=0.005)
+        and [photo["label"] for photo in answer["photos"]] == [expected.label] * 2
         and answer["disagreeing"] == answer["left_out"] == []
+        and answer["copies"] == [1]
     )
 
 
