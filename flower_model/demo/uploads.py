@@ -101,7 +101,7 @@ def decode_photo(text: str) -> bytes:
 
 
 def not_a_photo(data: bytes) -> ImageError | None:
-    """Return the error for text in place of a photo, None if the bytes are not text."""
+    """Return the error for a request of text in place of a photo, None if the bytes are not text."""
     try:
         text = data[:1000].decode("ascii").strip()
     except UnicodeDecodeError:

@@ -71,7 +71,7 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
         try:
             answer = identify(photos)
         except ImageError as error:
-            raise (not_a_photo(photos[0]) if len(photos) == 1 else None) or error from None
+            raise (None if _is_form(request) else not_a_photo(photos[0])) or error from None
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse(answer.prediction.to_dict())
         wanted = request.query_params.get("preview", "").split(",")
@@ -116,7 +116,7 @@ async def read_photos(request: Request, max_photos: int) -> list[IO[bytes]]:
     Raises:
         Refused: If a form has no file.
     """
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if _is_form(request):
         form = await request.form(max_files=max_photos, max_fields=10)
         files = [value.file for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
@@ -150,6 +150,11 @@ def authenticator(
         return basic or session_exists(request)
 
     return is_authorized
+
+
+def _is_form(request: Request) -> bool:
+    """Return whether a request holds its photos as files of a form."""
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
 
 
 def _body(field: str, schema: Any, *types: str) -> dict[str, Any]:

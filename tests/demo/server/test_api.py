@@ -185,6 +185,16 @@ def test_a_request_without_a_photo_is_refused_in_one_sentence(served, request_bo
         assert "curl -F photo=@photo.jpg" in message
 
 
+@pytest.mark.parametrize("content", ["a rose", '<svg xmlns="http://www.w3.org/2000/svg"/>', "{}"])
+@pytest.mark.parametrize("endpoint", ["identify", "identify_plant"])
+def test_a_file_that_is_not_a_photo_gets_a_visitor_s_sentence(served, content, endpoint):
+    files = {"photos": ("a.txt", content.encode())}
+    response = httpx.post(f"{served.url}api/{endpoint}", files=files, timeout=60)
+    assert response.status_code == 422
+    message = response.json()["detail"]
+    assert "The file is not a supported image" in message and "curl" not in message
+
+
 def test_a_form_field_without_a_file_is_refused(served):
     body = b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\nrose.jpg\r\n--x--\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}

@@ -79,7 +79,7 @@ def test_a_file_that_is_not_a_photo_is_reported_in_one_sentence(page, flower_pho
     upload(page, flower_photo)
     name(page).wait_for()
     upload(page, not_a_photo)
-    expect(page.locator("#answer .error")).to_contain_text("A photo is needed, not text.")
+    expect(page.locator("#answer .error")).to_contain_text("The file is not a supported image")
     expect(name(page)).to_have_count(0)
     expect(page.locator("#photo .heatmap")).to_be_hidden()
     upload(page, flower_photo)
