@@ -137,6 +137,18 @@ def test_root_path_is_part_of_every_address(guarded):
         visitor.post("login", data={"username": "flora", "password": "s3:cret"})
         page = visitor.get("")
     assert f'"root":"{guarded.url}demo"' in page.text.replace(" ", "")
+    text = httpx.get(f"{guarded.url}api").text
+    assert f"{guarded.url}demo/api/identify<" in text and f"{guarded.url}api" not in text
+    description = httpx.get(f"{guarded.url}api/openapi.json").json()
+    assert description["servers"] == [{"url": "/demo"}]
+
+
+def test_a_root_path_may_be_a_url(serve_app, tiny_folder):
+    address = "https://flora.org/demo/"
+    served = serve_app("--model", tiny_folder, "--root-path", address, address=address)
+    assert f"{address}api/identify<" in httpx.get(f"{served.url}api").text
+    description = httpx.get(f"{served.url}api/openapi.json").json()
+    assert description["servers"] == [{"url": "https://flora.org/demo"}]
 
 
 def test_a_larger_upload_than_max_size_is_refused(guarded):

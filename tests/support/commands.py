@@ -77,8 +77,13 @@ def assert_one_sentence(result, *parts):
 class Served:
     """A running `python app.py` and the lines it printed until it was reachable."""
 
-    def __init__(self, *words: object, host: str = "127.0.0.1", **env: str) -> None:
-        """Start `python app.py` with these words and environment variables."""
+    def __init__(
+        self, *words: object, host: str = "127.0.0.1", address: str = "", **env: str
+    ) -> None:
+        """Start `python app.py` with these words and environment variables.
+
+        It prints its URL when it is reachable, or the address that a reverse proxy gives it.
+        """
         port = free_port()
         self.url = f"http://{host}:{port}/"
         # Not a pipe: nobody reads it while the page runs, and the log would fill it.
@@ -95,7 +100,7 @@ class Served:
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.append(line.strip())
-            if self.url in line:
+            if (address or self.url) in line:
                 return
         raise AssertionError(f"app.py did not start:\n{self.stop()[1]}")
 

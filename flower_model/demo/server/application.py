@@ -74,19 +74,21 @@ def create_app(
         from flower_model.demo.server.mcp_server import create_mcp_server  # takes a second
 
         mcp_server = create_mcp_server(identify)
+    root_path = (page_options.get("root_path") or "").rstrip("/")
     app = FastAPI(
         title="Flower identification",
         version=API_VERSION,
         docs_url=None,  # FastAPI's own pages load scripts from other servers
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        servers=[{"url": root_path}] if root_path else None,
         lifespan=_lifespan(demo, folder, limits.keep_seconds, mcp_server),
         middleware=[Middleware(request_filter.middleware)],
         exception_handlers=HANDLERS,
     )
     health = HealthCheck(identify, lambda: request_filter.shutting_down)
     app.add_route("/healthz", health.respond)
-    add_rest_api(app, identify)
+    add_rest_api(app, identify, root_path)
     for sample in sample_photos(identify.model.labels):
         app.add_route(f"/samples/{sample.path.name}", partial(_send_file, sample.path))
     if mcp_server:

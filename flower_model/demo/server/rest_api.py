@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from html import escape
 from typing import IO, Any
+from urllib.parse import urljoin
 
 import anyio
 from fastapi import FastAPI, Request
@@ -49,11 +50,16 @@ ERRORS: Any = {
 }
 
 
-def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
+def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier, root_path: str = "") -> None:
     """Add `POST /api/identify`, `POST /api/identify_plant` and their documentation at `/api`.
 
     The page asks for text/html and gets an answer card. With `?preview=1,3`, the card comes with
     pictures of the first and third photo, whose formats the visitor's browser doesn't know.
+
+    Args:
+        app: The application.
+        identify_photo: Identifies photos.
+        root_path: Path or URL at which a reverse proxy publishes the page, without a slash at its end.
     """
     threads = anyio.CapacityLimiter(CONCURRENT_PHOTOS)
     documentation = (STATIC / "api.html").read_text(encoding="utf-8")
@@ -107,7 +113,8 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier) -> None:
     @app.get("/api", include_in_schema=False)
     @app.get("/api/", include_in_schema=False)
     async def documentation_page(request: Request) -> HTMLResponse:
-        return HTMLResponse(documentation.replace("{{base}}", escape(str(request.base_url))))
+        base = urljoin(str(request.base_url), f"{root_path}/")
+        return HTMLResponse(documentation.replace("{{base}}", escape(base)))
 
 
 async def read_photos(request: Request, max_photos: int) -> list[IO[bytes]]:
