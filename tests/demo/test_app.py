@@ -132,6 +132,14 @@ def test_auth_protects_the_rest_api_and_mcp(guarded, tmp_path):
     assert answer.structuredContent["label"]
 
 
+def test_uploads_and_queue_joins_after_the_session_say_so_in_one_sentence(guarded):
+    sentence = "Your session has expired. Reload the page and log in again."
+    upload = httpx.post(f"{guarded.url}gradio_api/upload", files={"files": ("a.jpg", b"x")})
+    assert upload.status_code == 401 and upload.text == sentence
+    join = httpx.post(f"{guarded.url}gradio_api/queue/join", json={"data": [], "fn_index": 0})
+    assert join.status_code == 401 and join.json() == {"detail": sentence}
+
+
 def test_root_path_is_part_of_every_address(guarded):
     with httpx.Client(base_url=guarded.url) as visitor:
         visitor.post("login", data={"username": "flora", "password": "s3:cret"})

@@ -35,6 +35,7 @@ OPEN_ROUTES = re.compile(
 )
 LIMITED = (f"{API}call/", f"{API}queue/join", f"{API}run/", MCP, REST, UPLOAD, "/login")
 RESULTS = (f"{API}call/", f"{API}queue/data")
+BY_THE_PAGE = (UPLOAD, f"{API}queue/join")  # for visitors and clients that have logged in
 MAX_REQUEST_BYTES = 1_000_000  # of JSON that refers to uploaded photos; 500 take some 350 kB
 MAX_OTHER_BYTES = 10_000  # of JSON that refers to none
 MAX_MCP_BYTES = 40_000_000  # of JSON that contains base64-encoded photos
@@ -113,6 +114,8 @@ class RequestFilter:
                 # The page asks for text/html; see `add_rest_api`.
                 is_page = "text/html" in Request(scope).headers.get("accept", "")
                 raise Refused(refusals.SESSION_EXPIRED if is_page else refusals.UNAUTHORIZED)
+            if path in BY_THE_PAGE and not self.is_authorized(Request(scope)):
+                raise Refused(refusals.SESSION_EXPIRED)  # Gradio's answer is a JSON object
         if scope["method"] == "POST":
             receive = await self._check_body(scope, receive)
         if not limited and not path.startswith(RESULTS):
