@@ -102,10 +102,12 @@ def _measured(details: Mapping[str, Any]) -> str:
         + "</tr>"
         for title, figures in sets.items()
     )
+    # The model card writes "97.3 %", the page "97.3%".
+    rejection = describe_rejection(details.get("rejection", {})).replace(" %", "%")
     return (
         "<h3>Accuracy</h3><table>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{escape(describe_rejection(details.get('rejection', {})))}</p>"
+        f"<p>{escape(rejection)}</p>"
     )
 
 
@@ -134,7 +136,7 @@ def _names(config: ModelConfig) -> str:
         f"<li><b>{escape(label)}</b>"
         + (f" <i>{escape(botanical)}</i>" if (botanical := config.descriptions.get(label)) else "")
         + f"{_look_alikes(config.details, label)}</li>"
-        for label in config.labels
+        for label in sorted(config.labels, key=str.casefold)
     )
     return f"""<h3>The {len(config.labels)} flowers it knows</h3>
 <label>Search <input type="search"></label>

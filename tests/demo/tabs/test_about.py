@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
 from flower_model.config import PICTURES, ModelConfig
+from flower_model.demo.tabs.about import _measured
 from tests.conftest import BOTANICAL
 
 
@@ -58,6 +59,22 @@ def test_about_shows_the_details_of_the_weights_folder(open_about):
     expect(chart).to_be_hidden()
     page.get_by_role("button", name="Technical charts").click()
     expect(chart).to_be_visible()
+
+
+def test_names_are_in_alphabetical_order_whatever_their_case(open_page, launch, tiny_model):
+    labels = ("tulip", "Rose", "daisy", "sunflower", "Dahlia")
+    model = FlowerClassifier(tiny_model.network, ModelConfig("test_resnet", labels), device="cpu")
+    page = open_page(launch(model, "user/gardens"))
+    page.get_by_role("tab", name="About").click()
+    page.locator("#names").wait_for()
+    names = page.locator("#names li b").all_text_contents()
+    assert names == ["Dahlia", "daisy", "Rose", "sunflower", "tulip"]
+
+
+def test_percentages_have_one_format():
+    rejection = {"flowers": 102, "flowers_kept": 0.973}
+    text = _measured({"metrics": {"top1": 0.961}, "rejection": rejection})
+    assert "96.1%" in text and "97.3% are accepted as flowers" in text
 
 
 def test_malformed_details_are_omitted(open_about):
