@@ -44,6 +44,7 @@ def describe_photos(plant: PlantPrediction, names: Sequence[str]) -> str:
     """Return for example "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower"; copies count once."""
     count = len(plant.photos) - len(plant.copies)
     parts = [f"from {count} photo{'s' if count > 1 else ''}"]
-    parts += [f"{names[i]} disagrees: {plant.photos[i].answer}" for i in plant.disagreeing]
-    parts += [f"{names[i]}: {plant.photos[i].answer}" for i in plant.left_out]
+    for i in sorted({*plant.disagreeing, *plant.left_out}):
+        verb = " disagrees" if i in plant.disagreeing else ""
+        parts.append(f"{names[i]}{verb}: {plant.photos[i].answer}")
     return "; ".join(parts)

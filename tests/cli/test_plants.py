@@ -55,3 +55,7 @@ def test_photos_that_disagree_or_show_no_flower_are_named():
     assert describe_photos(plant, ["a.jpg", "b.jpg", "c.jpg"]) == (
         "from 3 photos; b.jpg disagrees: tulip; c.jpg: no flower"
     )
+    plant = PlantPrediction(rose.top, photos=(sky, rose, tulip), disagreeing=(2,), left_out=(0,))
+    assert describe_photos(plant, ["a.jpg", "b.jpg", "c.jpg"]) == (
+        "from 3 photos; a.jpg: no flower; c.jpg disagrees: tulip"
+    )

@@ -106,14 +106,15 @@ def _probability(prediction: Prediction) -> str:
     words = f"<b>{escape(percent(probability))}</b> · {in_words(probability)}"
     if not isinstance(prediction, PlantPrediction) or len(prediction.photos) < 2:
         return f"<p class='probability'>{words}</p>"
-    notes = [
-        f"Photo {i + 1} disagrees: {prediction.photos[i].answer}." for i in prediction.disagreeing
-    ]
-    notes += [f"Photo {i + 1} shows no flower and is left out." for i in prediction.left_out]
+    notes = {
+        i: f"Photo {i + 1} disagrees: {prediction.photos[i].answer}."
+        for i in prediction.disagreeing
+    }
+    notes |= {i: f"Photo {i + 1} shows no flower and is left out." for i in prediction.left_out}
     used = len(prediction.photos) - len({*prediction.left_out, *prediction.copies})
     source = f" · from {used} photo{'s' if used > 1 else ''}"
     return f"<p class='probability'>{words}{source}</p>" + "".join(
-        f"<p class='note'>{escape(note)}</p>" for note in notes
+        f"<p class='note'>{escape(note)}</p>" for _, note in sorted(notes.items())
     )
 
 

@@ -61,6 +61,15 @@ def test_a_plant_says_from_how_many_photos_and_which_disagree_or_show_no_flower(
     assert "Photo 3 shows no flower and is left out." in card
 
 
+def test_notes_are_in_the_order_of_the_photos():
+    rose, tulip = answer(0.9), Prediction((("tulip", 0.8),))
+    plant = PlantPrediction(
+        rose.top, photos=(rose, rose, tulip), disagreeing=(2,), left_out=(0,), is_flower=True
+    )
+    card = answer_card(plant, {})
+    assert card.index("Photo 1 shows no flower") < card.index("Photo 3 disagrees")
+
+
 def test_copies_of_a_photo_are_no_further_photos():
     rose = answer(0.9)
     plant = PlantPrediction(rose.top, photos=(rose, rose, rose), copies=(1,), is_flower=True)
