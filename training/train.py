@@ -105,7 +105,6 @@ def train(
     from training.engine.linear_probe import probe_head, save_features
     from training.engine.preflight import check_network
     from training.engine.pretrained import create_network, find_weights
-    from training.finish import finish
     from training.reporting.provenance import may_have_seen
 
     clock = Clock()
@@ -153,6 +152,8 @@ def train(
     )
     accelerator.end_training()
     if accelerator.is_main_process:  # the rest takes seconds and writes files
+        from training.finish import finish  # imports matplotlib
+
         finish(network, photos, recipe, run, data_root, outliers, compute=compute, clock=clock)
         lock.release()
 

@@ -12,9 +12,8 @@ from flower_model.errors import DataError, FlowerModelError, shorten
 if TYPE_CHECKING:
     import pyarrow.fs
 
-RUN_FILE = (
-    "_flower_model.json"  # of answers; the underscore hides it from readers of Parquet folders
-)
+# Of a folder of answers. The underscore hides it from readers of Parquet folders.
+RUN_FILE = "_flower_model.json"
 
 
 class UnusableURI(DataError):
