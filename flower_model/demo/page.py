@@ -35,5 +35,6 @@ def build_demo(identify: PhotoIdentifier, name: str) -> gr.Blocks:
                 teach_tab(model)
         with gr.Tab("About"):
             about_tab(model, name)
+        gr.HTML("<a href='api'>Use the API</a>", elem_id="footer")
         add_endpoints(identify)
     return demo

@@ -34,18 +34,23 @@ _THEME = gr.themes.Default(
 
 DESCRIPTION = "Identify the flower in a photo, with its probability and what the model saw."
 
+_SCRIPTS = [
+    (STATIC / f"{name}.js").read_text(encoding="utf-8")
+    for name in ("common", "identify", "other_tabs")
+]
+
 PAGE: dict[str, Any] = {
     "theme": _THEME,
     "css": (STATIC / "style.css").read_text(encoding="utf-8"),
-    "js": (STATIC / "page.js").read_text(encoding="utf-8"),
+    "js": f"() => {{\n{''.join(_SCRIPTS)}}}",
     "head": f'<meta name="description" content="{DESCRIPTION}">'
     # Gradio would apply a rule in `css` only below this element.
     "<style>@media (max-width: 480px) { main.fillable, .main.fillable.app { padding: .25rem 1rem .5rem } }</style>",
     "favicon_path": str(STATIC / "icon.svg"),
-    "footer_links": ["api"],
+    "footer_links": [],
     "run_history": False,
     "enable_monitoring": False,
-    "pwa": True,  # can be installed as an app
+    "pwa": False,  # see manifest.json: the addresses in Gradio's lack the root path
     "ssr_mode": False,
     "mcp_server": False,
 }

@@ -22,6 +22,8 @@ from flower_model.photos.sources import MAX_BYTES
 from flower_model.system.files import read_at_most
 
 MAX_PHOTOS = 500  # per request
+# Of photos for which browsers on some systems know no type.
+PHOTO_SUFFIXES = [".heic", ".heif", ".avif", ".tif", ".tiff"]
 MAX_DIRECTORY_BYTES = 2_000_000  # of a zip's central directory; 500 photos need a tenth
 MAX_UNPACKED_BYTES = 1_000_000_000  # of all zip archives in a request
 SEND_A_FILE = "Send the photo as a file, for example: curl -F photo=@photo.jpg HOST/api/identify"

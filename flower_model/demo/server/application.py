@@ -25,7 +25,7 @@ from flower_model.demo.server.request_filter import RequestFilter
 from flower_model.demo.server.request_log import start_logging
 from flower_model.demo.server.rest_api import add_rest_api, authenticator
 from flower_model.demo.server.upload_folder import delete_expired
-from flower_model.demo.theme import PAGE
+from flower_model.demo.theme import PAGE, STATIC
 
 if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
@@ -89,6 +89,7 @@ def create_app(
     health = HealthCheck(identify, lambda: request_filter.shutting_down)
     app.add_route("/healthz", health.respond)
     add_rest_api(app, identify, root_path)
+    app.add_route("/manifest.json", partial(_send_file, STATIC / "manifest.json"))
     for sample in sample_photos(identify.model.labels):
         app.add_route(f"/samples/{sample.path.name}", partial(_send_file, sample.path))
     if mcp_server:

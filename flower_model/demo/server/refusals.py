@@ -44,6 +44,7 @@ URL_NOT_FETCHED = Refusal(400, "URLs are not fetched. Send the photo itself.")
 INVALID_REQUEST = Refusal(400, "The request is invalid. See /api.")
 RESULT_GONE = Refusal(404, "This result was already fetched or has expired. Send the photo again.")
 FILE_GONE = Refusal(403, "This file does not exist or has been deleted. Upload it again.")
+USE_POST = Refusal(405, "Send the photo by POST. See /api.")
 UNAUTHORIZED = Refusal(
     401,
     "Authentication required: send a user name and a password, for example with "
@@ -76,6 +77,8 @@ def rate_limited(retry_after: int) -> Refusal:
 def respond(path: str, refusal: Refusal) -> Response:
     """Return the response in the form that clients of a path expect."""
     headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
+    if refusal is USE_POST:
+        headers["Allow"] = "POST"
     if refusal is UNAUTHORIZED:  # the page would show the browser's own log-in dialog
         headers["WWW-Authenticate"] = 'Basic realm="flower-model"'
     if path == UPLOAD:  # Gradio's page shows the body as it is

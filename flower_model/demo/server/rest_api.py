@@ -24,7 +24,7 @@ from flower_model.demo.identifier import (
     PlantIdentification,
 )
 from flower_model.demo.micro_batching import InferenceTimeoutError
-from flower_model.demo.server.refusals import Refusal, Refused
+from flower_model.demo.server.refusals import USE_POST, Refusal, Refused
 from flower_model.demo.server.request_log import log_request
 from flower_model.demo.theme import STATIC
 from flower_model.demo.uploads import SEND_A_FILE, not_a_photo
@@ -109,6 +109,11 @@ def add_rest_api(app: FastAPI, identify_photo: PhotoIdentifier, root_path: str =
     async def identify_plant(request: Request) -> Response:
         """Identify one plant from up to five photos of it, sent as form fields."""
         return await respond(request, MAX_FILES, identify_photo.identify_plant)
+
+    @app.get("/api/identify", include_in_schema=False)
+    @app.get("/api/identify_plant", include_in_schema=False)
+    async def refuse_get() -> None:
+        raise Refused(USE_POST)
 
     @app.get("/api", include_in_schema=False)
     @app.get("/api/", include_in_schema=False)

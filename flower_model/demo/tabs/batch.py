@@ -10,7 +10,7 @@ from flower_model.demo.answers.album import gallery, progress_bar, summary_of, t
 from flower_model.demo.answers.table import UploadResult, classify_uploads, csv_text
 from flower_model.demo.identifier import CONCURRENT_BATCHES, TOP_K, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
-from flower_model.demo.uploads import MAX_PHOTOS, as_list, notice, open_uploads
+from flower_model.demo.uploads import MAX_PHOTOS, PHOTO_SUFFIXES, as_list, notice, open_uploads
 from flower_model.serialization.weights_folder import model_version
 
 # Requests of many photos processed at the same time, by the page and the API together.
@@ -29,7 +29,7 @@ def batch_tab(identify: PhotoIdentifier) -> None:
     files = gr.File(
         label=f"Up to {MAX_PHOTOS} photos, also as zip files",
         file_count="multiple",
-        file_types=["image", ".zip"],
+        file_types=["image", *PHOTO_SUFFIXES, ".zip"],
         elem_id="files",
         height=None,
     )

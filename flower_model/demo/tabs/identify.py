@@ -1,4 +1,4 @@
-"""Tab "Identify": markup of the photo box; page.js sends photos to the REST API."""
+"""Tab "Identify": markup of the photo box; identify.js sends photos to the REST API."""
 
 from collections.abc import Iterable
 
@@ -6,8 +6,7 @@ import gradio as gr
 
 from flower_model.demo.samples import LICENCE, sample_photos
 from flower_model.demo.theme import STATIC
-
-PHOTO_TYPES = "image/*,.heic,.heif,.avif,.tif,.tiff"
+from flower_model.demo.uploads import PHOTO_SUFFIXES
 
 
 def identify_tab(labels: Iterable[str]) -> None:
@@ -18,7 +17,9 @@ def identify_tab(labels: Iterable[str]) -> None:
     """
     markup = (STATIC / "identify.html").read_text(encoding="utf-8")
     gr.HTML(
-        markup.replace("{{types}}", PHOTO_TYPES).replace("{{samples}}", _samples(labels)),
+        markup.replace("{{types}}", ",".join(["image/*", *PHOTO_SUFFIXES])).replace(
+            "{{samples}}", _samples(labels)
+        ),
         apply_default_css=False,
         js_on_load=None,
         elem_id="identify",

@@ -207,6 +207,13 @@ def test_a_malformed_form_is_refused(served):
     assert post_photo(served, content=b"nonsense", headers=headers).status_code in (400, 422)
 
 
+@pytest.mark.parametrize("endpoint", ["identify", "identify_plant"])
+def test_a_get_is_told_to_post(served, endpoint):
+    refused = httpx.get(f"{served.url}api/{endpoint}")
+    assert refused.status_code == 405 and refused.headers["Allow"] == "POST"
+    assert refused.json() == {"detail": "Send the photo by POST. See /api."}
+
+
 def test_the_rest_api_is_documented(served):
     page = httpx.get(f"{served.url}api")
     assert f"curl -F photo=@photo.jpg {served.url}api/identify" in page.text

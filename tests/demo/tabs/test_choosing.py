@@ -1,25 +1,11 @@
 """Ways to choose a photo in the tab "Identify", each of which sends exactly one request."""
 
-import base64
-
 import pytest
 from playwright.sync_api import expect
 
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
-from tests.support.browsing import PHONE, name, upload
-
-DROP = """(element, [content, name, copies, type]) => {
-  const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
-  const transfer = new DataTransfer();
-  for (let i = 0; i < copies; i++)
-    transfer.items.add(new File([bytes], name, { type }));
-  const options = { bubbles: true, cancelable: true };
-  element.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer: transfer }));
-}"""
-PASTE = DROP.replace('new DragEvent("drop"', 'new ClipboardEvent("paste"').replace(
-    "dataTransfer:", "clipboardData:"
-)
+from tests.support.browsing import DROP, PASTE, PHONE, as_argument, name, upload
 
 
 @pytest.fixture
@@ -28,11 +14,6 @@ def requests(page):
     sent = []
     page.on("request", lambda r: sent.append(r) if "/api/identify" in r.url else None)
     return sent
-
-
-def as_argument(photo, copies=1, name="", type="image/jpeg"):
-    content = base64.b64encode(photo.read_bytes()).decode()
-    return [content, name or photo.name, copies, type]
 
 
 def test_by_the_button(page, requests, flower_photo, label):

@@ -1,6 +1,5 @@
 """The photo that the tab "Identify" sends, and errors."""
 
-import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -8,19 +7,13 @@ from playwright.sync_api import expect
 from flower_model import FlowerClassifier
 from flower_model.config import ModelConfig
 from flower_model.demo.theme import TITLE
-from tests.support.browsing import name, upload
+from tests.support.browsing import name, noisy_photo, upload
 
 
 @pytest.fixture
 def not_a_photo(tmp_path):
     path = tmp_path / "<b>rose.jpg"
     path.write_text("<b>no photo</b>")
-    return path
-
-
-def noisy_photo(path, size, **options):
-    noise = np.random.default_rng(0).integers(0, 256, (size[1] // 8, size[0] // 8, 3), np.uint8)
-    Image.fromarray(noise).resize(size).save(path, **options)
     return path
 
 
