@@ -59,7 +59,7 @@ def classify_uploads(
         data = uploads[number].read()
         pixels = model.to_pixels(data)
         if thumbnails:
-            pending[number] = _thumbnail(data)
+            pending[number] = thumbnail(data)
         return pixels
 
     def classify_batch(pixels: np.ndarray) -> list[Prediction]:
@@ -101,6 +101,11 @@ def csv_text(rows: Iterable[UploadResult], model: str, top_k: int) -> str:
     return buffer.getvalue()
 
 
-def _thumbnail(data: bytes) -> Image.Image:
+def thumbnail(data: bytes) -> Image.Image:
+    """Return a square picture of a photo with sides of `THUMBNAIL_SIDE`.
+
+    Raises:
+        ImageError: If the photo can't be opened.
+    """
     picture = open_image(data, short_side=THUMBNAIL_SIDE)
     return ImageOps.fit(picture, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -12,10 +12,12 @@ import gradio as gr
 from PIL import Image
 
 from flower_model.classifier import FlowerClassifier
+from flower_model.demo.answers.cam_layers import data_url
 from flower_model.demo.answers.card import named, percent
+from flower_model.demo.answers.table import thumbnail
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.demo.server.request_log import log_request
-from flower_model.demo.uploads import as_list, notice, read_upload
+from flower_model.demo.uploads import PHOTO_SUFFIXES, as_list, notice, read_upload
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.photos.decode import open_image
 from flower_model.prediction import Prediction
@@ -55,7 +57,7 @@ def teach_tab(model: FlowerClassifier) -> None:
             files = gr.File(
                 label=f"{MIN_PHOTOS} to {MAX_PHOTOS} photos of it",
                 file_count="multiple",
-                file_types=["image"],
+                file_types=["image", *PHOTO_SUFFIXES],
                 elem_id="teach-photos",
                 height=None,
             )
@@ -65,7 +67,7 @@ def teach_tab(model: FlowerClassifier) -> None:
             with gr.Column(visible=False) as after:
                 photo = gr.File(
                     label="Try it: another photo",
-                    file_types=["image"],
+                    file_types=["image", *PHOTO_SUFFIXES],
                     elem_id="teach-try",
                     height=120,
                 )
@@ -96,11 +98,12 @@ def teach_tab(model: FlowerClassifier) -> None:
             download: gr.update(visible=False),
         }
 
-    def try_photo(upload: Any, now: Teachable | None) -> str:
-        if upload is None:
-            return ""
+    def try_photo(upload: Any, now: Teachable | None) -> Iterator[Any]:
+        yield {photo: None, answer: ""}  # the empty box takes the next photo at once
         with log_request("page: try", notice, photos=1):
-            return describe_answer(_require(now).model.predict(read_upload(upload), top_k=4))
+            data = read_upload(upload)
+            prediction = _require(now).model.predict(data, top_k=4)
+            yield {answer: describe_answer(prediction, thumbnail(data))}
 
     def save(now: Teachable | None) -> Any:
         with log_request("page: download", notice):
@@ -115,10 +118,10 @@ def teach_tab(model: FlowerClassifier) -> None:
         show_progress_on=report,
         **ONE_AT_A_TIME,
     )
-    photo.change(
+    photo.upload(
         try_photo,
         [photo, taught],
-        answer,
+        [photo, answer],
         preprocess=False,
         api_visibility="private",
         show_progress_on=answer,
@@ -150,15 +153,18 @@ def describe_lesson(lesson: Lesson) -> str:
     )
 
 
-def describe_answer(prediction: Prediction) -> str:
-    """Return the answer for a tried photo as HTML."""
+def describe_answer(prediction: Prediction, picture: Image.Image) -> str:
+    """Return the answer for a tried photo, beside a small picture of it, as HTML."""
     name, probability = named(prediction)
     items = "".join(
         f"<li>{escape(other)} {escape(percent(p))}</li>"
         for other, p in prediction.top
         if p >= MIN_SHOWN and other != name
     )
-    return f"<h2>{escape(name)}</h2><p><b>{escape(percent(probability))}</b></p><ul>{items}</ul>"
+    return (
+        f"<img src='{data_url(picture, 'WEBP', quality=75)}' alt='Your photo'><div><h2>{escape(name)}</h2>"
+        f"<p><b>{escape(percent(probability))}</b></p><ul>{items}</ul></div>"
+    )
 
 
 def _check(label: str, uploads: Sequence[Any], before: Teachable) -> None:
