@@ -6,6 +6,7 @@ const BOXES = "#files, #teach-photos, #teach-try";
 const AT_ONCE = 4; // photos that are shrunk at the same time
 
 const shrunk = async (file) => {
+  if (!file.type.startsWith("image/")) return file; // a zip need not be read
   const { blob } = await shrink(file);
   return blob === file ? file : new File([blob], file.name, { type: blob.type });
 };
@@ -56,7 +57,10 @@ const hand = (event, transfer) => {
   event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
   queue(box, box.id === "teach-try" ? files.slice(0, 1) : files);
 };
-document.addEventListener("paste", (event) => hand(event, event.clipboardData), true);
+document.addEventListener("paste", (event) => {
+  // Some programs copy a text with a picture of it.
+  if (!event.target.matches?.("input, textarea")) hand(event, event.clipboardData);
+}, true);
 document.addEventListener("drop", (event) => hand(event, event.dataTransfer), true);
 
 on("input", "#names input", (box) => {
@@ -87,11 +91,8 @@ find("link[rel=manifest]").href = address("manifest.json"); // with the root pat
 
 // Buttons in buttons, which assistive technology can't press, and a raw error.
 const mend = () => {
-  for (const inner of document.querySelectorAll("button button:not([inert])")) {
-    const outer = inner.parentElement.closest("button");
+  for (const outer of document.querySelectorAll("button[title='common.upload']"))
     outer.title = outer.ariaLabel = "Add files";
-    inner.inert = true;
-  }
   for (const header of document.querySelectorAll(".toast-header[role]")) {
     header.removeAttribute("role");
     header.removeAttribute("tabindex");
@@ -99,8 +100,8 @@ const mend = () => {
   for (const text of document.querySelectorAll(".toast-message-text"))
     if (text.textContent.includes("Connection errored out")) text.textContent = OFFLINE;
 };
-on("click", "button:has(button[inert])", (outer, event) => {
-  const inner = outer.querySelector("button[inert]");
+on("click", "button:has(button)", (outer, event) => {
+  const inner = outer.querySelector("button"); // hidden by style.css
   if (!inner.contains(event.target)) inner.click();
 });
 new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });

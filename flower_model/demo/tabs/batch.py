@@ -27,7 +27,7 @@ def batch_tab(identify: PhotoIdentifier) -> None:
     version = model_version(model.folder, model.config)
     top_k = min(TOP_K, len(model.labels))
     files = gr.File(
-        label=f"Up to {MAX_PHOTOS} photos, also as zip files",
+        label=f"Up to {MAX_PHOTOS} photos, also zipped",
         file_count="multiple",
         file_types=["image", *PHOTO_SUFFIXES, ".zip"],
         elem_id="files",
