@@ -12,6 +12,22 @@ const on = (type, selector, act) =>
   });
 const address = (path) => location.pathname.replace(/\/?$/, "/") + path;
 
+// Returns the files of a drop or a paste, including those in folders.
+const filesOf = async (transfer) => {
+  const files = [...transfer.files];
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return files;
+  const list = async (entry) => {
+    if (entry.isFile) return new Promise((done, failed) => entry.file(done, failed));
+    const reader = entry.createReader();
+    const inside = [];
+    for (let more; (more = await new Promise((...ends) => reader.readEntries(...ends))).length; )
+      inside.push(...more); // Chrome returns at most 100 at a time
+    return Promise.all(inside.filter(({ name }) => !name.startsWith(".")).map(list));
+  };
+  return (await Promise.all(entries.map(list))).flat(Infinity);
+};
+
 // Returns a photo as it is sent, {blob, decodable}.
 const shrink = async (file) => {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);

@@ -158,19 +158,18 @@ const isPhoto = ({ type, name }) => {
 };
 
 // A paste or a drop anywhere on the tab.
-const take = (event, transfer) => {
-  const visible = find("#photo")?.offsetParent;
-  const files = [...(transfer?.files ?? [])];
-  if (!visible || !files.length) return;
+const take = async (event, transfer) => {
+  if (!find("#photo")?.offsetParent || !transfer?.files.length) return;
   event.preventDefault();
   event.stopPropagation();
+  const files = await filesOf(transfer);
   const images = files.filter(isPhoto);
   if (images.length > MAX_PHOTOS) {
     restart();
     const limit = find("#photo .full").textContent;
     return showError(`${limit} For more, use the “Many photos” tab.`, photos.length > 0);
   }
-  identify(...(images.length ? images : [files[0]]));
+  if (files.length) identify(...(images.length ? images : [files[0]]));
 };
 document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
 document.addEventListener("drop", (event) => {

@@ -10,6 +10,7 @@ from flower_model.demo.answers.album import gallery, progress_bar, summary_of, t
 from flower_model.demo.answers.table import UploadResult, classify_uploads, csv_text
 from flower_model.demo.identifier import CONCURRENT_BATCHES, TOP_K, PhotoIdentifier
 from flower_model.demo.server.request_log import log_request
+from flower_model.demo.tabs.replace import replaceable
 from flower_model.demo.uploads import MAX_PHOTOS, PHOTO_SUFFIXES, as_list, notice, open_uploads
 from flower_model.serialization.weights_folder import model_version
 
@@ -36,10 +37,8 @@ def batch_tab(identify: PhotoIdentifier) -> None:
     summary = gr.HTML(elem_id="summary", js_on_load="element.setAttribute('role', 'status')")
     results = gr.HTML(elem_id="results")
 
-    def identify_photos(uploads: Any) -> Iterator[dict[gr.HTML, str]]:
-        yield {summary: "", results: ""}
-        if not uploads:
-            return
+    def identify_photos(uploads: Any) -> Iterator[dict[Any, Any]]:
+        yield {files: None, summary: "", results: ""}  # the empty box takes the next photos
         rows: list[UploadResult] = []
         shown = 0.0
         try:
@@ -56,18 +55,19 @@ def batch_tab(identify: PhotoIdentifier) -> None:
         except gr.Error:
             yield {summary: ""}
             raise
-        descriptions = model.config.descriptions
         yield {
             summary: summary_of(rows, csv_text(rows, version, top_k)),
-            results: gallery(rows) + table_of(rows, descriptions),
+            results: gallery(rows) + table_of(rows, model.config.descriptions),
         }
 
-    files.change(
+    run = files.upload(
         identify_photos,
         files,
-        [summary, results],
+        [files, summary, results],
         preprocess=False,
         api_visibility="private",
         show_progress="hidden",
+        trigger_mode="multiple",
         **MANY_PHOTOS,
     )
+    replaceable(files, run)

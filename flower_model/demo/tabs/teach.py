@@ -17,6 +17,7 @@ from flower_model.demo.answers.card import named, percent
 from flower_model.demo.answers.table import thumbnail
 from flower_model.demo.identifier import MIN_SHOWN
 from flower_model.demo.server.request_log import log_request
+from flower_model.demo.tabs.replace import replaceable
 from flower_model.demo.uploads import PHOTO_SUFFIXES, as_list, notice, read_upload
 from flower_model.errors import FlowerModelError, ImageError
 from flower_model.photos.decode import open_image
@@ -99,11 +100,12 @@ def teach_tab(model: FlowerClassifier) -> None:
         }
 
     def try_photo(upload: Any, now: Teachable | None) -> Iterator[Any]:
-        yield {photo: None, answer: ""}  # the empty box takes the next photo at once
+        yield {photo: None, answer: ""}  # the empty box takes the next photo
         with log_request("page: try", notice, photos=1):
             data = read_upload(upload)
             prediction = _require(now).model.predict(data, top_k=4)
-            yield {answer: describe_answer(prediction, thumbnail(data))}
+            card = describe_answer(prediction, thumbnail(data))
+        yield {answer: card}
 
     def save(now: Teachable | None) -> Any:
         with log_request("page: download", notice):
@@ -118,15 +120,17 @@ def teach_tab(model: FlowerClassifier) -> None:
         show_progress_on=report,
         **ONE_AT_A_TIME,
     )
-    photo.upload(
+    trial = photo.upload(
         try_photo,
         [photo, taught],
         [photo, answer],
         preprocess=False,
         api_visibility="private",
         show_progress_on=answer,
+        trigger_mode="multiple",
         concurrency_limit=2,
     )
+    replaceable(photo, trial)
     make.click(save, taught, download, api_visibility="private", **ONE_AT_A_TIME)
 
 

@@ -126,10 +126,3 @@ def test_the_table_can_be_sorted_by_any_column_both_ways(many, tmp_path, flower_
     assert heading.get_attribute("aria-sort") == "ascending"
     heading.get_by_role("button").click()
     assert files() == ["c.jpg", "b.jpg", "a.jpg"]
-
-
-def test_removing_the_files_removes_their_answers(many, photos):
-    send_many(many, *photos)
-    many.locator("#files").get_by_label("Clear").click()
-    expect(many.locator("#results table, .csv")).to_have_count(0)
-    expect(many.locator("#summary")).to_have_text("")

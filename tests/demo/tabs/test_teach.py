@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from flower_model import FlowerClassifier
 from flower_model.demo.identifier import PhotoIdentifier
 from tests.demo.test_accessibility import findings
-from tests.support.browsing import choose_by_enter, tab_to
+from tests.support.browsing import DROP, as_argument, choose_by_enter, tab_to
 from tests.support.commands import Served
 from tests.support.teaching import KNOWN, NEW, disc_photos, make_teachable
 
@@ -73,6 +73,37 @@ def test_a_flower_is_taught_measured_and_tried(open_tab, place):
     expect(lesson).to_contain_text("Named correctly when held out4 of 4 photos")
     expect(lesson).to_contain_text("Photos of other flowers now misnamed0 of 40")
     expect(try_photo(page, place, 11)).to_have_text(NEW)
+
+
+def test_photos_are_added_with_the_mouse_the_keyboard_or_by_a_drop(open_tab, place):
+    page = open_tab()
+    page.on("filechooser", lambda _: None)  # or the first chooser opens before the handler exists
+    page.set_input_files("#teach-photos input[type=file]", str(place / "0.png"))
+    rows = page.locator("#teach-photos tr")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add files").click()
+    chooser.value.set_files(str(place / "1.png"))
+    expect(rows).to_have_count(2)
+    expect(page.get_by_role("button", name="Add files")).to_be_focused()
+    choose_by_enter(page, place / "2.png")
+    expect(rows).to_have_count(3)
+    page.locator("#title").evaluate(DROP, as_argument(place / "3.png", type="image/png"))
+    expect(rows).to_have_count(4)
+    page.locator("#teach-photos").get_by_label("Clear").click()
+    expect(rows).to_have_count(0)
+    expect(page.locator("#teach-photos button")).to_be_focused()
+
+
+def test_teach_waits_for_photos_that_are_being_shrunk(open_tab, tmp_path):
+    page = open_tab()
+    page.locator("#teach-name input, #teach-name textarea").fill(NEW)
+    for number, photo in enumerate(disc_photos(NEW, 6)):
+        Image.fromarray(photo).resize((4000, 4000)).save(tmp_path / f"{number}.jpg")
+    files = [str(path) for path in tmp_path.glob("*.jpg")]
+    page.set_input_files("#teach-photos input[type=file]", files)
+    page.locator("#teach-photos [data-status]").wait_for()
+    page.locator("#teach-button").click()
+    expect(taught(page).locator("#lesson")).to_contain_text("Learnt from 6 photos.")
 
 
 def test_photos_are_tried_one_after_the_other(open_tab, place):
