@@ -88,7 +88,7 @@ class ApiClient:
         answer = await self._run("try_photo", session, _file(await self.upload(photo)), None)
         if isinstance(answer, str):
             return answer
-        return {name: int(percent) / 100 for name, percent in SHOWN.findall(answer[0])}
+        return {name: int(percent) / 100 for name, percent in SHOWN.findall(answer[-1])}
 
     async def call(self, path: str) -> str:
         """Start the prediction for an uploaded photo; return the id of its event."""
