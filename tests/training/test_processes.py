@@ -16,6 +16,8 @@ from tests.support.commands import ROOT, assert_one_sentence, free_port
 from tests.support.drawn import draw_dataset
 from tests.support.forked import Fork
 from tests.training.test_training import small_run
+from training import train
+from training.recipe import load_recipe
 
 # Layer norm instead of batch norm: what a photo does does not depend on the others of its process.
 SETTINGS = ["model.architecture='test_convnext'", "finetune.epochs=3", "finetune.lr=1e-3"]
@@ -164,3 +166,15 @@ def assert_close(run: Path, other: Path) -> None:
 
 def rows(run: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((run / "metrics.csv").open()))
+
+
+def test_training_uses_the_cores_of_its_container(monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: 4)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    torch.set_num_threads(2)
+    try:
+        train.prepare_accelerator(load_recipe("flowers5"))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

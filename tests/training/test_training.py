@@ -6,12 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
 from flower_model import FlowerClassifier
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
 from training import train
-from training.recipe import load_recipe
 
 SMALL = [
     "model.architecture='test_resnet'",
@@ -287,15 +285,3 @@ def test_run_without_epochs_saves_the_linear_probe(dataset, tmp_path, run_module
 def test_run_without_probe_and_epochs_is_rejected(capsys, dataset, tmp_path):
     arguments = small_run(dataset, tmp_path / "run", "--epochs", "0", "--set", "probe=false")
     assert "trains nothing" in refused(capsys, arguments)
-
-
-def test_training_uses_the_cores_of_its_container(monkeypatch):
-    threads = torch.get_num_threads()
-    monkeypatch.setattr("flower_model.system.cores.usable_cores", lambda: 4)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    torch.set_num_threads(2)
-    try:
-        train.prepare_accelerator(load_recipe("flowers5"))
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(threads)

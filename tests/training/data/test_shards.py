@@ -1,11 +1,8 @@
 """Datasets in Parquet and WebDataset shards, on the Hub and in folders, copied and streamed."""
 
-import hashlib
-import io
 import json
-import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,14 +10,21 @@ from subprocess import CompletedProcess
 import datasets
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import constants
-from pyarrow.parquet import read_table
 
 from flower_model import FlowerClassifier
 from flower_model.errors import DataError, HubError
 from tests.support.commands import run_all
 from tests.support.drawn import COLOURS, draw_dataset, draw_photo
+from tests.support.drawn_shards import (
+    PER_CLASS,
+    digests,
+    parquet,
+    parquet_images,
+    parquet_of,
+    png,
+    shard,
+)
 from tests.support.hub import HubServer
 from tests.training.test_training import small_run
 from training.data import shards
@@ -29,7 +33,6 @@ from training.data.sampling import load_photos
 from training.data.streaming import StreamedPhotos, open_stream, stream_source
 from training.recipe import Data
 
-PER_CLASS = 8
 BRIEF = ["--set", "finetune.epochs=1"]
 
 
@@ -238,57 +241,6 @@ def test_streamed_folder_may_be_in_the_home_folder(tmp_path, monkeypatch):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "train.parquet").write_bytes(parquet())
     assert stream_source(("~/shards:train", "~/shards"), Path()) == str(tmp_path / "shards")
-
-
-def png(label: str, number: int) -> bytes:
-    file = io.BytesIO()
-    draw_photo(COLOURS[label], number + 1000 * list(COLOURS).index(label)).save(file, "PNG")
-    return file.getvalue()
-
-
-def parquet(numbers: range = range(PER_CLASS)) -> bytes:
-    """A Parquet file as `datasets` pushes it to the Hub, with class names."""
-    return parquet_of([label for label in COLOURS for _ in numbers], numbers[0])
-
-
-def parquet_of(labels: list[str], offset: int = 0, images: list[bytes] | None = None) -> bytes:
-    images = images or [png(label, offset + number) for number, label in enumerate(labels)]
-    table = Dataset.from_dict(
-        {
-            "image": [{"bytes": image, "path": None} for image in images],
-            "label": [list(COLOURS).index(label) for label in labels],
-        },
-        Features(image=Image(), label=ClassLabel(names=list(COLOURS))),
-    )
-    file = io.BytesIO()
-    table.to_parquet(file)
-    return file.getvalue()
-
-
-def parquet_images(content: bytes) -> set[bytes]:
-    """The encoded photos in a Parquet file."""
-    return {image["bytes"] for image in read_table(io.BytesIO(content))["image"].to_pylist()}
-
-
-def digests(images: Iterable[bytes]) -> frozenset[str]:
-    return frozenset(hashlib.sha256(image).hexdigest() for image in images)
-
-
-def shard(which: int) -> bytes:
-    """A tar file of pairs: NUMBER.png and NUMBER.cls, the class index as text."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for label in COLOURS:
-            for number in range(which * PER_CLASS // 2, (which + 1) * PER_CLASS // 2):
-                key = f"{list(COLOURS).index(label)}{number:03}"
-                for suffix, content in (
-                    ("png", png(label, number)),
-                    ("cls", b"%d" % list(COLOURS).index(label)),
-                ):
-                    info = tarfile.TarInfo(f"{key}.{suffix}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-    return file.getvalue()
 
 
 def test_shards_deleted_during_training_raise_a_hub_error(stream, folder):
